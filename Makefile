@@ -1,0 +1,49 @@
+# The verbs of daily work; `make` lists them. CI calls the same ones.
+PYTHON ?= python3
+BIN := .venv/bin
+READY := .venv/.ready
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo check test fix lock bench simulate clean
+
+help: ## list the verbs
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: $(READY) ## create .venv/ with the locked dependencies
+
+$(READY): requirements.lock pyproject.toml
+	@echo "setting up .venv (once) ..."
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "rollout needs Python 3.11 or newer; set PYTHON=python3.x")'
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --disable-pip-version-check --quiet --require-hashes -r requirements.lock
+	$(BIN)/pip install --disable-pip-version-check --quiet --no-deps --no-build-isolation -e .
+	@touch $@
+
+demo: $(READY) ## play a good release and a bad one through a real Envoy
+	@$(BIN)/rollout demo --scenario good --scenario errors
+
+check: $(READY) ## the quick gate: no servers, under 90 s
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/lint-imports --no-logo
+	$(BIN)/mypy
+	$(BIN)/pytest -q -m "not real"
+
+test: check ## the gate and the tests with real parts
+
+fix: $(READY) ## format, and mend what can be mended
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+lock: ## renew requirements.lock from pyproject.toml (needs uv)
+	uv pip compile --universal --generate-hashes --no-emit-index-url --no-annotate --python-version 3.11 \
+	  --all-extras --group dev pyproject.toml -o requirements.lock
+
+bench: $(READY) ## measure what we claim
+	$(BIN)/python -m bench
+
+simulate: $(READY) ## run SEEDS worlds from seed FROM: make simulate FROM=0 SEEDS=2000
+	$(BIN)/python -m tests.simulation --from $(or $(FROM),0) --seeds $(or $(SEEDS),2000)
+
+clean: ## remove .venv/ and what the tools left
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist

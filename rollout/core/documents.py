@@ -1,0 +1,97 @@
+"""Kubernetes documents as plain dictionaries, and the kinds that we touch."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+Document = dict[str, Any]
+"""A JSON object as the API gives it; never changed in place once read."""
+
+MANAGER = "rollout"
+"""The name under which we write (`metadata.managedFields`, labels)."""
+MANAGED_BY = {"app.kubernetes.io/managed-by": MANAGER}
+
+
+@dataclass(frozen=True)
+class Kind:
+    """One kind of object: `group` is empty for the core API; `versions` are those we can read, best first."""
+
+    name: str
+    plural: str
+    group: str = ""
+    versions: tuple[str, ...] = ("v1",)
+
+    def api_version(self, version: str = "") -> str:
+        """The `apiVersion` of a document of this kind.
+
+        >>> VIRTUAL_SERVICE.api_version()
+        'networking.istio.io/v1'
+        """
+        version = version or self.versions[0]
+        return f"{self.group}/{version}" if self.group else version
+
+
+ISTIO_VERSIONS = ("v1", "v1beta1", "v1alpha3")
+"""Istio serves one schema under three names for the networking kinds; older meshes lack the first."""
+
+VIRTUAL_SERVICE = Kind("VirtualService", "virtualservices", "networking.istio.io", ISTIO_VERSIONS)
+DESTINATION_RULE = Kind("DestinationRule", "destinationrules", "networking.istio.io", ISTIO_VERSIONS)
+SERVICE = Kind("Service", "services")
+POD = Kind("Pod", "pods")
+CONFIG_MAP = Kind("ConfigMap", "configmaps")
+ENDPOINT_SLICE = Kind("EndpointSlice", "endpointslices", "discovery.k8s.io")
+DEPLOYMENT = Kind("Deployment", "deployments", "apps")
+LEASE = Kind("Lease", "leases", "coordination.k8s.io")
+
+KINDS = {
+    kind.name: kind
+    for kind in (
+        VIRTUAL_SERVICE,
+        DESTINATION_RULE,
+        SERVICE,
+        POD,
+        CONFIG_MAP,
+        ENDPOINT_SLICE,
+        DEPLOYMENT,
+        LEASE,
+    )
+}
+
+
+def name_of(document: Document) -> str:
+    """The object's name."""
+    return str(document["metadata"]["name"])
+
+
+def namespace_of(document: Document) -> str:
+    """The object's namespace; `default` where it names none."""
+    return str(document["metadata"].get("namespace", "default"))
+
+
+def version_of(document: Document) -> str:
+    """The object's resourceVersion, which guards every write."""
+    return str(document["metadata"].get("resourceVersion", ""))
+
+
+def labels_of(document: Document) -> dict[str, str]:
+    """The object's labels."""
+    return dict(document["metadata"].get("labels") or {})
+
+
+def annotations_of(document: Document) -> dict[str, str]:
+    """The object's annotations."""
+    return dict(document["metadata"].get("annotations") or {})
+
+
+def carries(document: Document, labels: Mapping[str, str]) -> bool:
+    """Whether the object has all of these labels."""
+    return labels.items() <= labels_of(document).items()
+
+
+def ref(kind: Kind, document: Document) -> str:
+    """The object as people name it.
+
+    >>> ref(SERVICE, {"metadata": {"name": "reviews", "namespace": "shop"}})
+    'Service shop/reviews'
+    """
+    return f"{kind.name} {namespace_of(document)}/{name_of(document)}"

@@ -1,0 +1,38 @@
+"""The error families, by what the caller can do about them.
+
+RolloutError
+├── InvalidInput    the user mends the command, the strategy or the objects    (exit 2)
+└── Unreachable     somebody restores the service, or grants the right         (exit 3)
+    ├── Unavailable     no answer, or one that promises nothing; the write may have landed
+    ├── Forbidden       the answer was no
+    ├── NotFound        the object is not there
+    └── Conflict        the object changed since it was read (or exists already); read again
+"""
+
+
+class RolloutError(Exception):
+    """The base of every error that we raise on purpose; its text is a sentence to a person."""
+
+
+class InvalidInput(RolloutError):
+    """What was asked for cannot work; nothing was written."""
+
+
+class Unreachable(RolloutError):
+    """The cluster or the metrics store did not do as asked."""
+
+
+class Unavailable(Unreachable):
+    """No answer, or no useful one. A write that ends so may have landed."""
+
+
+class Forbidden(Unreachable):
+    """The answer was no; the text names the verb and the object."""
+
+
+class NotFound(Unreachable):
+    """The object is not there."""
+
+
+class Conflict(Unreachable):
+    """The object is not the one that was read: it changed, or it exists already."""

@@ -1,0 +1,182 @@
+"""Looks: from raw counters on a grid of times to increments of both versions per reporting instance.
+
+This is the judge's data contract. A snapshot is what the metrics store says of one grid time. Two neighbouring
+snapshots give a look; increments are taken per instance and series, never by `rate()` or `increase()`, which
+extrapolate, and never across more than one grid interval.
+"""
+
+import hashlib
+import itertools
+import json
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+FAILED = "failed"
+ALL = "all"
+
+
+@dataclass(frozen=True, order=True)
+class Series:
+    """One counter: the reporting `instance`, the `version` that answered, and the `outcome` counted.
+
+    `version` is empty where no host was chosen (the mesh's flags UH, NR, NC): such requests are unattributed.
+    `outcome` is "all" or "failed".
+    """
+
+    instance: str
+    version: str
+    outcome: str
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """All counters at one grid time (epoch seconds), in requests since each instance's start."""
+
+    at: float
+    counters: Mapping[Series, float] = field(default_factory=dict)
+
+    def instances(self) -> set[str]:
+        """Who reported."""
+        return {series.instance for series in self.counters}
+
+
+@dataclass(frozen=True)
+class Arm:
+    """What one version did in a look: `requests` and, among them, `failures`."""
+
+    requests: int = 0
+    failures: int = 0
+
+    def __add__(self, other: "Arm") -> "Arm":
+        """Add two arms.
+
+        >>> Arm(10, 1) + Arm(5, 0)
+        Arm(requests=15, failures=1)
+        """
+        return Arm(self.requests + other.requests, self.failures + other.failures)
+
+    @property
+    def rate(self) -> float:
+        """The share of requests that failed; 0 where there were none."""
+        return self.failures / self.requests if self.requests else 0.0
+
+
+@dataclass(frozen=True)
+class Increment:
+    """What one reporting instance saw in one look."""
+
+    instance: str
+    stable: Arm
+    canary: Arm
+    unattributed: Arm = Arm()
+
+
+@dataclass(frozen=True)
+class Look:
+    """One comparison of both versions: the increments between grid times `since` and `at` (epoch seconds).
+
+    `skipped` names instances that could not be differenced (new, or restarted in between).
+    """
+
+    since: float
+    at: float
+    increments: tuple[Increment, ...] = ()
+    skipped: tuple[str, ...] = ()
+
+    @property
+    def stable(self) -> Arm:
+        """Stable's arm over all instances."""
+        return sum((i.stable for i in self.increments), Arm())
+
+    @property
+    def canary(self) -> Arm:
+        """The canary's arm over all instances."""
+        return sum((i.canary for i in self.increments), Arm())
+
+    @property
+    def unattributed(self) -> Arm:
+        """Requests for which the mesh chose no host."""
+        return sum((i.unattributed for i in self.increments), Arm())
+
+    def digest(self, before: str) -> str:
+        """The chain's digest after this look, `before` being the digest so far.
+
+        Two replays that end in the same digest have seen the same looks in the same order.
+        """
+        arms = [
+            [
+                i.instance,
+                *(n for arm in (i.stable, i.canary, i.unattributed) for n in (arm.requests, arm.failures)),
+            ]
+            for i in self.increments
+        ]
+        text = json.dumps([before, self.since, self.at, arms], separators=(",", ":"))
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def difference(before: Snapshot, after: Snapshot, stable: str, canary: str) -> Look:
+    """The look between two neighbouring snapshots.
+
+    An instance that did not report before is skipped: its counters may hold a past we did not see. One of whose
+    counters fell restarted in between and is skipped too. A new series of a known instance counts from 0.
+
+    >>> a = Snapshot(0.0, {Series("envoy", "v1", "all"): 10.0})
+    >>> b = Snapshot(5.0, {Series("envoy", "v1", "all"): 30.0, Series("envoy", "v2", "all"): 4.0})
+    >>> difference(a, b, "v1", "v2").canary
+    Arm(requests=4, failures=0)
+    """
+    known, increments, skipped = before.instances(), [], []
+    for instance in sorted(after.instances()):
+        grown = _growth(before, after, instance)
+        if instance not in known or grown is None:
+            skipped.append(instance)
+            continue
+        increments.append(
+            Increment(instance, _arm(grown, stable), _arm(grown, canary), _arm(grown, "")),
+        )
+    return Look(before.at, after.at, tuple(increments), tuple(skipped))
+
+
+def _growth(before: Snapshot, after: Snapshot, instance: str) -> dict[tuple[str, str], int] | None:
+    """Requests by (version, outcome) that `instance` counted in between; None if a counter fell or vanished."""
+    mine = {series: value for series, value in after.counters.items() if series.instance == instance}
+    grown: dict[tuple[str, str], int] = {}
+    for series in mine.keys() | {s for s in before.counters if s.instance == instance}:
+        now, then = mine.get(series), before.counters.get(series, 0.0)
+        if now is None or not math.isfinite(now) or not math.isfinite(then) or now < then:
+            return None
+        grown[series.version, series.outcome] = round(now - then)
+    return grown
+
+
+def _arm(grown: Mapping[tuple[str, str], int], version: str) -> Arm:
+    requests = grown.get((version, ALL), 0)
+    return Arm(requests, min(requests, grown.get((version, FAILED), 0)))
+
+
+def pairwise_looks(snapshots: Sequence[Snapshot], stable: str, canary: str) -> Iterator[Look]:
+    """The looks between each snapshot and the next, oldest first."""
+    for before, after in itertools.pairwise(snapshots):
+        yield difference(before, after, stable, canary)
+
+
+def total(looks: Iterable[Look]) -> tuple[Arm, Arm, Arm]:
+    """Stable's, the canary's and the unattributed requests over many looks."""
+    stable = canary = unattributed = Arm()
+    for look in looks:
+        stable, canary, unattributed = (
+            stable + look.stable,
+            canary + look.canary,
+            unattributed + look.unattributed,
+        )
+    return stable, canary, unattributed
+
+
+def grid_time(now: float, interval: float) -> float:
+    """The latest grid time that is not after `now`: grid times are multiples of `interval` since the epoch.
+
+    >>> grid_time(1003.9, 5.0)
+    1000.0
+    """
+    return math.floor(now / interval + 1e-9) * interval

@@ -1,0 +1,73 @@
+"""What the engine needs from the world: a cluster of documents, and counters."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+from rollout.core.documents import Document, Kind
+from rollout.judge.looks import Snapshot
+
+
+class Cluster(Protocol):
+    """Objects as documents, with the promises of the Kubernetes API.
+
+    Every method raises `Unavailable` when no answer came (a write may then have landed) and `Forbidden` when the
+    answer was no. Documents that are given out belong to the caller.
+    """
+
+    def get(self, kind: Kind, namespace: str, name: str) -> Document:
+        """The object as it stands. Raises `NotFound`."""
+
+    def list(self, kind: Kind, namespace: str | None = None, labels: Mapping[str, str] | None = None) -> list[Document]:
+        """The objects of a namespace (None: of all), with these labels, ordered by namespace and name."""
+
+    def create(self, kind: Kind, document: Document) -> Document:
+        """Make the object. Raises `Conflict` if it exists, `InvalidInput` if the server rejects it."""
+
+    def patch(self, kind: Kind, namespace: str, name: str, patch: Document, version: str) -> Document:
+        """Apply a JSON merge patch (RFC 7386) to the very object that was read at `version`.
+
+        Raises `Conflict` if it changed since, `NotFound`, and `InvalidInput` if the server rejects it.
+        """
+
+    def delete(self, kind: Kind, namespace: str, name: str, version: str) -> None:
+        """Delete the very object that was read at `version`. Raises `Conflict`, `NotFound`."""
+
+    def may(self, verb: str, kind: Kind, namespace: str | None) -> bool:
+        """Whether we have the right to `verb` (get, list, create, patch, delete) objects of `kind` there."""
+
+
+@dataclass(frozen=True)
+class Target:
+    """Whose counters are asked for.
+
+    `service` is the fully qualified host; `ports` the Service's ports, because clients also name `host:port`.
+    `stable` and `canary` are values of the pods' `version` label, as the mesh's counters carry them.
+    """
+
+    service: str
+    namespace: str
+    ports: tuple[int, ...]
+    stable: str
+    canary: str
+
+
+@dataclass(frozen=True)
+class Timing:
+    """How counters arrive: `interval` seconds between two scrapes, `lateness` seconds until one can be asked for."""
+
+    interval: float
+    lateness: float
+
+
+class Metrics(Protocol):
+    """The mesh's request counters, as they stood at given moments."""
+
+    def snapshots(self, target: Target, start: float, end: float, step: float) -> list[Snapshot]:
+        """The raw counters at start, start + step … end (epoch seconds), one answer, oldest first.
+
+        A moment without any counter is a snapshot without counters. Raises `Unavailable`.
+        """
+
+    def timing(self, target: Target) -> Timing:
+        """How counters of this service arrive. Raises `Unavailable`."""
