@@ -1,0 +1,134 @@
+"""The memory of one attempt: everything that a process which takes over must know."""
+
+from dataclasses import dataclass, field, replace
+from decimal import Decimal
+from enum import StrEnum
+from typing import Any
+
+from rollout.core.lifecycle import Phase, Reason
+from rollout.core.strategy import Strategy
+
+JOURNAL_LENGTH = 80
+HISTORY_LENGTH = 20
+
+
+class Verdict(StrEnum):
+    """What the judge says."""
+
+    ADVANCE = "ADVANCE"
+    ROLLBACK = "ROLLBACK"
+    CONTINUE = "CONTINUE"
+    INCONCLUSIVE = "INCONCLUSIVE"
+    NO_DATA = "NO_DATA"
+    BLIND = "BLIND"
+
+
+@dataclass(frozen=True)
+class Reading:
+    """The judge's verdict at one moment, with the numbers behind it.
+
+    `looked_at` is the time of the last look with canary traffic (0: none at this weight); `no_worse` whether the
+    canary's rate is not above stable's; `text` tells it to a person.
+    """
+
+    verdict: Verdict
+    text: str
+    looked_at: float = 0.0
+    no_worse: bool = False
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One line of the journal: at an epoch second, what happened and why."""
+
+    at: float
+    text: str
+
+
+@dataclass(frozen=True)
+class RouteRef:
+    """A VirtualService whose routes we move, and the keys of those routes."""
+
+    namespace: str
+    name: str
+    keys: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """One try to bring `canary` where `stable` serves. Times are epoch seconds.
+
+    `since` is when `weight` was recorded, `landed` when every route was first seen to carry it (0: not yet).
+    `prepared` is when both subsets were first seen (0: not yet). `fence` is the lease's transition count.
+    `checkpoint` is the judge's own.
+    """
+
+    number: int
+    service: str
+    namespace: str
+    stable: str
+    canary: str
+    strategy: Strategy
+    routes: tuple[RouteRef, ...]
+    started: float
+    deadline: float
+    phase: Phase = Phase.PREFLIGHT
+    step: int = -1
+    weight: Decimal = Decimal(0)
+    since: float = 0.0
+    landed: float = 0.0
+    prepared: float = 0.0
+    fence: int = 0
+    capacity: int = 0
+    reason: Reason | None = None
+    message: str = ""
+    cleaned: bool = False
+    resume: bool = False
+    put_back: tuple[float, ...] = ()
+    added: tuple[str, ...] = ()
+    checkpoint: dict[str, Any] = field(default_factory=dict)
+    journal: tuple[Entry, ...] = ()
+    last: Reading | None = None
+    ended: float = 0.0
+
+    @property
+    def id(self) -> str:
+        """What our annotation on a VirtualService names."""
+        return f"{self.canary}-{self.number}"
+
+    def noted(self, now: float, text: str, **changes: Any) -> "Attempt":
+        """The attempt with `changes`, and a line in its journal unless the last line says the same."""
+        journal = self.journal
+        if not journal or journal[-1].text != text:
+            journal = (*journal, Entry(now, text))[-JOURNAL_LENGTH:]
+        return replace(self, journal=journal, message=text, **changes)
+
+
+@dataclass(frozen=True)
+class Past:
+    """What remains of an attempt that ended."""
+
+    number: int
+    stable: str
+    canary: str
+    phase: Phase
+    reason: Reason | None
+    message: str
+    started: float
+    ended: float
+
+
+@dataclass(frozen=True)
+class Record:
+    """All that is remembered of one service: the attempt in flight or last ended, and those before it."""
+
+    attempt: Attempt | None = None
+    history: tuple[Past, ...] = ()
+
+    def past(self) -> tuple[Past, ...]:
+        """Every attempt that ended, oldest first."""
+        a = self.attempt
+        if a is None or not a.phase.ended:
+            return self.history
+        last = Past(a.number, a.stable, a.canary, a.phase, a.reason, a.message, a.started, a.ended)
+        return (*self.history, last)[-HISTORY_LENGTH:]

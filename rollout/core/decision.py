@@ -1,0 +1,340 @@
+"""The decision: from one observation to the next state and its effects, an ordered list of questions."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from decimal import Decimal
+from fractions import Fraction
+
+from rollout.core.attempt import Attempt, Reading, Verdict
+from rollout.core.lifecycle import Phase, Reason
+from rollout.core.quantities import spoken
+from rollout.core.strategy import OnInconclusive
+
+FIGHT_COUNT, FIGHT_SECONDS = 3, 60.0
+
+
+@dataclass(frozen=True)
+class RouteState:
+    """What one VirtualService shows: our claim (None: it lies not there), and the canary's percent per route.
+
+    `editor` is the last foreign writer by managedFields; `taken_back` the reason that a take-back left.
+    """
+
+    name: str
+    claimed: Decimal | None
+    percents: tuple[Decimal, ...]
+    editor: str = ""
+    taken_back: Reason | None = None
+    present: bool = True
+
+    @property
+    def actual(self) -> Decimal:
+        """The highest percent that any of its routes gives the canary."""
+        return max(self.percents, default=Decimal(0))
+
+    def carries(self, weight: Decimal) -> bool:
+        """Whether every route stands at `weight`, by our own write."""
+        return self.claimed == weight and all(percent == weight for percent in self.percents)
+
+
+@dataclass(frozen=True)
+class Observation:
+    """All facts of one moment. `reading` is None when the metrics could not be asked (`silence` says why)."""
+
+    now: float
+    attempt: Attempt
+    routes: tuple[RouteState, ...]
+    stable_ready: int
+    canary_ready: int
+    stable_subset: bool
+    canary_subset: bool
+    reading: Reading | None = None
+    silence: str = ""
+
+
+@dataclass(frozen=True)
+class Decision:
+    """The next state of the attempt, and what to do about the world.
+
+    `weight`: write it to every route; `taken_back`: with this reason beside it. `prepare`: add the subsets.
+    `clean`: remove our claims and what we added for nothing. `after`: look again in so many seconds.
+    """
+
+    attempt: Attempt
+    weight: Decimal | None = None
+    taken_back: Reason | None = None
+    prepare: bool = False
+    clean: bool = False
+    after: float = 1.0
+
+
+Answer = Decision | None
+
+
+def decide(o: Observation) -> Decision:
+    """Ask the questions in order; the first answer wins."""
+    for question in QUESTIONS:
+        answer = question(o)
+        if answer is not None:
+            return answer
+    return Decision(o.attempt)
+
+
+def _ended(o: Observation) -> Answer:
+    if not o.attempt.phase.ended:
+        return None
+    if o.attempt.cleaned:
+        return Decision(o.attempt, after=60.0)
+    return Decision(o.attempt, clean=True)
+
+
+def _taken_back(o: Observation) -> Answer:
+    """A take-back seen on any route is finished, never undone."""
+    a = o.attempt
+    if a.phase is Phase.ROLLING_BACK:
+        return _finish_back(o)
+    reason = next((r.taken_back for r in o.routes if r.taken_back), None)
+    if reason is None:
+        return None
+    return _back(o, reason, f"taken back on {next(r.name for r in o.routes if r.taken_back)}")
+
+
+def _finish_back(o: Observation) -> Decision:
+    a = o.attempt
+    if all(r.taken_back and r.actual == 0 for r in o.routes if r.present):
+        text = f"rolled back: {a.message}" if not a.message.startswith("rolled back") else a.message
+        return Decision(a.noted(o.now, text, phase=Phase.ROLLED_BACK, weight=Decimal(0), ended=o.now))
+    remains = _remaining(o)
+    if remains and all(r.taken_back and r.actual == remains for r in o.routes if r.present):
+        note = f"{a.stable} cannot carry all of it: {o.stable_ready} of {a.capacity} ready; {remains} % stay"
+        return Decision(a.noted(o.now, note), after=2.0)
+    return Decision(replace(a, weight=remains), weight=remains, taken_back=a.reason or Reason.STATE_LOST)
+
+
+def _overdue(o: Observation) -> Answer:
+    a = o.attempt
+    if o.now < a.deadline:
+        return None
+    proven = a.last is None or a.last.verdict not in (Verdict.INCONCLUSIVE, Verdict.NO_DATA)
+    reason = Reason.OVERDUE if proven else Reason.UNPROVEN
+    return _back(o, reason, f"deadline after {spoken(a.deadline - a.started)}: {a.message}")
+
+
+def _canary_gone(o: Observation) -> Answer:
+    a = o.attempt
+    if a.phase is Phase.PREFLIGHT or not a.weight:
+        return None
+    if not o.canary_subset:
+        return _back(o, Reason.SUBSET_GONE, f"the subset {a.canary} is gone from the DestinationRule")
+    if not o.canary_ready:
+        return _back(o, Reason.CANARY_UNREADY, f"no endpoint of {a.canary} is ready")
+    return None
+
+
+def _breached(o: Observation) -> Answer:
+    if o.reading is None or o.reading.verdict is not Verdict.ROLLBACK:
+        return None
+    return _back(o, Reason.BREACH, o.reading.text)
+
+
+def _drifted(o: Observation) -> Answer:
+    """Somebody else moved the weights: up is put back, down stands unless the writer is a declared manager."""
+    a = o.attempt
+    if a.phase is Phase.PREFLIGHT:
+        return None
+    for route in o.routes:
+        if not route.present:
+            return _pause(o, f"{route.name} is gone, or lost its routes to {a.stable}")
+        reference = a.weight if route.claimed is None else route.claimed
+        if all(percent == reference for percent in route.percents):
+            continue
+        up = route.actual > reference
+        by = f" by {route.editor}" if route.editor else ""
+        text = f"{route.name} was set to {route.actual} % instead of {reference} %{by}"
+        if not up and route.editor not in a.strategy.gitops_managers:
+            return _pause(o, f"{text}; it stands. `rollout promote` goes on, `rollout abort` takes back")
+        return _put_back(o, text)
+    return None
+
+
+def _put_back(o: Observation, text: str) -> Decision:
+    a = o.attempt
+    recent = (*(t for t in a.put_back if t > o.now - FIGHT_SECONDS), o.now)
+    if len(recent) > FIGHT_COUNT:
+        low = min((r.actual for r in o.routes if r.present), default=Decimal(0))
+        held = _pause(o, f"DriftFight: {text}, again and again; let its writer ignore the weights")
+        return replace(held, weight=min(low, a.weight), attempt=replace(held.attempt, put_back=()))
+    if a.weight > max(r.actual for r in o.routes) and (lack := _lacking(o, a.weight)):
+        return Decision(a.noted(o.now, lack), after=2.0)
+    return Decision(a.noted(o.now, f"{text}; put back", put_back=recent), weight=a.weight)
+
+
+def _pause(o: Observation, text: str) -> Decision:
+    """Stand still where the routes stand; what stands becomes the recorded weight if it is lower."""
+    low = min((r.actual for r in o.routes if r.present), default=o.attempt.weight)
+    a = replace(o.attempt, weight=min(low, o.attempt.weight), resume=False)
+    phase = Phase.PAUSED if a.phase is not Phase.PREFLIGHT else a.phase
+    return Decision(a.noted(o.now, text, phase=phase), weight=a.weight, after=2.0)
+
+
+def _preparing(o: Observation) -> Answer:
+    """Subsets first; long enough for the proxies to have them (I13); then the claim at weight 0."""
+    a = o.attempt
+    if a.phase is not Phase.PREFLIGHT:
+        return None
+    if not (o.stable_subset and o.canary_subset):
+        return Decision(a.noted(o.now, "adding the subsets", prepared=0.0), prepare=True)
+    if not a.prepared:
+        return Decision(replace(a, prepared=o.now), after=0.0)
+    if (rest := a.prepared + a.strategy.propagation - o.now) > 0:
+        return Decision(a, after=min(rest, 2.0))
+    if not all(r.carries(Decimal(0)) for r in o.routes):
+        return Decision(a, weight=Decimal(0))
+    text = f"{len(o.routes)} VirtualService(s) ready; {a.stable} serves, {a.canary} at 0 %"
+    return Decision(a.noted(o.now, text, phase=Phase.SHIFTING, since=o.now, landed=o.now), after=0.0)
+
+
+def _subset_of_stable_gone(o: Observation) -> Answer:
+    if o.stable_subset:
+        return None
+    return Decision(o.attempt.noted(o.now, f"the subset {o.attempt.stable} is gone; adding it again"), prepare=True)
+
+
+def _not_landed(o: Observation) -> Answer:
+    """Our own write is not (wholly) there: write again. The bake starts when it is."""
+    a = o.attempt
+    if all(r.carries(a.weight) for r in o.routes):
+        return None if a.landed else Decision(replace(a, landed=o.now), after=0.5)
+    if a.weight > max((r.actual for r in o.routes), default=Decimal(0)) and (lack := _lacking(o, a.weight)):
+        return Decision(a.noted(o.now, lack), after=2.0)
+    return Decision(replace(a, landed=0.0), weight=a.weight)
+
+
+def _paused(o: Observation) -> Answer:
+    a = o.attempt
+    if a.phase is not Phase.PAUSED:
+        return None
+    if not a.resume:
+        return Decision(a, after=2.0)
+    step = max((i for i, s in enumerate(a.strategy.steps) if s.weight <= a.weight), default=-1)
+    changes = {"phase": Phase.SHIFTING, "step": step, "resume": False, "since": o.now, "landed": o.now}
+    return Decision(a.noted(o.now, f"going on from {a.weight} %", **changes), after=0.5)
+
+
+def _waiting(o: Observation) -> Answer:
+    """What holds the rollout without being the canary's fault."""
+    a = o.attempt
+    if not o.stable_ready:
+        return Decision(a.noted(o.now, f"holding: no endpoint of {a.stable} is ready"), after=2.0)
+    if a.weight and (lack := _lacking(o, a.weight)):
+        return Decision(a.noted(o.now, lack), after=2.0)
+    if o.reading is None and a.step >= 0:
+        return Decision(a.noted(o.now, f"holding: {o.silence or 'no metrics'}"), after=2.0)
+    return None
+
+
+def _baking(o: Observation) -> Answer:
+    """Whether this weight has stood long enough and shown enough."""
+    a, reading = o.attempt, o.reading
+    if a.step < 0 or reading is None:
+        return None
+    confirming = a.phase is Phase.CONFIRMING
+    if a.weight == 100 and not confirming:
+        return None  # nobody is left to compare with: the bake at 100 is the confirmation
+    bake = a.strategy.steps[a.step].bake
+    least, most = (a.strategy.confirm, math.inf) if confirming else (bake.min, bake.max)
+    stood = o.now - a.landed
+    fresh = reading.looked_at >= a.landed + least and reading.looked_at > a.landed
+    if stood < least or (not fresh and a.strategy.errors is not None and (confirming or bake.max > 0)):
+        return Decision(_said(o, reading), after=1.0)
+    if a.strategy.errors is None or confirming or reading.verdict is Verdict.ADVANCE:
+        return None
+    if bake.max == 0:
+        return None
+    noted = a.strategy.inconclusive is OnInconclusive.ADVANCE_NOTED and reading.no_worse
+    if reading.verdict is Verdict.INCONCLUSIVE and stood >= most and noted:
+        return None
+    return Decision(_said(o, reading), after=1.0)
+
+
+def _said(o: Observation, reading: Reading) -> Attempt:
+    if o.attempt.last is None or o.attempt.last.verdict is not reading.verdict:
+        return o.attempt.noted(o.now, f"{reading.verdict}: {reading.text}", last=reading)
+    return replace(o.attempt, last=reading)
+
+
+def _advance(o: Observation) -> Answer:
+    """The next weight, if the canary has the endpoints to carry it."""
+    a = o.attempt
+    if a.phase is Phase.CONFIRMING:
+        return Decision(a.noted(o.now, f"{a.canary} serves all of it", phase=Phase.PROMOTED, ended=o.now))
+    if a.step + 1 >= len(a.strategy.steps):
+        return Decision(a.noted(o.now, "at 100 %, confirming", phase=Phase.CONFIRMING), after=0.5)
+    weight = a.strategy.steps[a.step + 1].weight
+    if lack := _lacking(o, weight):
+        return Decision(a.noted(o.now, lack), after=2.0)
+    why = f" ({o.reading.verdict}: {o.reading.text})" if o.reading and a.step >= 0 else ""
+    raised = {"step": a.step + 1, "weight": weight, "since": o.now, "landed": 0.0, "last": None}
+    return Decision(a.noted(o.now, f"{a.weight} → {weight} %{why}", **raised), weight=weight)
+
+
+QUESTIONS: tuple[Callable[[Observation], Answer], ...] = (
+    _ended,
+    _taken_back,
+    _overdue,
+    _canary_gone,
+    _breached,
+    _drifted,
+    _preparing,
+    _subset_of_stable_gone,
+    _not_landed,
+    _paused,
+    _waiting,
+    _baking,
+    _advance,
+)
+"""The questions of `decide`, in order; each answers with a decision or passes."""
+
+
+def take_back(o: Observation, reason: Reason, text: str) -> Decision:
+    """The decision that a person or a signal forces: everything back to stable, now."""
+    if o.attempt.phase.ended or o.attempt.phase is Phase.ROLLING_BACK:
+        return decide(o)
+    return _back(o, reason, text)
+
+
+def _back(o: Observation, reason: Reason, text: str) -> Decision:
+    remains = _remaining(o)
+    a = o.attempt.noted(o.now, f"{reason}: {text}", phase=Phase.ROLLING_BACK, reason=reason, weight=remains)
+    return Decision(a, weight=remains, taken_back=reason)
+
+
+def _remaining(o: Observation) -> Decimal:
+    """What must stay with the canary because a shrunken stable cannot carry more (I12): whole percents.
+
+    Stable carried everything with `capacity` endpoints; each is trusted with a quarter more than that.
+    """
+    a = o.attempt
+    highest = max((r.actual for r in o.routes), default=Decimal(0))
+    if not a.capacity or not o.canary_ready or not highest:
+        return Decimal(0)
+    carried = min(100, math.floor(Fraction(125 * o.stable_ready, a.capacity)))
+    return min(highest, a.weight if a.phase is Phase.ROLLING_BACK else highest, Decimal(100 - carried))
+
+
+def needed(stable_ready: int, weight: Decimal) -> int:
+    """Ready canary endpoints that `weight` percent of stable's load needs, stable having so many (I3).
+
+    >>> needed(4, Decimal(25)), needed(4, Decimal(50)), needed(1, Decimal(5))
+    (1, 2, 1)
+    """
+    return max(1, math.ceil(stable_ready * Fraction(weight) / 100))
+
+
+def _lacking(o: Observation, weight: Decimal) -> str:
+    a = o.attempt
+    need = needed(max(a.capacity, 1), weight)
+    if o.canary_ready >= need:
+        return ""
+    return f"holding: {weight} % needs {need} ready endpoint(s) of {a.canary}, {o.canary_ready} are"

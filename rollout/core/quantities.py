@@ -1,0 +1,55 @@
+"""Durations and percentages as people write them: `90s`, `1h30m`, `0.5%`."""
+
+import re
+from decimal import Decimal, InvalidOperation
+
+from rollout.core.errors import InvalidInput
+
+_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+_PART = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
+
+
+def duration(text: object) -> float:
+    """Seconds of a duration. Raises `InvalidInput`.
+
+    >>> duration("1h30m")
+    5400.0
+    """
+    written = str(text).strip()
+    parts = _PART.findall(written)
+    if not parts or "".join(number + unit for number, unit in parts) != written:
+        raise InvalidInput(f"{written!r} is no duration; write it like 30s, 5m or 1h30m")
+    return float(sum(float(number) * _UNITS[unit] for number, unit in parts))
+
+
+def spoken(seconds: float) -> str:
+    """A duration for people.
+
+    >>> spoken(95), spoken(3600), spoken(0.5)
+    ('1m35s', '1h', '0.5s')
+    """
+    if seconds < 10 and seconds != int(seconds):
+        return f"{seconds:.1f}s"
+    whole, text = round(seconds), ""
+    for unit, size in (("h", 3600), ("m", 60), ("s", 1)):
+        count, whole = divmod(whole, size)
+        text += f"{count}{unit}" if count else ""
+    return text or "0s"
+
+
+def percent(text: object) -> Decimal:
+    """A percentage from 0 to 100 with at most two decimals, the sign optional. Raises `InvalidInput`.
+
+    >>> percent("0.5%")
+    Decimal('0.5')
+    """
+    written = str(text).strip().removesuffix("%").strip()
+    try:
+        value = Decimal(written)
+    except InvalidOperation:
+        raise InvalidInput(f"{text!r} is no percentage; write it like 25 or 0.5%") from None
+    if not value.is_finite() or not 0 <= value <= 100:
+        raise InvalidInput(f"{text!r} is not between 0 and 100 percent")
+    if value != round(value, 2):
+        raise InvalidInput(f"{text!r} has more than two decimals")
+    return value

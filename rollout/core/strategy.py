@@ -1,0 +1,78 @@
+"""A strategy: the steps that a rollout takes, and what each must show before the next."""
+
+from dataclasses import dataclass
+from decimal import Decimal
+from enum import StrEnum
+from typing import Any
+
+
+class OnInconclusive(StrEnum):
+    """What follows when a bake ends without evidence either way."""
+
+    HOLD = "hold"
+    ADVANCE_NOTED = "advanceNoted"
+
+
+@dataclass(frozen=True)
+class Bake:
+    """How long a weight stands, in seconds: never shorter than `min`; without evidence until `max`."""
+
+    min: float
+    max: float
+
+
+@dataclass(frozen=True)
+class Step:
+    """Give the canary `weight` percent of stable's share and let it bake."""
+
+    weight: Decimal
+    bake: Bake
+
+
+@dataclass(frozen=True)
+class Errors:
+    """The check on failed requests: harm is failing more than (1 + worse_by) times stable's odds, above `floor`."""
+
+    worse_by: float = 0.5
+    floor: float = 0.001
+
+
+@dataclass(frozen=True)
+class Strategy:
+    """Steps as data. `budget` is the share of all users' requests (0 to 1) that a step may put at risk.
+
+    `confirm` and `deadline` are seconds; `gitops_managers` are field managers whose edits are put back.
+    """
+
+    name: str
+    steps: tuple[Step, ...]
+    confirm: float
+    budget: float = 0.005
+    inconclusive: OnInconclusive = OnInconclusive.HOLD
+    errors: Errors | None = Errors()
+    deadline: float = 0.0
+    look: float = 5.0
+    propagation: float = 10.0
+    gitops_managers: tuple[str, ...] = ()
+    description: str = ""
+
+    @property
+    def limit(self) -> float:
+        """Seconds after which an attempt ends, whatever it waits for: set, or twice what its bakes may take."""
+        return self.deadline or 60 + 2 * (sum(step.bake.max for step in self.steps) + self.confirm)
+
+    def margin(self, weight: Decimal) -> float:
+        """How much worse (in points, 0 to 1) the canary may be before it gets `weight`: budget over weight."""
+        return min(0.9, self.budget / float(weight / 100))
+
+    def faster(self, speed: float) -> "Strategy":
+        """The same strategy with every duration divided by `speed`; evidence is not."""
+        steps = tuple(Step(s.weight, Bake(s.bake.min / speed, s.bake.max / speed)) for s in self.steps)
+        changed: dict[str, Any] = self.__dict__ | {
+            "steps": steps,
+            "confirm": self.confirm / speed,
+            "deadline": self.deadline / speed,
+            "look": min(self.look, max(1.0, self.look / speed)),
+            "propagation": max(1.0, self.propagation / speed),
+        }
+        return Strategy(**changed)

@@ -1,0 +1,101 @@
+"""Who drives: one Lease per service, so that two engines never act on it (I10)."""
+
+from datetime import UTC, datetime
+
+from rollout.core.documents import LEASE, MANAGED_BY, Document, version_of
+from rollout.core.errors import Conflict, NotFound
+from rollout.engine.state import state_name
+from rollout.ports import Cluster
+
+DURATION = 15.0
+RENEW_EVERY = 5.0
+
+
+class Holder:
+    """One process's hold on the Lease of a service.
+
+    Another's lease has expired when we have seen it unchanged for `DURATION` by our own clock: remote clocks are
+    not to be trusted. `fence` is the Lease's transition count while we hold it, else 0.
+    """
+
+    def __init__(self, cluster: Cluster, service: str, namespace: str, identity: str) -> None:
+        self._cluster, self._namespace, self._name = cluster, namespace, state_name(service)
+        self.identity = identity
+        self.fence = 0
+        self.other = ""
+        self._renewed = 0.0
+        self._seen, self._seen_at = "", 0.0
+
+    def hold(self, now: float) -> bool:
+        """Take or renew the lease; False while another holds it. Raises `Unreachable` without an answer."""
+        if self.fence and 0 <= now - self._renewed < RENEW_EVERY:
+            return True
+        try:
+            lease = self._cluster.get(LEASE, self._namespace, self._name)
+        except NotFound:
+            return self._try(lambda: self._cluster.create(LEASE, self._document(now)), 1, now)
+        spec = lease.get("spec") or {}
+        transitions = int(spec.get("leaseTransitions") or 0)
+        holder = str(spec.get("holderIdentity") or "")
+        if holder == self.identity and transitions == self.fence:
+            return self._write(lease, transitions, now)
+        self.fence = 0
+        if holder and holder != self.identity and self.expires(version_of(lease), now) > now:
+            self.other = holder
+            return False
+        return self._write(lease, transitions + 1, now)
+
+    def expires(self, version: str, now: float) -> float:
+        """When the lease that was seen at `version` expires, by our clock."""
+        if version != self._seen or now < self._seen_at:
+            self._seen, self._seen_at = version, now
+        return self._seen_at + DURATION
+
+    def wait(self, now: float) -> float:
+        """Seconds until the other's lease may be taken."""
+        return max(0.0, self._seen_at + DURATION - now)
+
+    def sure(self, now: float) -> bool:
+        """Whether nobody can have taken the lease from us yet."""
+        return bool(self.fence) and 0 <= now - self._renewed < DURATION - RENEW_EVERY
+
+    def release(self, now: float) -> None:
+        """Let it go at once, so that the next need not wait."""
+        if not self.fence:
+            return
+        lease = self._cluster.get(LEASE, self._namespace, self._name)
+        if (lease.get("spec") or {}).get("holderIdentity") == self.identity:
+            patch = {"spec": {"holderIdentity": "", "renewTime": _stamp(now)}}
+            self._cluster.patch(LEASE, self._namespace, self._name, patch, version_of(lease))
+        self.fence = 0
+
+    def _write(self, lease: Document, transitions: int, now: float) -> bool:
+        spec = self._document(now)["spec"] | {"leaseTransitions": transitions}
+        version = version_of(lease)
+        return self._try(
+            lambda: self._cluster.patch(LEASE, self._namespace, self._name, {"spec": spec}, version), transitions, now
+        )
+
+    def _try(self, write: object, transitions: int, now: float) -> bool:
+        assert callable(write)
+        try:
+            write()
+        except Conflict:
+            self.fence = 0
+            return False
+        self.fence, self._renewed, self.other = transitions, now, ""
+        return True
+
+    def _document(self, now: float) -> Document:
+        spec = {
+            "holderIdentity": self.identity,
+            "leaseDurationSeconds": int(DURATION),
+            "leaseTransitions": 1,
+            "renewTime": _stamp(now),
+        }
+        metadata = {"name": self._name, "namespace": self._namespace, "labels": dict(MANAGED_BY)}
+        return {"apiVersion": LEASE.api_version(), "kind": LEASE.name, "metadata": metadata, "spec": spec}
+
+
+def _stamp(now: float) -> str:
+    return datetime.fromtimestamp(now, UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")

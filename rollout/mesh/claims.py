@@ -1,0 +1,81 @@
+"""Our claim on a VirtualService: an annotation that travels in the same write as the weights that it explains."""
+
+import json
+from dataclasses import dataclass, field
+from decimal import Decimal, InvalidOperation
+from typing import Any
+
+from rollout.core.documents import Document, annotations_of
+from rollout.core.lifecycle import Reason
+from rollout.mesh.routes import Pair, http_routes, with_weight
+
+GROUP = "rollout.dev"
+
+
+@dataclass(frozen=True)
+class Claim:
+    """Who moves the weights, and where they were put. `taken_back` is the take-back's own record."""
+
+    attempt: str
+    fence: int
+    weight: Decimal
+    stable: str
+    canary: str
+    keys: tuple[str, ...]
+    scales: dict[str, int] = field(default_factory=dict)
+    taken_back: Reason | None = None
+    at: float = 0.0
+
+
+def annotation(service: str, namespace: str) -> str:
+    """The annotation's key; one for each service, because a VirtualService may route several.
+
+    >>> annotation("reviews", "shop")
+    'reviews.shop.rollout.dev/attempt'
+    """
+    return f"{service}.{namespace}.{GROUP}/attempt"
+
+
+def claim_of(vs: Document, key: str) -> Claim | None:
+    """The claim under this key; None if there is none, or none that can be read."""
+    text = annotations_of(vs).get(key)
+    if not text:
+        return None
+    try:
+        raw: dict[str, Any] = json.loads(text)
+        back = raw.get("takenBack")
+        return Claim(
+            str(raw["attempt"]),
+            int(raw["fence"]),
+            Decimal(raw["weight"]),
+            str(raw["stable"]),
+            str(raw["canary"]),
+            tuple(raw["routes"]),
+            {k: int(v) for k, v in raw.get("scales", {}).items()},
+            Reason(back["reason"]) if back else None,
+            float(back["at"]) if back else 0.0,
+        )
+    except (ValueError, KeyError, TypeError, AttributeError, InvalidOperation):
+        return None
+
+
+def claiming_patch(vs: Document, key: str, pair: Pair, claim: Claim) -> Document:
+    """The merge patch that puts the weights and the claim where they belong, in one write."""
+    before = claim_of(vs, key)
+    routes, scales = with_weight(vs, pair, claim.keys, claim.weight, before.scales if before else {})
+    text: dict[str, Any] = {
+        "attempt": claim.attempt,
+        "fence": claim.fence,
+        "weight": str(claim.weight),
+        "stable": claim.stable,
+        "canary": claim.canary,
+        "routes": list(claim.keys),
+    }
+    if scales:
+        text["scales"] = scales
+    if claim.taken_back:
+        text["takenBack"] = {"reason": claim.taken_back.value, "at": claim.at}
+    patch: Document = {"metadata": {"annotations": {key: json.dumps(text, separators=(",", ":"))}}}
+    if routes != http_routes(vs):
+        patch["spec"] = {"http": routes}
+    return patch

@@ -1,0 +1,35 @@
+"""Run many worlds: `python -m tests.simulation --from 0 --seeds 2000`."""
+
+import argparse
+import collections
+import sys
+
+from tests.simulation.invariants import Violation
+from tests.simulation.worlds import play
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--from", dest="first", type=int, default=0)
+    parser.add_argument("--seeds", type=int, default=200)
+    options = parser.parse_args()
+    ends: collections.Counter[str] = collections.Counter()
+    violations = 0
+    for seed in range(options.first, options.first + options.seeds):
+        try:
+            outcome = play(seed)
+        except Violation as violation:
+            violations += 1
+            print(violation, file=sys.stderr)
+            continue
+        ends[f"{'bad ' if outcome.bad else 'good'} {outcome.phase} {outcome.reason}"] += 1
+        if options.seeds == 1:
+            print(outcome)
+    for end, count in sorted(ends.items()):
+        print(f"{count:6} {end}")
+    print(f"{violations} violation(s) in {options.seeds} worlds")
+    return 1 if violations else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,301 @@
+"""A virtual world around the true engine: a cluster, traffic, time, and whatever goes wrong, all from one seed."""
+
+import copy
+import random
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from decimal import Decimal
+from typing import Any
+
+from rollout.core.attempt import Attempt
+from rollout.core.documents import (
+    DESTINATION_RULE,
+    ENDPOINT_SLICE,
+    POD,
+    SERVICE,
+    VIRTUAL_SERVICE,
+    Document,
+    Kind,
+)
+from rollout.core.errors import Conflict, InvalidInput, Unavailable, Unreachable
+from rollout.core.strategy import Bake, Errors, OnInconclusive, Step, Strategy
+from rollout.engine.engine import Engine
+from rollout.engine.survey import Request
+from rollout.judge.looks import ALL, FAILED, Series, Snapshot
+from rollout.mesh.routes import Pair, percents
+from rollout.ports import Target, Timing
+from tests.fakes.memory import MemoryCluster
+
+HOST = "reviews.shop.svc.cluster.local"
+PAIR = Pair(HOST, "v1", "v2")
+START = 1_000_000.0
+
+
+class Crash(BaseException):
+    """The process dies here: nothing may catch it."""
+
+
+@dataclass(frozen=True)
+class Faults:
+    """How often, per call, each thing goes wrong (0 to 1), and after which call the process dies."""
+
+    unavailable: float = 0.0
+    lost_reply: float = 0.0
+    conflict: float = 0.0
+    stale: float = 0.0
+    crash: float = 0.0
+    crash_after: int = -1
+
+
+class FaultyCluster:
+    """The port as one process sees it: some calls get no answer, some answers are lost, some are old."""
+
+    def __init__(self, world: "World", faults: Faults) -> None:
+        self.world, self.faults, self.calls = world, faults, 0
+
+    def _call(self, write: bool, act: Callable[[], Any]) -> Any:
+        chance, faults = self.world.random.random, self.faults
+        if chance() < faults.unavailable:
+            raise Unavailable("no answer")
+        if chance() < faults.crash:
+            raise Crash
+        result = act()
+        self.calls += 1
+        if self.calls == faults.crash_after or chance() < faults.crash:
+            raise Crash
+        if write and chance() < faults.lost_reply:
+            raise Unavailable("the reply was lost")
+        return result
+
+    def get(self, kind: Kind, namespace: str, name: str) -> Document:
+        old = self.world.older.get((kind.name, namespace, name))
+        if old is not None and self.world.random.random() < self.faults.stale:
+            return copy.deepcopy(old)
+        found: Document = self._call(False, lambda: self.world.cluster.get(kind, namespace, name))
+        return found
+
+    def list(self, kind: Kind, namespace: str | None = None, labels: Mapping[str, str] | None = None) -> list[Document]:
+        found: list[Document] = self._call(False, lambda: self.world.cluster.list(kind, namespace, labels))
+        return found
+
+    def create(self, kind: Kind, document: Document) -> Document:
+        made: Document = self._call(True, lambda: self.world.cluster.create(kind, document))
+        return made
+
+    def patch(self, kind: Kind, namespace: str, name: str, patch: Document, version: str) -> Document:
+        if self.world.random.random() < self.faults.conflict:
+            self.world.touch(kind, namespace, name)
+        made: Document = self._call(True, lambda: self.world.cluster.patch(kind, namespace, name, patch, version))
+        return made
+
+    def delete(self, kind: Kind, namespace: str, name: str, version: str) -> None:
+        self._call(True, lambda: self.world.cluster.delete(kind, namespace, name, version))
+
+    def may(self, verb: str, kind: Kind, namespace: str | None) -> bool:
+        return self.world.cluster.may(verb, kind, namespace)
+
+
+class VirtualMetrics:
+    """The counters of one client Envoy, one second at a time, and whether anybody can ask for them."""
+
+    def __init__(self, world: "World") -> None:
+        self.world = world
+        self.counters: dict[Series, float] = {}
+        self.history: dict[int, dict[Series, float]] = {}
+        self.down_until = 0.0
+        self.garbage = 0.0
+
+    def second(self, now: float) -> None:
+        """Let one second of traffic pass."""
+        world, share = self.world, float(self.world.exposed()) / 100
+        for version, part in (("v1", 1 - share), ("v2", share)):
+            requests = round(world.rps * part)
+            chance = world.failing[version] if now >= world.outage[1] or now < world.outage[0] else 0.5
+            failed = sum(world.random.random() < chance for _ in range(requests))
+            for outcome, count in ((ALL, requests), (FAILED, failed)):
+                series = Series("gateway", version, outcome)
+                self.counters[series] = self.counters.get(series, 0.0) + count
+        if world.random.random() < 0.002 * world.trouble:
+            self.counters = {}  # the proxy restarted
+        self.history[round(now)] = dict(self.counters)
+
+    def snapshots(self, target: Target, start: float, end: float, step: float) -> list[Snapshot]:
+        if self.world.now < self.down_until:
+            raise Unavailable("the metrics store is away")
+        times = [start + step * i for i in range(round((end - start) / step) + 1)]
+        found = [Snapshot(t, self.history.get(round(t), {})) for t in times]
+        if self.world.random.random() < self.garbage:
+            found = [Snapshot(s.at, {k: float("nan") for k in s.counters}) for s in found]
+        return found
+
+    def timing(self, target: Target) -> Timing:
+        return Timing(1.0, 1.0)
+
+
+def strategy(**changes: Any) -> Strategy:
+    """Short bakes: a whole rollout in a minute or two."""
+    weights = [Decimal(w) for w in (5, 25, 50, 100)]
+    made = Strategy(
+        "test",
+        tuple(Step(w, Bake(6.0, 40.0)) for w in weights),
+        confirm=10.0,
+        inconclusive=OnInconclusive.ADVANCE_NOTED,
+        errors=Errors(),
+        deadline=400.0,
+        look=2.0,
+        propagation=3.0,
+    )
+    return replace(made, **changes)
+
+
+@dataclass
+class World:
+    """Everything outside the engine, and the record of what happened to it."""
+
+    seed: int
+    trouble: float = 1.0
+    rps: int = 120
+    now: float = START
+    failing: dict[str, float] = field(default_factory=lambda: {"v1": 0.0, "v2": 0.0})
+    outage: tuple[float, float] = (0.0, 0.0)
+    strategy: Strategy = field(default_factory=strategy)
+
+    def __post_init__(self) -> None:
+        self.random = random.Random(self.seed)
+        self.cluster = MemoryCluster()
+        self.older: dict[tuple[str, str, str], Document] = {}
+        self.metrics = VirtualMetrics(self)
+        self.log: list[str] = []
+        self.ready = {"v1": 4, "v2": 4}
+        self.by_hand = False
+        self._seed_documents()
+
+    # --- documents ---------------------------------------------------------------------------------------------
+
+    def _seed_documents(self) -> None:
+        self.cluster.create(SERVICE, _document(SERVICE, "reviews", spec={"selector": {"app": "reviews"}, "ports": []}))
+        routes = [
+            {"match": [{"headers": {"who": {"exact": "tester"}}}], "route": [_to("v2")], "unknown": {"kept": True}},
+            {"name": "main", "route": [_to("v1")], "timeout": "3s"},
+        ]
+        spec = {"hosts": ["reviews"], "http": routes}
+        self.cluster.create(VIRTUAL_SERVICE, _document(VIRTUAL_SERVICE, "reviews", spec=spec))
+        subsets = [{"name": "v1", "labels": {"version": "v1"}}]
+        spec = {"host": "reviews", "subsets": subsets}
+        self.cluster.create(DESTINATION_RULE, _document(DESTINATION_RULE, "reviews", spec=spec))
+        for version in ("v1", "v2"):
+            for i in range(4):
+                labels = {"app": "reviews", "version": version}
+                self.cluster.create(POD, _document(POD, f"reviews-{version}-{i}", labels=labels))
+        self._endpoints()
+
+    def _endpoints(self) -> None:
+        document = _document(ENDPOINT_SLICE, "reviews-1", labels={"kubernetes.io/service-name": "reviews"})
+        document["endpoints"] = [
+            {
+                "addresses": [f"10.0.{v}.{i}"],
+                "conditions": {"ready": i < self.ready[f"v{v}"]},
+                "targetRef": {"name": f"reviews-v{v}-{i}"},
+            }
+            for v in (1, 2)
+            for i in range(4)
+        ]
+        self.cluster.documents.pop((ENDPOINT_SLICE.name, "shop", "reviews-1"), None)
+        self.cluster.create(ENDPOINT_SLICE, document)
+
+    def virtual_service(self) -> Document:
+        return self.cluster.get(VIRTUAL_SERVICE, "shop", "reviews")
+
+    def exposed(self) -> Decimal:
+        """What the canary gets, in percent."""
+        return max(percents(self.virtual_service(), PAIR, ()), default=Decimal(0))
+
+    def edit(self, change: Callable[[Document], None], manager: str = "kubectl") -> None:
+        """Somebody else edits the VirtualService."""
+        document = self.virtual_service()
+        change(document)
+        document["metadata"]["managedFields"] = [{"manager": manager, "time": str(self.now)}]
+        self.by_hand = True
+        self.cluster._write((VIRTUAL_SERVICE.name, "shop", "reviews"), document)
+        self.by_hand = False
+
+    def touch(self, kind: Kind, namespace: str, name: str) -> None:
+        """Somebody changes something that is no business of ours: our next write conflicts."""
+        document = self.cluster._read((kind.name, namespace, name))
+        if document is None or kind is not VIRTUAL_SERVICE:
+            return
+        self.edit(lambda d: d["metadata"].setdefault("annotations", {}).update({"note": str(self.random.random())}))
+
+    def set_ready(self, version: str, count: int) -> None:
+        self.ready[version] = count
+        self._endpoints()
+
+    # --- time --------------------------------------------------------------------------------------------------
+
+    def engine(self, name: str, faults: Faults) -> Engine:
+        return Engine(FaultyCluster(self, faults), self.metrics, "reviews", "shop", name)
+
+    def request(self) -> Request:
+        return Request("reviews", "shop", "v2", self.strategy)
+
+    def pass_time(self, seconds: float) -> None:
+        until = self.now + seconds
+        while int(self.now) < int(until):
+            self.now = float(int(self.now) + 1)
+            self.metrics.second(self.now)
+        self.now = until
+
+    def attempt(self) -> Attempt | None:
+        from rollout.engine.state import StateStore  # noqa: PLC0415
+
+        return StateStore(self.cluster, "reviews", "shop").read().attempt
+
+
+def drive(world: World, faults: Callable[[int], Faults], each: Callable[[World], None], limit: float = 1500.0) -> int:
+    """Run processes one after another until the attempt ended and was cleaned up; returns how many it took."""
+    life, engine, begun = 1, world.engine("process-1", faults(1)), False
+    while world.now < START + limit:
+        after = 1.0
+        try:
+            if not begun:
+                if engine.lease.hold(world.now):
+                    engine.begin(world.request(), world.now)
+                    begun = True
+            else:
+                tick = engine.tick(world.now)
+                after = tick.after
+                if tick.attempt and tick.attempt.phase.ended and tick.attempt.cleaned:
+                    engine.lease.release(world.now)
+                    return life
+        except Crash:
+            life += 1
+            world.log.append(f"{world.now - START:.0f}: process {life - 1} dies after {_calls(engine)} calls")
+            engine, after = world.engine(f"process-{life}", faults(life)), 2.0
+            begun = world.attempt() is not None
+        except InvalidInput as error:
+            if not begun:
+                return life  # refused: nothing was written
+            world.log.append(f"{world.now - START:.0f}: {error}")
+        except (Unreachable, Conflict) as error:
+            world.log.append(f"{world.now - START:.0f}: {error}")
+        each(world)
+        world.pass_time(max(after, 0.2))
+        each(world)
+    return life
+
+
+def _calls(engine: Engine) -> int:
+    cluster = engine._cluster
+    assert isinstance(cluster, FaultyCluster)
+    return cluster.calls
+
+
+def _to(subset: str) -> Document:
+    return {"destination": {"host": "reviews", "subset": subset}}
+
+
+def _document(kind: Kind, name: str, labels: dict[str, str] | None = None, **rest: Any) -> Document:
+    metadata: Document = {"name": name, "namespace": "shop"}
+    if labels:
+        metadata["labels"] = labels
+    return {"apiVersion": kind.api_version(), "kind": kind.name, "metadata": metadata, **rest}

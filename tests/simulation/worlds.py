@@ -1,0 +1,142 @@
+"""What goes wrong in the world of a seed: faults of calls, edits by people, pods, metrics, clocks, rivals."""
+
+from dataclasses import dataclass
+
+from rollout.core.documents import DESTINATION_RULE
+from rollout.core.errors import Conflict, Unreachable
+from rollout.core.lifecycle import Phase
+from tests.simulation.invariants import Violation, Watcher
+from tests.simulation.world import START, Crash, Faults, World, drive, strategy
+
+BAD = 0.08
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a world ended."""
+
+    phase: Phase
+    reason: str
+    bad: bool
+    lives: int
+    text: str
+
+
+def play(seed: int) -> Outcome:
+    """Run the world of a seed to its end. Raises `Violation` with the way to see it again."""
+    world = _world(seed)
+    watcher = Watcher(world)
+    rival = world.engine("rival", Faults(stale=0.1, crash=0.002))
+
+    def each(w: World) -> None:
+        _events(w)
+        if w.random.random() < 0.03 * w.trouble and w.attempt() is not None:
+            try:
+                rival.tick(w.now)
+            except (Unreachable, Conflict):
+                pass
+            except Crash:
+                w.log.append("the rival dies")
+
+    try:
+        lives = drive(world, lambda life: _faults(world, life), each)
+        if world.attempt() is not None:
+            _end(world)
+            watcher.finished()
+    except (Violation, AssertionError) as error:
+        story = "\n".join(world.log[-12:])
+        again = f"python -m tests.simulation --from {seed} --seeds 1"
+        raise Violation(f"seed {seed}: {error}\n{story}\nsee it again: {again}") from error
+    attempt = world.attempt()
+    if attempt is None:
+        return Outcome(Phase.PREFLIGHT, "refused", False, 1, "refused before anything was written")
+    return Outcome(attempt.phase, attempt.reason or "", world.failing["v2"] > 0, lives, attempt.message)
+
+
+def _world(seed: int) -> World:
+    world = World(seed, strategy=strategy(gitops_managers=("argocd",)))
+    r = world.random
+    world.trouble = r.choice([0.0, 0.5, 1.0, 2.0])
+    world.rps = r.choice([0, 3, 40, 120, 300]) if r.random() < 0.5 else 120
+    world.failing["v2"] = BAD if r.random() < 0.3 else 0.0
+    if r.random() < 0.2:
+        world.outage = (START + 30, START + 45)
+    return world
+
+
+def _faults(world: World, life: int) -> Faults:
+    k = world.trouble if life < 12 else 0.0
+    return Faults(unavailable=0.01 * k, lost_reply=0.02 * k, conflict=0.03 * k, stale=0.01 * k, crash=0.0015 * k)
+
+
+def _events(world: World) -> None:
+    r, k = world.random, world.trouble
+    if world.now > START + 350:
+        world.set_ready("v1", 4) if world.ready["v1"] < 4 else None
+        return
+    for chance, event in (
+        (0.003, _raise), (0.002, _lower), (0.004, _timeout), (0.002, _reapply), (0.004, _pods), (0.004, _metrics),
+        (0.002, _clock), (0.001, _subset_gone),
+    ):  # fmt: skip
+        if r.random() < chance * k:
+            world.log.append(f"{world.now - START:.0f}: {event.__name__}")
+            event(world)
+
+
+def _weights(world: World, canary: int, manager: str) -> None:
+    def change(vs: dict) -> None:  # type: ignore[type-arg]
+        main = next(route for route in vs["spec"]["http"] if not route.get("match"))
+        for entry in main["route"]:
+            if len(main["route"]) > 1:
+                entry["weight"] = canary if entry["destination"].get("subset") == "v2" else 100 - canary
+
+    world.edit(change, manager)
+
+
+def _raise(world: World) -> None:
+    _weights(world, 60, "kubectl")
+
+
+def _lower(world: World) -> None:
+    _weights(world, 0, "kubectl")
+
+
+def _timeout(world: World) -> None:
+    value = f"{world.random.randint(1, 9)}s"
+    world.edit(lambda vs: vs["spec"]["http"][1].update({"timeout": value}))
+
+
+def _reapply(world: World) -> None:
+    _weights(world, 0, "argocd")
+
+
+def _pods(world: World) -> None:
+    world.set_ready(world.random.choice(["v1", "v2"]), world.random.choice([0, 1, 2, 4, 4]))
+
+
+def _metrics(world: World) -> None:
+    world.metrics.down_until = world.now + world.random.choice([5, 60])
+    world.metrics.garbage = world.random.choice([0.0, 0.0, 0.2])
+
+
+def _clock(world: World) -> None:
+    world.pass_time(world.random.choice([20.0, 90.0]))
+
+
+def _subset_gone(world: World) -> None:
+    rule = world.cluster.get(DESTINATION_RULE, "shop", "reviews")
+    rule["spec"]["subsets"] = [s for s in rule["spec"]["subsets"] if s["name"] != "v2"]
+    world.cluster._write((DESTINATION_RULE.name, "shop", "reviews"), rule)
+
+
+def _end(world: World) -> None:
+    """The storm is over: one more healthy process must bring any attempt to its end."""
+    world.trouble = 0.0
+    world.metrics.down_until = world.metrics.garbage = 0.0
+    world.set_ready("v1", 4)
+    engine = world.engine("last", Faults())
+    for _ in range(2000):
+        tick = engine.tick(world.now)
+        if tick.attempt is None or (tick.attempt.phase.ended and tick.attempt.cleaned):
+            return
+        world.pass_time(max(0.5, min(tick.after, 5.0)))
