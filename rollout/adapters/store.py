@@ -1,11 +1,10 @@
 """The promises of the Cluster port over any keeper of whole documents: versions, conflicts, merge patches."""
 
-import copy
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager
 
-from rollout.core.documents import Document, Kind, carries, name_of, namespace_of, ref, version_of
+from rollout.core.documents import Document, Kind, carries, copied, name_of, namespace_of, ref, version_of
 from rollout.core.errors import Conflict, NotFound
 
 Key = tuple[str, str, str]
@@ -26,7 +25,7 @@ def merged(document: Document, patch: Document) -> Document:
             below = result.get(key)
             result[key] = merged(below if isinstance(below, dict) else {}, value)
         else:
-            result[key] = copy.deepcopy(value)
+            result[key] = copied(value)
     return result
 
 
@@ -54,12 +53,13 @@ class DocumentStore(ABC):
         found = self._read((kind.name, namespace, name))
         if found is None:
             raise NotFound(f"{kind.name} {namespace}/{name} does not exist")
-        return copy.deepcopy(found)
+        document: Document = copied(found)
+        return document
 
     def list(self, kind: Kind, namespace: str | None = None, labels: Mapping[str, str] | None = None) -> list[Document]:
         """See the port."""
         found = (self._read(key) for key in self._keys(kind) if namespace in (None, key[1]))
-        return [copy.deepcopy(one) for one in found if one is not None and carries(one, labels or {})]
+        return [copied(one) for one in found if one is not None and carries(one, labels or {})]
 
     def create(self, kind: Kind, document: Document) -> Document:
         """See the port."""
@@ -67,7 +67,7 @@ class DocumentStore(ABC):
         with self._locked():
             if self._read(key) is not None:
                 raise Conflict(f"{ref(kind, document)} exists already")
-            self._write(key, copy.deepcopy(document))
+            self._write(key, copied(document))
         return self.get(kind, key[1], key[2])
 
     def patch(self, kind: Kind, namespace: str, name: str, patch: Document, version: str) -> Document:

@@ -58,6 +58,13 @@ KINDS = {
 }
 
 
+def copied(value: Any) -> Any:
+    """A deep copy of a JSON value, several times faster than `copy.deepcopy`."""
+    if isinstance(value, dict):
+        return {key: copied(below) for key, below in value.items()}
+    return [copied(below) for below in value] if isinstance(value, list) else value
+
+
 def name_of(document: Document) -> str:
     """The object's name."""
     return str(document["metadata"]["name"])

@@ -70,6 +70,8 @@ def judged(e: Evidence, look: Look, rule: Errors, margin: float, since: float | 
             e, weight_since=since, steps=e.steps + 1, looks=0, looked_at=0.0, advance=(0.0,) * 3, stable=Arm(),
             canary=Arm(), unattributed=Arm(),
         )  # fmt: skip
+        if blind:  # nobody to compare with: what an earlier outage showed is no evidence against the canary now
+            e = replace(e, absolute=(_LOWEST,) * len(TIMES_WORSE), reserve=1.0, steps=1)
     if look.since < since:
         return e
     s, c = look.stable, look.canary

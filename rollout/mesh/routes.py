@@ -5,7 +5,6 @@ one of `keys` (asked for by the user, or found so before). Weights are relative 
 weight is ignored, and a missing one counts as 0.
 """
 
-import copy
 import hashlib
 import json
 from collections.abc import Collection
@@ -13,7 +12,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from fractions import Fraction
 
-from rollout.core.documents import VIRTUAL_SERVICE, Document, namespace_of, ref
+from rollout.core.documents import VIRTUAL_SERVICE, Document, copied, namespace_of, ref
 from rollout.core.errors import InvalidInput
 from rollout.mesh.hosts import resolved
 
@@ -148,7 +147,7 @@ def with_weight(
     whole weights, all weights of the route are multiplied by a power of ten, its scale; it is divided out again as
     soon as it can be. `scales` are those that the present weights carry.
     """
-    routes, used = copy.deepcopy(http_routes(vs)), {}
+    routes, used = copied(http_routes(vs)), {}
     for index in shifted(vs, pair, keys):
         key = key_of(routes[index])
         scale = _set_weight(vs, routes[index], pair, weight, scales.get(key, 1))
@@ -163,14 +162,14 @@ def _set_weight(vs: Document, route: Document, pair: Pair, weight: Decimal, scal
     entries = route["route"]
     if stable is None and canary is not None:
         stable = canary
-        entries.insert(canary, copy.deepcopy(entries[canary]))
+        entries.insert(canary, copied(entries[canary]))
         units.insert(canary, Fraction(0))
         canary += 1
     assert stable is not None, "only routes that name a version are shifted"
     entries[stable]["destination"]["subset"] = pair.stable
     if canary is None:
         canary = stable + 1
-        entries.insert(canary, copy.deepcopy(entries[stable]))
+        entries.insert(canary, copied(entries[stable]))
         entries[canary]["destination"]["subset"] = pair.canary
         units.insert(canary, Fraction(0))
     share = units[stable] + units[canary]

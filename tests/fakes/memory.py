@@ -1,11 +1,10 @@
 """A cluster in memory, under the same contract tests as the folder and the real API server."""
 
-import copy
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 
 from rollout.adapters.store import DocumentStore, Key
-from rollout.core.documents import Document, Kind
+from rollout.core.documents import Document, Kind, copied
 
 
 class MemoryCluster(DocumentStore):
@@ -31,7 +30,7 @@ class MemoryCluster(DocumentStore):
             self.documents.pop(key, None)
         else:
             self._count += 1
-            document = copy.deepcopy(document)
+            document = copied(document)
             document["metadata"]["resourceVersion"] = str(self._count)
             self.documents[key] = document
         if self.on_write:

@@ -1,6 +1,5 @@
 """A virtual world around the true engine: a cluster, traffic, time, and whatever goes wrong, all from one seed."""
 
-import copy
 import random
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
@@ -16,6 +15,7 @@ from rollout.core.documents import (
     VIRTUAL_SERVICE,
     Document,
     Kind,
+    copied,
 )
 from rollout.core.errors import Conflict, InvalidInput, Unavailable, Unreachable
 from rollout.core.strategy import Bake, Errors, OnInconclusive, Step, Strategy
@@ -70,7 +70,7 @@ class FaultyCluster:
     def get(self, kind: Kind, namespace: str, name: str) -> Document:
         old = self.world.older.get((kind.name, namespace, name))
         if old is not None and self.world.random.random() < self.faults.stale:
-            return copy.deepcopy(old)
+            return copied(old)
         found: Document = self._call(False, lambda: self.world.cluster.get(kind, namespace, name))
         return found
 

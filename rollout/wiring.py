@@ -1,0 +1,31 @@
+"""The one place that chooses adapters: which cluster, which metrics."""
+
+import os
+import socket
+from pathlib import Path
+
+from rollout.adapters.counters import CounterFiles
+from rollout.adapters.folder import FolderCluster
+from rollout.core.errors import InvalidInput
+from rollout.engine.engine import Engine
+from rollout.ports import Cluster, Metrics
+
+
+def folder_world(folder: Path) -> tuple[Cluster, Metrics]:
+    """A folder of documents, and the counters beside it."""
+    return FolderCluster(folder), CounterFiles(folder / ".playground" / "metrics")
+
+
+def kube_world(context: str | None, prometheus: str | None) -> tuple[Cluster, Metrics]:
+    """A cluster that a kubeconfig reaches, and the Prometheus at a URL."""
+    from rollout.adapters.kubernetes import KubernetesCluster  # noqa: PLC0415 - slow to import
+    from rollout.adapters.prometheus import PrometheusMetrics  # noqa: PLC0415 - slow to import
+
+    if not prometheus:
+        raise InvalidInput("which Prometheus? Name it with --prometheus URL or the variable ROLLOUT_PROMETHEUS")
+    return KubernetesCluster(context), PrometheusMetrics(prometheus)
+
+
+def engine(cluster: Cluster, metrics: Metrics, service: str, namespace: str) -> Engine:
+    """An engine with this process's identity."""
+    return Engine(cluster, metrics, service, namespace, f"{socket.gethostname()}-{os.getpid()}")
