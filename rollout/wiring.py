@@ -16,14 +16,14 @@ def folder_world(folder: Path) -> tuple[Cluster, Metrics]:
     return FolderCluster(folder), CounterFiles(folder / ".playground" / "metrics")
 
 
-def kube_world(context: str | None, prometheus: str | None) -> tuple[Cluster, Metrics]:
+def kube_world(context: str | None, prometheus: str | None, need_metrics: bool = True) -> tuple[Cluster, Metrics]:
     """A cluster that a kubeconfig reaches, and the Prometheus at a URL."""
     from rollout.adapters.kubernetes import KubernetesCluster  # noqa: PLC0415 - slow to import
     from rollout.adapters.prometheus import PrometheusMetrics  # noqa: PLC0415 - slow to import
 
-    if not prometheus:
+    if not prometheus and need_metrics:
         raise InvalidInput("which Prometheus? Name it with --prometheus URL or the variable ROLLOUT_PROMETHEUS")
-    return KubernetesCluster(context), PrometheusMetrics(prometheus)
+    return KubernetesCluster(context), PrometheusMetrics(prometheus or "http://127.0.0.1:9090")
 
 
 def engine(cluster: Cluster, metrics: Metrics, service: str, namespace: str) -> Engine:

@@ -51,6 +51,15 @@ class Holder:
             self._seen, self._seen_at = version, now
         return self._seen_at + DURATION
 
+    def driven(self, now: float) -> bool:
+        """Whether a live process seems to hold the lease, by its own clock: for people to read, not to act on."""
+        try:
+            spec = self._cluster.get(LEASE, self._namespace, self._name).get("spec") or {}
+        except NotFound:
+            return False
+        renewed = datetime.fromisoformat(str(spec.get("renewTime") or "1970-01-01T00:00:00+00:00")).timestamp()
+        return bool(spec.get("holderIdentity")) and now - renewed < DURATION
+
     def wait(self, now: float) -> float:
         """Seconds until the other's lease may be taken."""
         return max(0.0, self._seen_at + DURATION - now)

@@ -158,7 +158,7 @@ def _service(cluster: Cluster, request: Request) -> Document:
 
 def _serving(found: Sequence[Document], host: str, seen: Endpoints, request: Request) -> str:
     """The version that serves: what the routes name, else the only other version with ready pods."""
-    named = set().union(*(versions(vs, host) for vs in found)) - {""}
+    named = set().union(*(versions(vs, host, pinned=False) for vs in found)) - {""}
     others = named - {request.canary} or ({v for v in seen.ready if v} - {request.canary})
     if not others and named == {request.canary}:
         return request.canary

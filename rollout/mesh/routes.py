@@ -54,10 +54,15 @@ def _subset(destination: Document, vs: Document, host: str) -> str | None:
     return str(to.get("subset") or "")
 
 
-def versions(vs: Document, host: str) -> set[str]:
-    """The subsets of `host` that any http route sends requests to; the empty one means all versions."""
+def versions(vs: Document, host: str, pinned: bool = True) -> set[str]:
+    """The subsets of `host` that http routes send requests to; the empty one means all versions.
+
+    Without `pinned`, only routes for everybody count, not those with a match.
+    """
     found = set()
     for route in http_routes(vs):
+        if route.get("match") and not pinned:
+            continue
         for entry, units in zip(route.get("route") or [], _units(route), strict=True):
             subset = _subset(entry, vs, host)
             if subset is not None and units > 0:

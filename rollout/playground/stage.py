@@ -107,10 +107,7 @@ class Playground:
 
     def fail(self, version: str, share: float = 0.0, refuse: bool = False) -> None:
         """Let a version of reviews fail a share of its answers, or refuse connections."""
-        path = self._control("reviews", version)
-        temporary = path.with_suffix(".tmp")
-        temporary.write_text(json.dumps({"fail": share, "refuse": refuse}))
-        temporary.replace(path)
+        order(self.folder, version, share, refuse)
 
     def _control(self, service: str, version: str) -> Path:
         return self.own / f"{service}-{version}.json"
@@ -174,6 +171,14 @@ class Playground:
                 process.wait(5)
             except subprocess.TimeoutExpired:
                 process.kill()
+
+
+def order(folder: Path, version: str, share: float = 0.0, refuse: bool = False) -> None:
+    """Write the control file of a version of reviews."""
+    path = folder / ".playground" / f"reviews-{version}.json"
+    temporary = path.with_suffix(".tmp")
+    temporary.write_text(json.dumps({"fail": share, "refuse": refuse}))
+    temporary.replace(path)
 
 
 def free_ports(count: int) -> list[int]:

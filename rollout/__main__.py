@@ -1,0 +1,6 @@
+"""`rollout` and `python -m rollout`."""
+
+from rollout.cli.app import main
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,347 @@
+"""The verbs. Each command is thin: it reads arguments, calls the engine, and says what came of it.
+
+Heavy modules are imported by the command that needs them, so that `rollout --help` stays quick.
+"""
+
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from rollout import __version__
+
+if TYPE_CHECKING:
+    from rollout.cli.driving import Manners
+    from rollout.engine.engine import Engine
+    from rollout.engine.survey import Request
+    from rollout.ports import Cluster, Metrics
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    help="Move a service to its new version step by step over Istio, and take it back on evidence of harm.",
+)
+playground_app = typer.Typer(no_args_is_help=True, help="A small mesh on this machine: real Envoy, no cluster.")
+app.add_typer(playground_app, name="playground")
+
+Service = Annotated[str, typer.Argument(help="The Service, as the VirtualService names it.")]
+Namespace = Annotated[str, typer.Option("--namespace", "-n", help="Its namespace; else the context's.")]
+Context = Annotated[str, typer.Option(help="The kubeconfig's context; else the current one.")]
+Prometheus = Annotated[str, typer.Option(envvar="ROLLOUT_PROMETHEUS", help="The URL of Prometheus.")]
+Folder = Annotated[str, typer.Option("--cluster", envvar="ROLLOUT_CLUSTER", help="A playground's folder.")]
+Output = Annotated[str, typer.Option("--output", "-o", help="text or json.")]
+To = Annotated[str, typer.Option("--to", help="The version that should serve.")]
+From = Annotated[str, typer.Option("--from", help="The version that serves now, where it cannot be told.")]
+StrategyName = Annotated[str, typer.Option("--strategy", help="A preset's name, or a file.")]
+NoCreate = Annotated[bool, typer.Option("--no-create", help="Refuse instead of adding missing subsets.")]
+
+
+def main() -> None:
+    """Run the command line; the errors that we raise on purpose become sentences and exit codes."""
+    from rollout.core.errors import InvalidInput, RolloutError  # noqa: PLC0415
+
+    try:
+        app()
+    except InvalidInput as error:
+        _die(str(error), 2)
+    except RolloutError as error:
+        _die(str(error), 3)
+    except Exception as error:
+        if os.environ.get("ROLLOUT_DEBUG"):
+            raise
+        _die(f"a bug of ours: {type(error).__name__}: {error} (ROLLOUT_DEBUG=1 shows where)", 70)
+
+
+def _die(text: str, code: int) -> None:
+    print(f"rollout: {text}", file=sys.stderr)
+    sys.exit(code)
+
+
+def _check_output(output: str) -> None:
+    from rollout.core.errors import InvalidInput  # noqa: PLC0415
+
+    if output not in ("text", "json"):
+        raise InvalidInput(f"--output is text or json, not {output!r}")
+
+
+def _world(folder: str, context: str, prometheus: str, metrics: bool = True) -> "tuple[Cluster, Metrics]":
+    from rollout import wiring  # noqa: PLC0415
+
+    if folder:
+        return wiring.folder_world(Path(folder))
+    return wiring.kube_world(context or None, prometheus or None, need_metrics=metrics)
+
+
+def _namespace(cluster: "Cluster", folder: str, namespace: str) -> str:
+    return namespace or ("bookinfo" if folder else str(getattr(cluster, "default_namespace", "default")))
+
+
+def _engine(service: str, namespace: str, folder: str, context: str, prometheus: str, metrics: bool = True) -> "Engine":
+    from rollout import wiring  # noqa: PLC0415
+
+    cluster, counters = _world(folder, context, prometheus, metrics)
+    return wiring.engine(cluster, counters, service, _namespace(cluster, folder, namespace))
+
+
+@app.command()
+def promote(
+    service: Service,
+    to: To,
+    stable: From = "",
+    strategy: StrategyName = "canary",
+    namespace: Namespace = "",
+    context: Context = "",
+    prometheus: Prometheus = "",
+    cluster: Folder = "",
+    timeout: Annotated[str, typer.Option(help="End after so long, such as 30m.")] = "",
+    on_timeout: Annotated[str, typer.Option(help="rollback or hold.")] = "rollback",
+    on_interrupt: Annotated[str, typer.Option(help="rollback or hold; hold on Ctrl-C at a terminal.")] = "",
+    no_create: NoCreate = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    no_wait: Annotated[bool, typer.Option("--no-wait", help="Leave with exit code 5 where a person must act.")] = False,
+    output: Output = "text",
+) -> None:
+    """Carry a service to another version, step by step, and take it back on evidence of harm."""
+    from rollout.adapters.strategy_files import load  # noqa: PLC0415
+    from rollout.cli import console, driving  # noqa: PLC0415
+    from rollout.engine.survey import Request  # noqa: PLC0415
+
+    _check_output(output)
+    manners = _manners(timeout, on_timeout, on_interrupt, no_wait)
+    chosen = load(strategy)
+    engine = _engine(service, namespace, cluster, context, prometheus)
+    request = Request(service, engine.namespace, to, chosen, stable, not no_create)
+    _confirm(engine, request, yes)
+    with console.teller(output) as tell:
+        attempt, code = driving.promote(engine, request, manners, tell)
+        tell(attempt)
+    if output == "json":
+        console.print_json(console.document(attempt) | {"exit": code})
+    raise typer.Exit(code)
+
+
+def _manners(timeout: str, on_timeout: str, on_interrupt: str, no_wait: bool) -> "Manners":
+    from rollout.cli.driving import Manners  # noqa: PLC0415
+    from rollout.core.errors import InvalidInput  # noqa: PLC0415
+    from rollout.core.quantities import duration  # noqa: PLC0415
+
+    for name, value in (("--on-timeout", on_timeout), ("--on-interrupt", on_interrupt or "hold")):
+        if value not in ("rollback", "hold"):
+            raise InvalidInput(f"{name} is rollback or hold, not {value!r}")
+    at_terminal = sys.stdin.isatty() and not os.environ.get("CI")
+    hold = on_interrupt == "hold" if on_interrupt else None
+    return Manners(duration(timeout) if timeout else 0.0, on_timeout == "hold", hold, at_terminal, not no_wait)
+
+
+def _confirm(engine: "Engine", request: "Request", yes: bool) -> None:
+    """Ask a person at a terminal once; a pipeline is not asked."""
+    if yes or not (sys.stdin.isatty() and sys.stdout.isatty()):
+        return
+    running = engine.states.read().attempt
+    if running is None or running.phase.ended:
+        steps = " → ".join(f"{step.weight}" for step in request.strategy.steps)
+        typer.confirm(f"Move {request.service} in {request.namespace} to {request.canary}: {steps} %?", abort=True)
+
+
+@app.command()
+def status(
+    service: Service,
+    namespace: Namespace = "",
+    context: Context = "",
+    cluster: Folder = "",
+    watch: Annotated[bool, typer.Option("--watch", "-w", help="Follow until it ends.")] = False,
+    output: Output = "text",
+) -> None:
+    """Show where a rollout stands."""
+    from rollout.adapters import clock  # noqa: PLC0415
+    from rollout.cli import console  # noqa: PLC0415
+
+    _check_output(output)
+    engine = _engine(service, namespace, cluster, context, "", metrics=False)
+    attempt = engine.states.read().attempt
+    if output == "json" and not watch:
+        console.print_json(console.document(attempt))
+        return
+    with console.teller(output) as tell:
+        while True:
+            attempt = engine.states.read().attempt
+            unattended = attempt is not None and not attempt.phase.ended and not engine.lease.driven(clock.now())
+            tell(attempt, "unattended: nobody drives it" if unattended else "" if attempt else "nothing in flight")
+            if not watch or attempt is None or attempt.phase.ended:
+                break
+            clock.wait(1.0)
+    if output == "json":
+        console.print_json(console.document(attempt))
+
+
+@app.command()
+def plan(
+    service: Service,
+    to: To,
+    stable: From = "",
+    strategy: StrategyName = "canary",
+    namespace: Namespace = "",
+    context: Context = "",
+    cluster: Folder = "",
+    no_create: NoCreate = False,
+) -> None:
+    """Show each step's exact change of each VirtualService; writes nothing."""
+    from rollout.adapters import clock  # noqa: PLC0415
+    from rollout.adapters.strategy_files import load  # noqa: PLC0415
+    from rollout.cli.planning import planned  # noqa: PLC0415
+    from rollout.engine.survey import Request, survey  # noqa: PLC0415
+
+    chosen = load(strategy)
+    world, _ = _world(cluster, context, "", metrics=False)
+    request = Request(service, _namespace(world, cluster, namespace), to, chosen, stable, not no_create)
+    for line in planned(world, survey(world, request, 0, clock.now())):
+        print(line)
+
+
+@app.command()
+def abort(service: Service, namespace: Namespace = "", context: Context = "", cluster: Folder = "") -> None:
+    """Take all traffic back to the version that served, now."""
+    from rollout.adapters import clock  # noqa: PLC0415
+    from rollout.cli import console, driving  # noqa: PLC0415
+    from rollout.core.lifecycle import Reason  # noqa: PLC0415
+
+    engine = _engine(service, namespace, cluster, context, "", metrics=False)
+    before = engine.states.read().attempt
+    attempt = engine.take_back(Reason.ABORTED, "asked by `rollout abort`", clock.now())
+    if attempt is None or (before and before.phase.ended):
+        print(f"nothing of {service} is in flight")
+        return
+    with console.teller("text") as tell:
+        attempt = driving.finish(engine, tell, within=30.0)
+    engine.lease.release(clock.now())
+    raise typer.Exit(0 if attempt and attempt.phase.ended else 3)
+
+
+@app.command()
+def explain(service: Service, namespace: Namespace = "", context: Context = "", cluster: Folder = "") -> None:
+    """Say why a rollout stands where it stands, what it waits for, and until when."""
+    from rollout.adapters import clock  # noqa: PLC0415
+    from rollout.cli.explaining import explained  # noqa: PLC0415
+
+    engine = _engine(service, namespace, cluster, context, "", metrics=False)
+    attempt = engine.states.read().attempt
+    if attempt is None:
+        print(f"{service} was never promoted from here")
+        return
+    for line in explained(attempt, clock.now(), engine.lease.driven(clock.now())):
+        print(line)
+
+
+@app.command()
+def history(
+    service: Service, namespace: Namespace = "", context: Context = "", cluster: Folder = "", output: Output = "text"
+) -> None:
+    """List the attempts that ended."""
+    from rich.console import Console  # noqa: PLC0415
+
+    from rollout.cli import console  # noqa: PLC0415
+
+    _check_output(output)
+    past = _engine(service, namespace, cluster, context, "", metrics=False).states.read().past()
+    if output == "json":
+        console.print_json([vars(p) for p in past])
+    else:
+        Console(highlight=False).print(console.rows(past))
+
+
+@app.command()
+def strategies(name: Annotated[str, typer.Argument(help="Show this one.")] = "") -> None:
+    """List the presets, or show one as YAML."""
+    from rollout.adapters.strategy_files import load, presets  # noqa: PLC0415
+
+    if name:
+        load(name)
+        print(presets().get(name, "").rstrip())
+        return
+    for preset in presets():
+        print(f"{preset:12} {load(preset).description}")
+
+
+@app.command()
+def demo(
+    scenario: Annotated[
+        list[str] | None, typer.Option(help="good (default), errors, crash, no-traffic or outage; may repeat.")
+    ] = None,
+    rps: Annotated[int, typer.Option(min=1, help="Requests a second.")] = 500,
+    speed: Annotated[float, typer.Option(min=0.1, max=100, help="Divide the strategy's durations by this.")] = 10.0,
+    output: Output = "text",
+) -> None:
+    """Play a rollout on this machine, with real requests through a real Envoy."""
+    from rollout.adapters.strategy_files import presets  # noqa: PLC0415
+    from rollout.cli import console  # noqa: PLC0415
+    from rollout.cli import demo as demos  # noqa: PLC0415
+
+    _check_output(output)
+    text = output == "text"
+    if text:
+        print(f"# strategies/canary.yaml, {speed:g} times as fast\n{presets()['canary']}")
+    results = []
+    for one in scenario or ["good"]:
+        if text:
+            print(f"--- {one}: {rps} requests a second from users through Envoy to reviews v1; promoting v2 ---")
+        with console.teller(output) as tell:
+            results.append(demos.play(one, rps, speed, tell, demos.talk))
+        if text:
+            print(demos.told(results[-1]), flush=True)
+        else:
+            console.print_json({key: value for key, value in results[-1].items() if key != "exit"})
+    if len(results) == 1:
+        raise typer.Exit(int(results[0]["exit"]))
+    raise typer.Exit(0 if all(r["exit"] == demos.ENDS[r["scenario"]] for r in results) else 1)
+
+
+@playground_app.command("up")
+def playground_up(
+    folder: Annotated[Path, typer.Argument(help="Where its documents go.")] = Path("playground"),
+    rps: Annotated[int, typer.Option(min=0, help="Requests a second.")] = 500,
+) -> None:
+    """Keep the playground running until Ctrl-C; every verb works on it with --cluster FOLDER."""
+    from rollout.core.errors import InvalidInput  # noqa: PLC0415
+    from rollout.playground.stage import Playground, alone  # noqa: PLC0415
+
+    if not alone(folder):
+        raise InvalidInput(f"a playground runs in {folder} already; end it first, or name another folder")
+    with Playground(folder, rps) as playground:
+        (playground.own / "pid").write_text(str(os.getpid()))
+        print(f"up in {folder}; in another terminal: rollout promote reviews --to v2 --cluster {folder}", flush=True)
+        try:
+            playground.wait_for_end()
+        except KeyboardInterrupt:
+            print("down", file=sys.stderr)
+
+
+@playground_app.command("fail")
+def playground_fail(
+    version: Annotated[str, typer.Argument(help="v1, v2 or v3.")],
+    folder: Annotated[Path, typer.Argument(help="The playground's folder.")] = Path("playground"),
+    percent: Annotated[float, typer.Option(min=0, max=100, help="Of its answers.")] = 5.0,
+) -> None:
+    """Let a version of reviews fail a share of its answers."""
+    from rollout.core.errors import InvalidInput  # noqa: PLC0415
+    from rollout.playground.stage import order  # noqa: PLC0415
+
+    if not (folder / ".playground").is_dir():
+        raise InvalidInput(f"no playground in {folder}; start one with `rollout playground up {folder}`")
+    order(folder, version, percent / 100)
+
+
+def _version(value: bool) -> None:
+    if value:
+        print(f"rollout {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Say which.")] = False,
+) -> None:
+    """Options that stand before a verb."""

@@ -1,0 +1,112 @@
+"""What people and pipes see: lines, the live view, JSON. stdout is data, stderr is talk."""
+
+import json
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from typing import Any
+
+from pydantic import TypeAdapter
+from rich.console import Console, Group
+from rich.live import Live
+from rich.panel import Panel
+from rich.table import Table
+from rich.text import Text
+
+from rollout.adapters import clock
+from rollout.core.attempt import Attempt, Past
+from rollout.core.lifecycle import Phase
+from rollout.core.quantities import spoken
+
+TALK = Console(stderr=True, highlight=False, soft_wrap=True)
+_ATTEMPT = TypeAdapter(Attempt)
+COLORS = {Phase.PROMOTED: "green", Phase.ROLLED_BACK: "red", Phase.ROLLING_BACK: "red", Phase.PAUSED: "yellow"}
+SHOWN = 8
+
+
+def at(seconds: float) -> str:
+    """A local time of day."""
+    return datetime.fromtimestamp(seconds).astimezone().strftime("%H:%M:%S")
+
+
+def document(attempt: Attempt | None) -> dict[str, Any]:
+    """The attempt as people's scripts read it."""
+    if attempt is None:
+        return {"phase": "Idle"}
+    full = _ATTEMPT.dump_python(attempt, mode="json")
+    kept = ("service", "namespace", "stable", "canary", "phase", "step", "weight", "since", "started", "deadline")
+    made = {key: full[key] for key in (*kept, "reason", "message", "ended", "journal", "last")}
+    return made | {"strategy": attempt.strategy.name, "attempt": attempt.number}
+
+
+def print_json(value: Any) -> None:
+    """One JSON document on stdout."""
+    sys.stdout.write(json.dumps(value, indent=2) + "\n")
+
+
+def rows(past: tuple[Past, ...]) -> Table:
+    """Earlier attempts as a table."""
+    table = Table(box=None, pad_edge=False)
+    for title in ("ATTEMPT", "FROM", "TO", "PHASE", "REASON", "TOOK", "ENDED"):
+        table.add_column(title)
+    for p in past:
+        took = spoken(p.ended - p.started)
+        table.add_row(str(p.number), p.stable, p.canary, p.phase, p.reason or "", took, at(p.ended))
+    return table
+
+
+class Teller:
+    """Tells each change once: a moving view on a terminal, a line in a pipe."""
+
+    def __init__(self, live: Live | None, quiet: bool) -> None:
+        self._live, self._quiet = live, quiet
+        self._told: tuple[float, str] = (0.0, "")
+        self._notice = ""
+
+    def __call__(self, attempt: Attempt | None, notice: str = "") -> None:
+        """Show where the attempt stands; `notice` is what we wait for."""
+        if self._live:
+            self._live.update(view(attempt, notice))
+            return
+        out = sys.stderr if self._quiet else sys.stdout
+        if notice and notice.split(" in ", maxsplit=1)[0] != self._notice:
+            self._notice = notice.split(" in ", maxsplit=1)[0]
+            print(f"{at(clock.now())}  {notice}", file=out, flush=True)
+        for entry in attempt.journal if attempt else ():
+            if (entry.at, entry.text) > self._told and entry.at >= self._told[0]:
+                self._told = (entry.at, entry.text)
+                print(f"{at(entry.at)}  {entry.text}", file=out, flush=True)
+
+
+def view(attempt: Attempt | None, notice: str = "") -> Panel:
+    """The live view: who has how much, the last verdict, the last lines of the journal."""
+    if attempt is None:
+        return Panel(notice or "nothing in flight")
+    share = float(attempt.weight)
+    filled = round(share * 0.4)
+    color = COLORS.get(attempt.phase, "cyan")
+    bar = Text.assemble(
+        (f"{attempt.stable} ", "bold"), f"{100 - share:5.5g} % ", ("━" * (40 - filled), "dim"),
+        ("━" * filled, color), f" {share:5.5g} % ", (attempt.canary, "bold"),
+    )  # fmt: skip
+    lines = [bar, Text("")]
+    if attempt.last:
+        lines += [Text.assemble((f"{attempt.last.verdict}  ", "bold"), attempt.last.text), Text("")]
+    lines += [Text.assemble((at(e.at), "dim"), f"  {e.text}") for e in attempt.journal[-SHOWN:]]
+    if notice:
+        lines.append(Text(notice, style="yellow"))
+    stood = spoken(max(0.0, (attempt.ended or clock.now()) - attempt.started))
+    title = f"[bold]{attempt.service}[/]  {attempt.strategy.name}  [{color}]{attempt.phase}[/]  {stood}"
+    return Panel(Group(*lines), title=title, title_align="left", border_style=color)
+
+
+@contextmanager
+def teller(output: str) -> Iterator[Teller]:
+    """A teller that fits where it speaks."""
+    console = Console(stderr=output == "json")
+    if not console.is_terminal:
+        yield Teller(None, output == "json")
+        return
+    with Live(console=console, refresh_per_second=8) as live:
+        yield Teller(live, output == "json")

@@ -1,0 +1,154 @@
+"""Drive an attempt from a terminal or a pipeline: tick, tell, wait; and leave safely when told to."""
+
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from types import FrameType
+
+from rollout.adapters import clock
+from rollout.core.attempt import Attempt
+from rollout.core.errors import Conflict, Forbidden, RolloutError, Unreachable
+from rollout.core.lifecycle import Phase, Reason
+from rollout.engine.engine import Engine
+from rollout.engine.survey import Request
+
+LONGEST_WAIT = 1.0
+FINISH_WITHIN = 5.0
+
+PROMOTED, ROLLED_BACK, BAD_INPUT, UNREACHABLE, UNPROVEN, WAITING, BUG = 0, 1, 2, 3, 4, 5, 70
+
+
+class Interrupted(BaseException):
+    """A signal asked us to leave; nothing on the way may swallow it."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.code = 128 + number
+
+
+@dataclass(frozen=True)
+class Manners:
+    """How to leave: `timeout` seconds (0: none), and whether to hold instead of taking back.
+
+    `hold_on_interrupt` None: hold on Ctrl-C where a person sits (`at_terminal`), else take back.
+    """
+
+    timeout: float = 0.0
+    hold_on_timeout: bool = False
+    hold_on_interrupt: bool | None = None
+    at_terminal: bool = False
+    wait: bool = True
+
+    def holds(self, code: int) -> bool:
+        """Whether to leave traffic where it is after this signal (as an exit code)."""
+        if self.hold_on_interrupt is None:
+            return self.at_terminal and code == 128 + signal.SIGINT
+        return self.hold_on_interrupt
+
+
+Tell = Callable[[Attempt | None, str], None]
+
+
+def exit_code(attempt: Attempt) -> int:
+    """What the process's exit code says of an attempt."""
+    if attempt.phase is Phase.PROMOTED:
+        return PROMOTED
+    if attempt.reason in (Reason.UNPROVEN, Reason.OVERDUE, Reason.TIMED_OUT):
+        return UNPROVEN
+    return ROLLED_BACK
+
+
+@contextmanager
+def _signals() -> Iterator[None]:
+    def leave(number: int, frame: FrameType | None) -> None:
+        del frame
+        signal.signal(number, signal.SIG_IGN)
+        raise Interrupted(number)
+
+    before = {number: signal.signal(number, leave) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def promote(engine: Engine, request: Request, manners: Manners, tell: Tell) -> tuple[Attempt | None, int]:
+    """Start or go on with a promotion and stay until it ends; returns it with the exit code."""
+    begun = False
+    try:
+        with _signals():
+            _acquire(engine, tell)
+            engine.begin(request, clock.now())
+            begun = True
+            return _stay(engine, manners, tell)
+    except Interrupted as interrupted:
+        if not begun or manners.holds(interrupted.code):
+            return engine.states.record.attempt if begun else None, interrupted.code
+        return _leave(engine, Reason.INTERRUPTED, tell), interrupted.code
+    finally:
+        with suppress(RolloutError):
+            engine.lease.release(clock.now())
+
+
+def finish(engine: Engine, tell: Tell, within: float) -> Attempt | None:
+    """Go on ticking until the attempt has ended, for at most `within` seconds."""
+    until = clock.now() + within
+    attempt: Attempt | None = None
+    while clock.now() < until:
+        try:
+            tick = engine.tick(clock.now())
+            attempt = tick.attempt
+            tell(attempt, "")
+            if attempt is None or (attempt.phase.ended and attempt.cleaned):
+                return attempt
+            clock.wait(min(tick.after, 0.2))
+        except Unreachable as error:
+            tell(attempt, str(error))
+            clock.wait(0.5)
+    return attempt
+
+
+def _acquire(engine: Engine, tell: Tell) -> None:
+    """Wait for the lease; while another process drives, follow it with a countdown."""
+    while not engine.lease.hold(clock.now()):
+        rest = engine.lease.wait(clock.now())
+        tell(None, f"{engine.lease.other or 'another process'} drives {engine.service}; taking over in {rest:.0f} s "
+                   "unless it is alive")  # fmt: skip
+        clock.wait(1.0)
+
+
+def _stay(engine: Engine, manners: Manners, tell: Tell) -> tuple[Attempt, int]:
+    started = clock.now()
+    attempt = engine.states.record.attempt
+    assert attempt is not None
+    while True:
+        after = 1.0
+        try:
+            tick = engine.tick(clock.now())
+            attempt, after = tick.attempt or attempt, tick.after
+            tell(attempt, tick.waiting_for and f"{tick.waiting_for} drives")
+        except Forbidden:
+            raise
+        except (Unreachable, Conflict) as error:
+            tell(attempt, f"holding: {error}")
+        if attempt.phase.ended and attempt.cleaned:
+            return attempt, exit_code(attempt)
+        if attempt.phase is Phase.PAUSED and not manners.wait:
+            return attempt, WAITING
+        if manners.timeout and clock.now() - started > manners.timeout:
+            if not manners.hold_on_timeout and not attempt.phase.ended:
+                attempt = _leave(engine, Reason.TIMED_OUT, tell) or attempt
+            return attempt, UNPROVEN
+        clock.wait(min(after, LONGEST_WAIT))
+
+
+def _leave(engine: Engine, reason: Reason, tell: Tell) -> Attempt | None:
+    """The take-back first, then words."""
+    try:
+        engine.take_back(reason, "asked to leave", clock.now())
+    except RolloutError as error:
+        print(f"could not take back: {error}; run `rollout abort {engine.service}`", file=sys.stderr)
+    return finish(engine, tell, FINISH_WITHIN)

@@ -1,0 +1,40 @@
+"""Why a rollout stands where it stands, from its record alone."""
+
+from collections.abc import Iterator
+
+from rollout.cli.console import at
+from rollout.core.attempt import Attempt
+from rollout.core.lifecycle import Phase
+from rollout.core.quantities import spoken
+
+
+def explained(a: Attempt, now: float, driven: bool) -> Iterator[str]:
+    """Sentences for a person."""
+    yield f"{a.service} {a.stable} → {a.canary}: {a.phase}, {a.canary} at {a.weight} %, strategy {a.strategy.name}."
+    if a.phase.ended:
+        yield f"It ended at {at(a.ended)} after {spoken(a.ended - a.started)}: {a.message}."
+    else:
+        yield f"It stands there since {at(a.since or a.started)}: {a.message}."
+        if a.last:
+            yield f"The judge says {a.last.verdict}: {a.last.text}."
+        yield from _waits(a)
+        yield f"Whatever happens, traffic goes back at {at(a.deadline)} (in {spoken(max(0.0, a.deadline - now))})."
+        if not driven:
+            yield ("Nobody drives it now, so nothing is judged: `rollout promote` goes on, `rollout abort` takes back.")
+    yield "Journal:"
+    yield from (f"  {at(entry.at)}  {entry.text}" for entry in a.journal)
+
+
+def _waits(a: Attempt) -> Iterator[str]:
+    if a.phase is Phase.PAUSED:
+        yield "It waits for a person: `rollout promote` goes on, `rollout abort` takes back."
+    elif a.phase is Phase.CONFIRMING:
+        yield f"It waits until {at(a.landed + a.strategy.confirm)}; at 100 % there is nobody to compare with."
+    elif a.phase is Phase.SHIFTING and 0 <= a.step < len(a.strategy.steps):
+        bake = a.strategy.steps[a.step].bake
+        following = a.strategy.steps[min(a.step + 1, len(a.strategy.steps) - 1)].weight
+        margin = 100 * a.strategy.margin(following)
+        yield (
+            f"Before {following} % it waits for evidence that {a.canary} fails at most {margin:.2g} points more, "
+            f"from {at(a.landed + bake.min)} on, until {at(a.landed + bake.max)}."
+        )
