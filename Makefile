@@ -29,7 +29,8 @@ check: $(READY) ## the quick gate: no servers, under 90 s
 	$(BIN)/mypy
 	$(BIN)/pytest -q -m "not real"
 
-test: check ## the gate and the tests with real parts
+test: check ## the gate, then the tests with real parts (API server, Prometheus, Envoy)
+	$(BIN)/pytest -v -m real
 
 fix: $(READY) ## format, and mend what can be mended
 	$(BIN)/ruff format .

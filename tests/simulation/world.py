@@ -70,7 +70,8 @@ class FaultyCluster:
     def get(self, kind: Kind, namespace: str, name: str) -> Document:
         old = self.world.older.get((kind.name, namespace, name))
         if old is not None and self.world.random.random() < self.faults.stale:
-            return copied(old)
+            document: Document = copied(old)
+            return document
         found: Document = self._call(False, lambda: self.world.cluster.get(kind, namespace, name))
         return found
 

@@ -1,0 +1,112 @@
+"""The promises of the Cluster port: one suite for the memory, the folder, and a real API server."""
+
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from rollout.adapters.folder import FolderCluster
+from rollout.core.documents import CONFIG_MAP, VIRTUAL_SERVICE, Document, name_of, version_of
+from rollout.core.errors import Conflict, NotFound
+from rollout.ports import Cluster
+from tests.fakes.memory import MemoryCluster
+
+Make = Callable[[], Cluster]
+
+
+@pytest.fixture(params=["memory", "folder", pytest.param("kubernetes", marks=pytest.mark.real)])
+def cluster(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Cluster]:
+    if request.param == "memory":
+        yield MemoryCluster()
+    elif request.param == "folder":
+        yield FolderCluster(tmp_path)
+    else:
+        from rollout.adapters.kubernetes import KubernetesCluster  # noqa: PLC0415
+
+        server = request.getfixturevalue("api_server")
+        yield KubernetesCluster(None, str(server.kubeconfig()))
+
+
+@pytest.fixture
+def name() -> str:
+    return f"c-{uuid.uuid4().hex[:8]}"
+
+
+def config_map(name: str, **data: str) -> Document:
+    metadata = {"name": name, "namespace": "default", "labels": {"app": name}}
+    return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": data}
+
+
+def test_what_is_not_there_is_not_found(cluster: Cluster, name: str) -> None:
+    with pytest.raises(NotFound, match=name):
+        cluster.get(CONFIG_MAP, "default", name)
+
+
+def test_nothing_is_created_twice(cluster: Cluster, name: str) -> None:
+    cluster.create(CONFIG_MAP, config_map(name, a="1"))
+    with pytest.raises(Conflict):
+        cluster.create(CONFIG_MAP, config_map(name, a="2"))
+    assert cluster.get(CONFIG_MAP, "default", name)["data"] == {"a": "1"}
+
+
+def test_a_patch_merges_and_null_deletes(cluster: Cluster, name: str) -> None:
+    made = cluster.create(CONFIG_MAP, config_map(name, a="1", b="2"))
+    patch = {"data": {"a": None, "c": "3"}, "metadata": {"annotations": {"x": "y"}}}
+    after = cluster.patch(CONFIG_MAP, "default", name, patch, version_of(made))
+    assert after["data"] == {"b": "2", "c": "3"}
+    assert after["metadata"]["annotations"] == {"x": "y"}
+    assert after["metadata"]["labels"] == {"app": name}
+
+
+def test_a_patch_of_what_changed_since_conflicts_and_changes_nothing(cluster: Cluster, name: str) -> None:
+    old = cluster.create(CONFIG_MAP, config_map(name, a="1"))
+    cluster.patch(CONFIG_MAP, "default", name, {"data": {"a": "2"}}, version_of(old))
+    with pytest.raises(Conflict):
+        cluster.patch(CONFIG_MAP, "default", name, {"data": {"a": "3"}}, version_of(old))
+    assert cluster.get(CONFIG_MAP, "default", name)["data"] == {"a": "2"}
+
+
+def test_the_version_changes_with_writes_and_only_with_them(cluster: Cluster, name: str) -> None:
+    made = cluster.create(CONFIG_MAP, config_map(name, a="1"))
+    assert version_of(cluster.get(CONFIG_MAP, "default", name)) == version_of(made)
+    same = cluster.patch(CONFIG_MAP, "default", name, {"data": {"a": "1"}}, version_of(made))
+    assert version_of(same) == version_of(made)
+    other = cluster.patch(CONFIG_MAP, "default", name, {"data": {"a": "2"}}, version_of(made))
+    assert version_of(other) != version_of(made)
+
+
+def test_a_delete_is_guarded(cluster: Cluster, name: str) -> None:
+    old = cluster.create(CONFIG_MAP, config_map(name, a="1"))
+    new = cluster.patch(CONFIG_MAP, "default", name, {"data": {"a": "2"}}, version_of(old))
+    with pytest.raises(Conflict):
+        cluster.delete(CONFIG_MAP, "default", name, version_of(old))
+    cluster.delete(CONFIG_MAP, "default", name, version_of(new))
+    with pytest.raises(NotFound):
+        cluster.get(CONFIG_MAP, "default", name)
+
+
+def test_lists_are_selected_and_ordered(cluster: Cluster, name: str) -> None:
+    for suffix in ("b", "a"):
+        document = config_map(f"{name}-{suffix}")
+        document["metadata"]["labels"] = {"group": name}
+        cluster.create(CONFIG_MAP, document)
+    cluster.create(CONFIG_MAP, config_map(name))
+    found = cluster.list(CONFIG_MAP, "default", {"group": name})
+    assert [name_of(d) for d in found] == [f"{name}-a", f"{name}-b"]
+    assert found[0]["kind"] == "ConfigMap"
+
+
+def test_lists_of_a_virtual_service_are_replaced_whole(cluster: Cluster, name: str) -> None:
+    to = {"destination": {"host": "reviews", "subset": "v1"}, "weight": 100}
+    document = {
+        "apiVersion": VIRTUAL_SERVICE.api_version(),
+        "kind": "VirtualService",
+        "metadata": {"name": name, "namespace": "default"},
+        "spec": {"hosts": ["reviews"], "http": [{"name": "a", "route": [to]}, {"name": "b", "route": [to]}]},
+    }
+    made = cluster.create(VIRTUAL_SERVICE, document)
+    patch = {"spec": {"http": [{"name": "b", "route": [to]}]}}
+    after = cluster.patch(VIRTUAL_SERVICE, "default", name, patch, version_of(made))
+    assert [route["name"] for route in after["spec"]["http"]] == ["b"]
+    assert after["spec"]["hosts"] == ["reviews"]

@@ -1,0 +1,155 @@
+"""A real API server with etcd and Istio's CRDs, and a real Prometheus, on loopback."""
+
+import json
+import ssl
+import subprocess
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from rollout.playground.stage import free_ports
+from tests.real import parts
+from tests.real.keys import rsa_pem
+
+ADMIN = "admin-token"
+
+
+class ApiServer:
+    """etcd and kube-apiserver with RBAC; tokens of users are fixed at the start."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._etcd_port, self._peer_port, self.port = free_ports(3)
+        (folder / "sa.key").write_text(rsa_pem())
+        users = [(ADMIN, "admin", "system:masters"), *((f"{n}-token", n, "people") for n in ("reader", "pipeline"))]
+        (folder / "tokens.csv").write_text("".join(f'{t},{n},{n},"{g}"\n' for t, n, g in users))
+        self._etcd = self._run(
+            parts.etcd(), "--data-dir", str(folder / "etcd"), "--unsafe-no-fsync", "--log-level", "error",
+            "--listen-client-urls", self._etcd_url, "--advertise-client-urls", self._etcd_url,
+            "--listen-peer-urls", f"http://127.0.0.1:{self._peer_port}",
+        )  # fmt: skip
+        self.start()
+        self._crds()
+
+    @property
+    def _etcd_url(self) -> str:
+        return f"http://127.0.0.1:{self._etcd_port}"
+
+    def start(self) -> None:
+        key = str(self.folder / "sa.key")
+        self._api = self._run(
+            parts.kube_apiserver(), f"--etcd-servers={self._etcd_url}", "--bind-address=127.0.0.1",
+            f"--secure-port={self.port}", f"--cert-dir={self.folder / 'certs'}",
+            "--service-account-issuer=https://kubernetes.default.svc", f"--service-account-key-file={key}",
+            f"--service-account-signing-key-file={key}", "--authorization-mode=RBAC",
+            f"--token-auth-file={self.folder / 'tokens.csv'}", "--service-cluster-ip-range=10.0.0.0/24",
+            "--disable-admission-plugins=ServiceAccount",
+        )  # fmt: skip
+        until = time.monotonic() + 90
+        while True:
+            try:
+                self.call("GET", "/readyz", raw=True)
+                return
+            except (urllib.error.URLError, ConnectionError, ssl.SSLError):
+                if time.monotonic() > until or self._api.poll() is not None:
+                    raise
+                time.sleep(0.2)
+
+    def stop(self) -> None:
+        self._api.terminate()
+        self._api.wait(30)
+
+    def down(self) -> None:
+        for process in (self._api, self._etcd):
+            process.terminate()
+            process.wait(30)
+
+    def call(self, method: str, path: str, body: Any = None, raw: bool = False) -> Any:
+        """Talk to the server as its administrator, past the code under test."""
+        data = json.dumps(body).encode() if body is not None else None
+        request = urllib.request.Request(f"https://127.0.0.1:{self.port}{path}", data, method=method)
+        request.add_header("Authorization", f"Bearer {ADMIN}")
+        request.add_header("Content-Type", "application/merge-patch+json" if method == "PATCH" else "application/json")
+        with urllib.request.urlopen(request, timeout=10, context=_blind()) as answer:
+            text = answer.read()
+        return text if raw else json.loads(text)
+
+    def kubeconfig(self, user: str = "admin", namespace: str = "bookinfo") -> Path:
+        """A kubeconfig file for a user."""
+        cluster = {"server": f"https://127.0.0.1:{self.port}", "insecure-skip-tls-verify": True}
+        context = {"cluster": "real", "user": user, "namespace": namespace}
+        document = {
+            "apiVersion": "v1", "kind": "Config", "current-context": "real",
+            "clusters": [{"name": "real", "cluster": cluster}],
+            "contexts": [{"name": "real", "context": context}],
+            "users": [{"name": user, "user": {"token": f"{user}-token"}}],
+        }  # fmt: skip
+        path = self.folder / f"{user}.kubeconfig"
+        path.write_text(yaml.safe_dump(document))
+        return path
+
+    def _crds(self) -> None:
+        wanted = [d for d in yaml.safe_load_all(parts.istio_crds()) if d]
+        for crd in wanted:
+            self.call("POST", "/apis/apiextensions.k8s.io/v1/customresourcedefinitions", crd)
+        until = time.monotonic() + 60
+        while time.monotonic() < until:
+            try:
+                self.call("GET", "/apis/networking.istio.io/v1/virtualservices")
+                self.call("GET", "/apis/networking.istio.io/v1/destinationrules")
+                return
+            except urllib.error.HTTPError:
+                time.sleep(0.3)
+        raise TimeoutError("Istio's CRDs are not served")
+
+    def _run(self, *command: str) -> subprocess.Popen[bytes]:
+        with (self.folder / f"{Path(command[0]).name}.log").open("ab") as log:
+            return subprocess.Popen(command, stdout=log, stderr=log)
+
+
+class Prometheus:
+    """A real Prometheus that scrapes each second."""
+
+    def __init__(self, folder: Path, targets: list[str], path: str = "/metrics", relabel: Any = None) -> None:
+        job = {
+            "job_name": "envoy", "metrics_path": path, "static_configs": [{"targets": targets}],
+            "metric_relabel_configs": relabel or [],
+        }  # fmt: skip
+        settings = {"global": {"scrape_interval": "1s"}, "scrape_configs": [job]}
+        (folder / "prometheus.yml").write_text(yaml.safe_dump(settings))
+        self._folder, self._port = folder, free_ports(1)[0]
+        self.url = f"http://127.0.0.1:{self._port}"
+        self.start()
+
+    def start(self) -> None:
+        with (self._folder / "prometheus.log").open("ab") as log:
+            self._process = subprocess.Popen(
+                [parts.prometheus(), f"--config.file={self._folder / 'prometheus.yml'}",
+                 f"--storage.tsdb.path={self._folder / 'data'}", f"--web.listen-address=127.0.0.1:{self._port}"],
+                stdout=log, stderr=log,
+            )  # fmt: skip
+        until = time.monotonic() + 60
+        while True:
+            try:
+                urllib.request.urlopen(f"{self.url}/-/ready", timeout=2).close()
+                return
+            except (urllib.error.URLError, ConnectionError):
+                if time.monotonic() > until:
+                    raise
+                time.sleep(0.2)
+
+    def stop(self) -> None:
+        self._process.terminate()
+        self._process.wait(30)
+
+
+def _blind() -> ssl.SSLContext:
+    """The test server signs its own certificate, on loopback."""
+    context = ssl.create_default_context()
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    return context
