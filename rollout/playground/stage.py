@@ -11,14 +11,13 @@ import time
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from rollout.adapters.counters import CounterFiles
 from rollout.adapters.folder import FolderCluster
 from rollout.core.documents import (
     DEPLOYMENT,
     DESTINATION_RULE,
     ENDPOINT_SLICE,
+    KINDS,
     POD,
     SERVICE,
     VIRTUAL_SERVICE,
@@ -27,11 +26,13 @@ from rollout.core.documents import (
     labels_of,
     name_of,
     namespace_of,
+    version_of,
 )
-from rollout.core.errors import RolloutError
+from rollout.core.errors import NotFound, RolloutError
 from rollout.mesh.envoy import Endpoint, clusters, routes, weights
 from rollout.mesh.hosts import fqdn
 from rollout.playground.proxy import Proxy
+from rollout.ports import Cluster
 
 NAMESPACE = "bookinfo"
 PORT = 9080
@@ -44,15 +45,21 @@ WORKLOADS = (
     ("ratings", "v1", ""),
 )
 """Service, version, and whom it calls: reviews v1 shows no stars."""
+CONTAINERS = {"containers": [{"name": "service", "image": "playground"}]}
 ADDRESS = "playground.rollout.dev/address"
 EVERY = 0.1
 
 
 class Playground:
-    """Bookinfo on this machine: services, users and an Envoy that obeys the documents in `folder`."""
+    """Bookinfo on this machine: services, users and an Envoy that obeys the documents of a cluster.
 
-    def __init__(self, folder: Path, rps: int) -> None:
+    The cluster is `folder` itself, unless another is given.
+    """
+
+    def __init__(self, folder: Path, rps: int, cluster: Cluster | None = None) -> None:
         self.folder, self.rps = folder, rps
+        folder.mkdir(parents=True, exist_ok=True)
+        self.cluster: Cluster = cluster or FolderCluster(folder)
         self.events: list[tuple[float, dict[str, int]]] = []
         self._processes: list[subprocess.Popen[bytes]] = []
         self._stop = threading.Event()
@@ -89,8 +96,9 @@ class Playground:
                 "service", "--version", version, "--port", str(addresses[index]), "--calls", calls,
                 "--proxy", str(proxy), "--control", str(self._control(service, version)),
             )  # fmt: skip
-        _seed(self.folder, addresses)
-        self.cluster = FolderCluster(self.folder)
+        for document in _documents(addresses):
+            _put(self.cluster, document)
+        self.admin = ports[3]
         self.metrics = CounterFiles(self.own / "metrics")
         self.proxy = Proxy(self.own / "envoy", listeners, ports[3])
         self._processes.append(self.proxy.process)
@@ -120,7 +128,7 @@ class Playground:
 
     def step(self) -> None:
         """Make Envoy obey the documents, and keep this second's counters."""
-        listed = {kind: self.cluster.list(kind) for kind in (SERVICE, DESTINATION_RULE, VIRTUAL_SERVICE)}
+        listed = {kind: self.cluster.list(kind, NAMESPACE) for kind in (SERVICE, DESTINATION_RULE, VIRTUAL_SERVICE)}
         made = clusters(listed[SERVICE], listed[DESTINATION_RULE], self._endpoints())
         config = routes(listed[SERVICE], listed[VIRTUAL_SERVICE])
         if self.proxy.apply(made, config):
@@ -204,8 +212,8 @@ def _reachable(port: int, within: float = 20.0) -> None:
             time.sleep(0.05)
 
 
-def _seed(folder: Path, addresses: list[int]) -> None:
-    """Write the documents of a small mesh: what `kubectl get -o yaml` would show, no more."""
+def _documents(addresses: list[int]) -> list[Document]:
+    """The documents of a small mesh: what `kubectl get -o yaml` would show, no more."""
     documents: list[Document] = []
     for service in dict.fromkeys(name for name, _, _ in WORKLOADS):
         ports = [{"name": "http", "port": PORT}]
@@ -215,14 +223,16 @@ def _seed(folder: Path, addresses: list[int]) -> None:
         for index, version in versions:
             labels = {"app": service, "version": version}
             workload, pod = f"{service}-{version}", f"{service}-{version}-0"
-            documents.append(_document(DEPLOYMENT, workload, labels, spec={"replicas": 1}))
+            template = {"metadata": {"labels": labels}, "spec": CONTAINERS}
+            spec = {"replicas": 1, "selector": {"matchLabels": labels}, "template": template}
+            documents.append(_document(DEPLOYMENT, workload, labels, spec=spec))
             address = {ADDRESS: f"127.0.0.1:{addresses[index]}"}
-            documents.append(_document(POD, pod, labels, address))
+            documents.append(_document(POD, pod, labels, address, spec=CONTAINERS))
             target = {"kind": "Pod", "name": pod}
             endpoints.append({"addresses": [f"10.0.0.{index + 1}"], "conditions": {"ready": True}, "targetRef": target})
         labels = {"kubernetes.io/service-name": service}
         documents.append(
-            _document(ENDPOINT_SLICE, f"{service}-1", labels, addressType="IPv4", endpoints=endpoints)
+            _document(ENDPOINT_SLICE, f"{service}-1", labels, addressType="IPv4", endpoints=endpoints, ports=ports)
         )  # fmt: skip
     subsets = [{"name": v, "labels": {"version": v}} for v in ("v1", "v2", "v3")]
     documents.append(_document(DESTINATION_RULE, "reviews", spec={"host": "reviews", "subsets": subsets}))
@@ -231,10 +241,18 @@ def _seed(folder: Path, addresses: list[int]) -> None:
     documents.append(
         _document(VIRTUAL_SERVICE, "reviews", spec={"hosts": ["reviews"], "http": [jason, everybody]})
     )  # fmt: skip
-    for document in documents:
-        path = folder / NAMESPACE / document["kind"] / f"{name_of(document)}.yaml"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(yaml.safe_dump(document, sort_keys=False))
+    return documents
+
+
+def _put(cluster: Cluster, document: Document) -> None:
+    """Create the document in place of one that an earlier playground left."""
+    kind = KINDS[document["kind"]]
+    try:
+        old = cluster.get(kind, NAMESPACE, name_of(document))
+        cluster.delete(kind, NAMESPACE, name_of(document), version_of(old))
+    except NotFound:
+        pass
+    cluster.create(kind, document)
 
 
 def _to(version: str) -> Document:

@@ -80,7 +80,8 @@ class ApiServer:
 
     def kubeconfig(self, user: str = "admin", namespace: str = "bookinfo") -> Path:
         """A kubeconfig file for a user."""
-        cluster = {"server": f"https://127.0.0.1:{self.port}", "insecure-skip-tls-verify": True}
+        authority = str(self.folder / "certs" / "apiserver.crt")
+        cluster = {"server": f"https://127.0.0.1:{self.port}", "certificate-authority": authority}
         context = {"cluster": "real", "user": user, "namespace": namespace}
         document = {
             "apiVersion": "v1", "kind": "Config", "current-context": "real",
