@@ -42,7 +42,8 @@ class Target:
     """Whose counters are asked for.
 
     `service` is the fully qualified host; `ports` the Service's ports, because clients also name `host:port`.
-    `stable` and `canary` are values of the pods' `version` label, as the mesh's counters carry them.
+    `stable` and `canary` are values of the pods' `version` label, as the mesh's counters carry them;
+    both empty: every version.
     """
 
     service: str
@@ -69,5 +70,5 @@ class Metrics(Protocol):
         A moment without any counter is a snapshot without counters. Raises `Unavailable`.
         """
 
-    def timing(self, target: Target) -> Timing:
-        """How counters of this service arrive. Raises `Unavailable`."""
+    def timing(self, target: Target) -> Timing | None:
+        """How counters of this service arrive; None where nothing tells. Raises `Unavailable`."""

@@ -7,6 +7,8 @@ from urllib.parse import quote
 
 import urllib3
 from kubernetes import client, config
+from kubernetes.config.kube_config import KUBE_CONFIG_DEFAULT_LOCATION, KubeConfigMerger
+from yaml import YAMLError
 
 from rollout.adapters.retries import read
 from rollout.core.documents import MANAGER, Document, Kind, name_of, namespace_of
@@ -139,23 +141,28 @@ class KubernetesCluster:
 
 def _configure(settings: Any, context: str | None, kubeconfig: str | None) -> str:
     """Load the kubeconfig (or the pod's own account) into `settings`; returns the default namespace."""
+    where = kubeconfig or KUBE_CONFIG_DEFAULT_LOCATION
     try:
-        contexts, current = config.list_kube_config_contexts(kubeconfig)
-    except (config.ConfigException, OSError) as error:
-        try:
-            config.load_incluster_config(client_configuration=settings)
-        except config.ConfigException:
-            raise InvalidInput(f"no kubeconfig to read ({_short(error)}); set KUBECONFIG") from None
-        return "default"
-    names = {str(one["name"]): one for one in contexts}
-    if context and context not in names:
-        raise InvalidInput(f"the kubeconfig has no context {context!r}; it has {', '.join(names) or 'none'}")
+        merged = KubeConfigMerger(where).config
+        if merged is None:
+            return _in_cluster(settings, where)
+        contexts = {str(one["name"]): one["context"].value for one in merged.value["contexts"]}
+        chosen = context or str(merged.value.get("current-context") or "")
+        if chosen not in contexts:
+            what = f"no context {chosen!r}" if chosen else "no current context; name one with --context"
+            raise InvalidInput(f"the kubeconfig {where} has {what} (there: {', '.join(contexts) or 'none'})")
+        config.load_kube_config(kubeconfig, chosen, client_configuration=settings, persist_config=False)
+    except (config.ConfigException, OSError, ValueError, TypeError, KeyError, AttributeError, YAMLError) as error:
+        raise InvalidInput(f"the kubeconfig {where} cannot be used: {_short(error)}") from None
+    return str(contexts[chosen].get("namespace") or "default")
+
+
+def _in_cluster(settings: Any, where: str) -> str:
     try:
-        config.load_kube_config(kubeconfig, context, client_configuration=settings, persist_config=False)
-    except (config.ConfigException, OSError, ValueError) as error:
-        raise InvalidInput(f"the kubeconfig cannot be used: {_short(error)}") from None
-    chosen = names[context] if context else current
-    return str(chosen["context"].get("namespace") or "default")
+        config.load_incluster_config(client_configuration=settings)
+    except config.ConfigException:
+        raise InvalidInput(f"there is no kubeconfig at {where}; set KUBECONFIG, or --cluster FOLDER") from None
+    return "default"
 
 
 def _refusal(status: int, data: bytes, what: str) -> RolloutError:

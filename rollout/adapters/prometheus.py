@@ -10,15 +10,15 @@ from urllib.parse import urlsplit
 from prometheus_api_client import PrometheusConnect
 from prometheus_api_client.exceptions import PrometheusApiClientException
 from requests import RequestException
+from urllib3.util.retry import Retry
 
-from rollout.adapters import clock
-from rollout.adapters.retries import read
-from rollout.core.errors import InvalidInput, Unavailable
+from rollout.core.errors import Forbidden, InvalidInput, Unavailable, Unintelligible
 from rollout.judge.looks import ALL, FAILED, Series, Snapshot
 from rollout.ports import Target, Timing
 
 TIMEOUT = 5
-FALLBACK = Timing(15.0, 5.0)
+SETTLED = 0.5
+"""Seconds from the end of a scrape until its samples can be asked for."""
 NOT_OURS = 'response_flags!~"(.*,)?(FI|DI|DC)(,.*)?"'
 """Injected faults, and clients that hung up, are no version's doing."""
 FAILURES = (
@@ -36,7 +36,8 @@ class PrometheusMetrics:
         if parts.scheme not in ("http", "https") or not parts.hostname:
             raise InvalidInput(f"{url!r} is no URL of a Prometheus; write it like http://prometheus:9090")
         self._where = f"{parts.scheme}://{parts.hostname}" + (f":{parts.port}" if parts.port else "")
-        self._prometheus = PrometheusConnect(url=url, timeout=TIMEOUT, method="POST")
+        # The library would retry by itself for many seconds, and the engine would not drive meanwhile.
+        self._prometheus = PrometheusConnect(url=url, timeout=TIMEOUT, method="POST", retry=Retry(total=0))
 
     def snapshots(self, target: Target, start: float, end: float, step: float) -> list[Snapshot]:
         """See the port."""
@@ -59,39 +60,43 @@ class PrometheusMetrics:
                     counters[series] = counters.get(series, 0.0) + float(value)
         return [Snapshot(at, found[round(1000 * at)]) for at in times]
 
-    def timing(self, target: Target) -> Timing:
-        """See the port: the slowest scrape interval of the instances that report this service."""
-        rows = self._ask(
-            lambda: self._prometheus.custom_query(f"group by (instance) ({_all(target)})", timeout=TIMEOUT)
-        )
+    def timing(self, target: Target) -> Timing | None:
+        """See the port: the slowest scrape interval of the instances that report this service.
+
+        A sample carries the time at which its scrape began, so it can be asked for when the scrape is over.
+        """
+        query = f"group by (instance) ({_all(target)})"
+        rows = self._ask(lambda: self._prometheus.custom_query(query, timeout=TIMEOUT))
         instances = {row["metric"].get("instance") for row in rows}
-        found = self._ask(lambda: self._prometheus.get_targets(state="active"))
+        try:
+            found = self._ask(lambda: self._prometheus.get_targets(state="active"))
+        except Unintelligible:
+            return None  # what stores for many Prometheuses often answers queries only
         targets = [t for t in found["activeTargets"] if t["labels"].get("instance") in instances]
         intervals = [_seconds(t["scrapeInterval"]) for t in targets if t.get("scrapeInterval")]
         if not intervals:
-            return FALLBACK
+            return None
         slowest = max(float(t.get("lastScrapeDuration") or 0) for t in targets)
-        return Timing(max(intervals), min(60.0, max(intervals) + slowest + 0.5))
-
-    def age(self, target: Target) -> float | None:
-        """Seconds since this service was last counted; None if it never was."""
-        rows = self._ask(lambda: self._prometheus.custom_query(f"max(timestamp({_all(target)}))", timeout=TIMEOUT))
-        return clock.now() - float(rows[0]["value"][1]) if rows else None
+        return Timing(max(intervals), min(60.0, 2 * slowest + SETTLED))
 
     def _ask(self, call: Any) -> Any:
-        def asked() -> Any:
-            try:
-                return call()
-            except PrometheusApiClientException as error:
-                text = str(error).replace("\n", " ")[:200]
-                raise Unavailable(f"Prometheus at {self._where} refuses: {text}") from error
-            except (json.JSONDecodeError, KeyError, TypeError) as error:
-                raise Unavailable(f"what answers at {self._where} is no Prometheus") from error
-            except RequestException as error:
-                kind = type(error).__name__
-                raise Unavailable(f"Prometheus at {self._where} does not answer ({kind})") from error
-
-        return read(asked)
+        """Ask once: the next look asks again."""
+        try:
+            return call()
+        except PrometheusApiClientException as error:
+            text = str(error).replace("\n", " ")[:200]
+            status = re.search(r"HTTP Status Code (\d+)", text)
+            code = int(status[1]) if status else 0
+            if code in (401, 403):
+                raise Forbidden(f"Prometheus at {self._where} does not let us in: {text}") from error
+            if code in (404, 405):
+                raise Unintelligible(f"what answers at {self._where} is no Prometheus ({text})") from error
+            raise Unavailable(f"Prometheus at {self._where} refuses: {text}") from error
+        except (json.JSONDecodeError, KeyError, TypeError, ValueError) as error:
+            raise Unintelligible(f"what answers at {self._where} is no Prometheus") from error
+        except RequestException as error:
+            kind = type(error).__name__
+            raise Unavailable(f"Prometheus at {self._where} does not answer ({kind})") from error
 
 
 def counters_query(target: Target) -> str:
@@ -117,7 +122,8 @@ def _selector(target: Target, more: str) -> str:
     ports = "|".join(str(port) for port in target.ports)
     suffix = f"(:({ports}))?" if ports else ""
     services = "|".join(re.escape(host) for host in dict.fromkeys(hosts))
-    versions = "|".join(["", "unknown", re.escape(target.stable), re.escape(target.canary)])
+    named = [re.escape(version) for version in (target.stable, target.canary) if version]
+    versions = "|".join(["", "unknown", *named]) if named else ".*"
     matchers = [
         'reporter="source"',
         f"destination_service=~{_quoted(f'({services}){suffix}')}",
@@ -135,4 +141,4 @@ def _quoted(text: str) -> str:
 
 def _seconds(text: str) -> float:
     units = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
-    return sum(float(n) * units[u] for n, u in re.findall(r"(\d+(?:\.\d+)?)(ms|s|m|h)", text)) or FALLBACK.interval
+    return sum(float(n) * units[u] for n, u in re.findall(r"(\d+(?:\.\d+)?)(ms|s|m|h)", text))

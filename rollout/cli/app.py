@@ -254,6 +254,56 @@ def history(
 
 
 @app.command()
+def undo(
+    service: Service,
+    namespace: Namespace = "",
+    context: Context = "",
+    cluster: Folder = "",
+    output: Output = "text",
+) -> None:
+    """Go back to the version before the last promotion, at once."""
+    from rollout.cli import console, driving, undoing  # noqa: PLC0415
+
+    _check_output(output)
+    engine = _engine(service, namespace, cluster, context, "", metrics=False)
+    request = undoing.request(engine.states.read(), service, engine.namespace)
+    world, _ = _world(cluster, context, "", metrics=False)
+    undoing.make_ready(world, request, lambda text: print(text, file=sys.stderr, flush=True))
+    with console.teller(output) as tell:
+        attempt, code = driving.promote(engine, request, driving.Manners(), tell)
+        tell(attempt)
+    if output == "json":
+        console.print_json(console.document(attempt) | {"exit": code})
+    raise typer.Exit(code)
+
+
+@app.command()
+def check(
+    service: Service,
+    namespace: Namespace = "",
+    context: Context = "",
+    prometheus: Prometheus = "",
+    cluster: Folder = "",
+    output: Output = "text",
+) -> None:
+    """Say whether we can reach, and may do, what a promotion of this service needs."""
+    from rollout.adapters import clock  # noqa: PLC0415
+    from rollout.cli import console  # noqa: PLC0415
+    from rollout.cli.checking import checked  # noqa: PLC0415
+
+    _check_output(output)
+    world, metrics = _world(cluster, context, prometheus, metrics=False)
+    counters = metrics if cluster or prometheus else None
+    found = list(checked(world, counters, service, _namespace(world, cluster, namespace), clock.now()))
+    if output == "json":
+        console.print_json([vars(one) for one in found])
+    else:
+        for one in found:
+            print(f"{'ok  ' if one.good else 'FAIL' if one.needed else 'warn'} {one.text}")
+    raise typer.Exit(0 if all(one.good or not one.needed for one in found) else 3)
+
+
+@app.command()
 def strategies(name: Annotated[str, typer.Argument(help="Show this one.")] = "") -> None:
     """List the presets, or show one as YAML."""
     from rollout.adapters.strategy_files import load, presets  # noqa: PLC0415

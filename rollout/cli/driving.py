@@ -9,13 +9,14 @@ from types import FrameType
 
 from rollout.adapters import clock
 from rollout.core.attempt import Attempt
-from rollout.core.errors import Conflict, Forbidden, RolloutError, Unreachable
+from rollout.core.errors import Conflict, RolloutError, Unavailable, Unreachable
 from rollout.core.lifecycle import Phase, Reason
-from rollout.engine.engine import Engine
+from rollout.engine.engine import Engine, same_target
 from rollout.engine.survey import Request
 
 LONGEST_WAIT = 1.0
 FINISH_WITHIN = 5.0
+PATIENCE = 60.0
 
 PROMOTED, ROLLED_BACK, BAD_INPUT, UNREACHABLE, UNPROVEN, WAITING, BUG = 0, 1, 2, 3, 4, 5, 70
 
@@ -62,13 +63,18 @@ def exit_code(attempt: Attempt) -> int:
 
 @contextmanager
 def _signals() -> Iterator[None]:
+    """Turn the first signal into `Interrupted`; later ones do not disturb the leaving."""
+
     def leave(number: int, frame: FrameType | None) -> None:
         del frame
-        signal.signal(number, signal.SIG_IGN)
+        for one in before:
+            signal.signal(one, signal.SIG_IGN)
         raise Interrupted(number)
 
-    before = {number: signal.signal(number, leave) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
+        for number in before:
+            signal.signal(number, leave)
         yield
     finally:
         for number, handler in before.items():
@@ -76,21 +82,26 @@ def _signals() -> Iterator[None]:
 
 
 def promote(engine: Engine, request: Request, manners: Manners, tell: Tell) -> tuple[Attempt | None, int]:
-    """Start or go on with a promotion and stay until it ends; returns it with the exit code."""
+    """Start, join or go on with a promotion and stay until it ends; returns it with the exit code.
+
+    Whatever can be found out beforehand is found out before the first write, the lease among them.
+    """
     begun = False
-    try:
-        with _signals():
-            _acquire(engine, tell)
+    with _signals():
+        try:
+            ended = _board(engine, request, tell)
+            if ended is not None:
+                return ended, exit_code(ended)
             engine.begin(request, clock.now())
             begun = True
             return _stay(engine, manners, tell)
-    except Interrupted as interrupted:
-        if not begun or manners.holds(interrupted.code):
-            return engine.states.record.attempt if begun else None, interrupted.code
-        return _leave(engine, Reason.INTERRUPTED, tell), interrupted.code
-    finally:
-        with suppress(RolloutError):
-            engine.lease.release(clock.now())
+        except Interrupted as interrupted:
+            if not begun or manners.holds(interrupted.code):
+                return engine.states.record.attempt if begun else None, interrupted.code
+            return _leave(engine, Reason.INTERRUPTED, tell), interrupted.code
+        finally:
+            with suppress(RolloutError):
+                engine.lease.release(clock.now())
 
 
 def finish(engine: Engine, tell: Tell, within: float) -> Attempt | None:
@@ -111,38 +122,62 @@ def finish(engine: Engine, tell: Tell, within: float) -> Attempt | None:
     return attempt
 
 
-def _acquire(engine: Engine, tell: Tell) -> None:
-    """Wait for the lease; while another process drives, follow it with a countdown."""
-    while not engine.lease.hold(clock.now()):
+def _board(engine: Engine, request: Request, tell: Tell) -> Attempt | None:
+    """Take the lease, or follow whoever has it; returns the attempt if it ended under the other's hands."""
+    running = engine.running()
+    if running is None:
+        engine.examine(request, clock.now())
+    followed: Attempt | None = None
+    while True:
+        if running:
+            same_target(running, request)
+            engine.resume(clock.now())
+            followed = running
+        elif followed:
+            return engine.states.record.attempt or followed
+        if engine.acquire(clock.now()):
+            return None
         rest = engine.lease.wait(clock.now())
-        tell(None, f"{engine.lease.other or 'another process'} drives {engine.service}; taking over in {rest:.0f} s "
-                   "unless it is alive")  # fmt: skip
+        who = engine.lease.other or "another process"
+        tell(running, f"{who} drives {engine.service}; taking over in {rest:.0f} s unless it is alive")
         clock.wait(1.0)
+        running = engine.running()
 
 
 def _stay(engine: Engine, manners: Manners, tell: Tell) -> tuple[Attempt, int]:
-    started = clock.now()
+    started, failing = clock.now(), 0.0
     attempt = engine.states.record.attempt
     assert attempt is not None
     while True:
         after = 1.0
         try:
             tick = engine.tick(clock.now())
-            attempt, after = tick.attempt or attempt, tick.after
+            attempt, after, failing = tick.attempt or attempt, tick.after, 0.0
             tell(attempt, tick.waiting_for and f"{tick.waiting_for} drives")
-        except Forbidden:
-            raise
-        except (Unreachable, Conflict) as error:
+        except RolloutError as error:
             tell(attempt, f"holding: {error}")
+            failing = failing or clock.now()
+            if clock.now() > _patience(error, attempt, failing):
+                print(f"giving up: {error}; nobody judges {engine.service} now", file=sys.stderr)
+                return attempt, UNREACHABLE
         if attempt.phase.ended and attempt.cleaned:
             return attempt, exit_code(attempt)
-        if attempt.phase is Phase.PAUSED and not manners.wait:
+        if attempt.waits_for_person and not manners.wait:
             return attempt, WAITING
         if manners.timeout and clock.now() - started > manners.timeout:
             if not manners.hold_on_timeout and not attempt.phase.ended:
                 attempt = _leave(engine, Reason.TIMED_OUT, tell) or attempt
             return attempt, UNPROVEN
         clock.wait(min(after, LONGEST_WAIT))
+
+
+def _patience(error: RolloutError, attempt: Attempt, failing: float) -> float:
+    """Until when to go on in spite of an error that began at `failing`: what is away may come back before the
+    deadline; a no may pass too (an API server that starts, a token that is renewed), but not for long.
+    """
+    if isinstance(error, (Unavailable, Conflict)):
+        return max(attempt.deadline, failing) + PATIENCE
+    return failing + PATIENCE
 
 
 def _leave(engine: Engine, reason: Reason, tell: Tell) -> Attempt | None:

@@ -96,6 +96,11 @@ class Attempt:
         """What our annotation on a VirtualService names."""
         return f"{self.canary}-{self.number}"
 
+    @property
+    def waits_for_person(self) -> bool:
+        """Whether nothing goes on until somebody acts: a pause, or a take-back that stable cannot carry (I12)."""
+        return self.phase is Phase.PAUSED or (self.phase is Phase.ROLLING_BACK and self.weight > 0)
+
     def noted(self, now: float, text: str, **changes: Any) -> "Attempt":
         """The attempt with `changes`, and a line in its journal unless the last line says the same."""
         journal = self.journal

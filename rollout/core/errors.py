@@ -4,6 +4,7 @@ RolloutError
 ├── InvalidInput    the user mends the command, the strategy or the objects    (exit 2)
 └── Unreachable     somebody restores the service, or grants the right         (exit 3)
     ├── Unavailable     no answer, or one that promises nothing; the write may have landed
+    │   └── Unintelligible  what answers there is not what was asked for
     ├── Forbidden       the answer was no
     ├── NotFound        the object is not there
     └── Conflict        the object changed since it was read (or exists already); read again
@@ -24,6 +25,10 @@ class Unreachable(RolloutError):
 
 class Unavailable(Unreachable):
     """No answer, or no useful one. A write that ends so may have landed."""
+
+
+class Unintelligible(Unavailable):
+    """What answers is something else. Before a start the user mends the address; later it may pass."""
 
 
 class Forbidden(Unreachable):

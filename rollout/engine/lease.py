@@ -26,14 +26,19 @@ class Holder:
         self._renewed = 0.0
         self._seen, self._seen_at = "", 0.0
 
-    def hold(self, now: float) -> bool:
-        """Take or renew the lease; False while another holds it. Raises `Unreachable` without an answer."""
+    def hold(self, now: float, floor: int = 0) -> bool:
+        """Take or renew the lease; False while another holds it. Raises `Unreachable` without an answer.
+
+        A lease that is taken counts its transitions from above `floor`, the fence of the record that we mean to
+        drive: a Lease that somebody deleted would start again at 1, below its own past.
+        """
         if self.fence and 0 <= now - self._renewed < RENEW_EVERY:
             return True
         try:
             lease = self._cluster.get(LEASE, self._namespace, self._name)
         except NotFound:
-            return self._try(lambda: self._cluster.create(LEASE, self._document(now)), 1, now)
+            document = self._document(now, floor + 1)
+            return self._try(lambda: self._cluster.create(LEASE, document), floor + 1, now)
         spec = lease.get("spec") or {}
         transitions = int(spec.get("leaseTransitions") or 0)
         holder = str(spec.get("holderIdentity") or "")
@@ -43,7 +48,7 @@ class Holder:
         if holder and holder != self.identity and self.expires(version_of(lease), now) > now:
             self.other = holder
             return False
-        return self._write(lease, transitions + 1, now)
+        return self._write(lease, max(transitions, floor) + 1, now)
 
     def expires(self, version: str, now: float) -> float:
         """When the lease that was seen at `version` expires, by our clock."""
@@ -79,7 +84,7 @@ class Holder:
         self.fence = 0
 
     def _write(self, lease: Document, transitions: int, now: float) -> bool:
-        spec = self._document(now)["spec"] | {"leaseTransitions": transitions}
+        spec = self._document(now, transitions)["spec"]
         version = version_of(lease)
         return self._try(
             lambda: self._cluster.patch(LEASE, self._namespace, self._name, {"spec": spec}, version), transitions, now
@@ -95,11 +100,11 @@ class Holder:
         self.fence, self._renewed, self.other = transitions, now, ""
         return True
 
-    def _document(self, now: float) -> Document:
+    def _document(self, now: float, transitions: int) -> Document:
         spec = {
             "holderIdentity": self.identity,
             "leaseDurationSeconds": int(DURATION),
-            "leaseTransitions": 1,
+            "leaseTransitions": transitions,
             "renewTime": _stamp(now),
         }
         metadata = {"name": self._name, "namespace": self._namespace, "labels": dict(MANAGED_BY)}

@@ -12,6 +12,8 @@ from rollout.judge.looks import grid_time, pairwise_looks
 from rollout.ports import Metrics, Target, Timing
 
 _EVIDENCE = TypeAdapter(Evidence)
+UNKNOWN = Timing(15.0, 5.0)
+"""Where nothing tells how counters arrive: the scrape interval most often found, and patience."""
 MOST_LOOKS = 500
 """A replay goes back no further; what is older was judged, or nobody was there to judge it."""
 
@@ -47,6 +49,11 @@ class Eyes:
             reading = Reading(Verdict.NO_DATA, "no look at this weight yet")
         return reading, "", self.checkpoint()
 
+    def ask(self, attempt: Attempt, target: Target) -> None:
+        """Raise `Unavailable` unless the metrics that this attempt will need can be asked for."""
+        if attempt.strategy.errors is not None:
+            self._timing = self._metrics.timing(target)
+
     def checkpoint(self) -> dict[str, Any]:
         """The evidence as data."""
         kept: dict[str, Any] = _EVIDENCE.dump_python(self._evidence, mode="json")
@@ -57,8 +64,9 @@ class Eyes:
         assert rule is not None
         if self._timing is None:
             self._timing = self._metrics.timing(target)
-        interval = max(attempt.strategy.look, self._timing.interval)
-        last = grid_time(now - self._timing.lateness, interval)
+        timing = self._timing or UNKNOWN
+        interval = max(attempt.strategy.look, timing.interval)
+        last = grid_time(now - timing.lateness, interval)
         seen = self._evidence.at or grid_time(attempt.started, interval)
         start = max(seen, last - MOST_LOOKS * interval)
         if last <= start:

@@ -31,6 +31,7 @@ class StateStore:
         except NotFound:
             self._version, self.record = "", Record()
             return self.record
+        self._version = version_of(document)
         try:
             self.record = _RECORD.validate_json((document.get("data") or {}).get(KEY, ""))
         except ValidationError as error:
@@ -38,7 +39,6 @@ class StateStore:
                 f"ConfigMap {self._namespace}/{self._name} holds no record of ours ({error.error_count()} faults); "
                 "delete it, then `rollout abort` takes back what it had in flight"
             ) from error
-        self._version = version_of(document)
         return self.record
 
     def write(self, record: Record) -> None:

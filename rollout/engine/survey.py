@@ -6,24 +6,21 @@ from dataclasses import dataclass, replace
 from rollout.core.attempt import Attempt, RouteRef
 from rollout.core.documents import (
     DESTINATION_RULE,
-    ENDPOINT_SLICE,
-    POD,
     SERVICE,
     VIRTUAL_SERVICE,
     Document,
-    labels_of,
     name_of,
     namespace_of,
     ref,
 )
-from rollout.core.errors import Forbidden, InvalidInput, NotFound
+from rollout.core.errors import InvalidInput, NotFound
 from rollout.core.strategy import Strategy
+from rollout.engine.lookup import ROOT_NAMESPACE, Endpoints, endpoints, routing_to, rules_for, virtual_services
 from rollout.mesh.hosts import fqdn, resolved
-from rollout.mesh.routes import Pair, http_routes, key_of, shifted, versions
-from rollout.mesh.subsets import LABEL, find, seen_from
-from rollout.ports import Cluster, Target
+from rollout.mesh.routes import Pair, http_routes, key_of, serving, shifted
+from rollout.mesh.subsets import LABEL, find, new_rule, owner, seen_from
+from rollout.ports import Cluster
 
-ROOT_NAMESPACE = "istio-system"
 MESH = "mesh"
 
 
@@ -39,69 +36,12 @@ class Request:
     create: bool = True
 
 
-@dataclass(frozen=True)
-class Endpoints:
-    """Ready endpoints and all pods of a service, by their version label."""
-
-    ready: dict[str, int]
-    pods: dict[str, int]
-
-
-def endpoints(cluster: Cluster, service: Document) -> Endpoints:
-    """Count a service's ready endpoints and its pods by version."""
-    selector = (service.get("spec") or {}).get("selector") or {}
-    namespace = namespace_of(service)
-    pods = {name_of(pod): labels_of(pod) for pod in cluster.list(POD, namespace, selector)}
-    slices = cluster.list(ENDPOINT_SLICE, namespace, {"kubernetes.io/service-name": name_of(service)})
-    names = {
-        str((endpoint.get("targetRef") or {}).get("name", ""))
-        for one in slices
-        for endpoint in one.get("endpoints") or []
-        if (endpoint.get("conditions") or {}).get("ready") is not False
-    }
-    counted = Endpoints({}, {})
-    for name, labels in pods.items():
-        version = labels.get(LABEL, "")
-        counted.pods[version] = counted.pods.get(version, 0) + 1
-        if name in names:
-            counted.ready[version] = counted.ready.get(version, 0) + 1
-    return counted
-
-
-def rules_for(cluster: Cluster, namespaces: Sequence[str]) -> list[Document]:
-    """The DestinationRules of these namespaces; the root's are left out where we may not read them."""
-    found = []
-    for namespace in dict.fromkeys((*namespaces, ROOT_NAMESPACE)):
-        try:
-            found += cluster.list(DESTINATION_RULE, namespace)
-        except Forbidden:
-            if namespace != ROOT_NAMESPACE:
-                raise
-    return found
-
-
-def virtual_services(cluster: Cluster, host: str, namespace: str) -> list[Document]:
-    """The VirtualServices with a route to `host`: of the whole cluster, or only of `namespace` if need be."""
-    try:
-        every = cluster.list(VIRTUAL_SERVICE)
-    except Forbidden:
-        every = cluster.list(VIRTUAL_SERVICE, namespace)
-    return [vs for vs in every if versions(vs, host) or _names(vs, host)]
-
-
-def _names(vs: Document, host: str) -> bool:
-    return any(
-        resolved(str((entry.get("destination") or {}).get("host", "")), namespace_of(vs)) == host
-        for route in http_routes(vs)
-        for entry in route.get("route") or []
-    )
-
-
 def survey(cluster: Cluster, request: Request, number: int, now: float) -> Attempt:
     """The attempt that would start now. Writes nothing; raises `InvalidInput` if it cannot work."""
     service = _service(cluster, request)
     host = fqdn(request.service, request.namespace)
-    found = virtual_services(cluster, host, request.namespace)
+    every = virtual_services(cluster, request.namespace)
+    found = routing_to(every, host)
     if not found:
         raise InvalidInput(_no_route(request))
     seen = endpoints(cluster, service)
@@ -110,15 +50,18 @@ def survey(cluster: Cluster, request: Request, number: int, now: float) -> Attem
         raise InvalidInput(f"{request.service} is at {stable} already; name another version with --to")
     _pods(request, stable, seen)
     pair = Pair(host, stable, request.canary)
+    moving = [vs for vs in found if shifted(vs, pair)]
+    if not moving:
+        names = ", ".join(ref(VIRTUAL_SERVICE, vs) for vs in found)
+        raise InvalidInput(
+            f"no route for everybody in {names} sends to {stable} of {request.service}; name the version that "
+            "serves with --from"
+        )
+    _overlaps(moving, every)
     routes = tuple(
         RouteRef(namespace_of(vs), name_of(vs), tuple(key_of(http_routes(vs)[i]) for i in shifted(vs, pair)))
-        for vs in found
-        if shifted(vs, pair)
+        for vs in moving
     )
-    if not routes:
-        names = ", ".join(ref(VIRTUAL_SERVICE, vs) for vs in found)
-        raise InvalidInput(f"no unmatched route of {names} sends to {stable} of {request.service}; try --from")
-    _overlaps([vs for vs in found if shifted(vs, pair)])
     _subsets(cluster, request, routes, stable)
     attempt = Attempt(
         number,
@@ -135,16 +78,6 @@ def survey(cluster: Cluster, request: Request, number: int, now: float) -> Attem
     return attempt.noted(now, f"{stable} → {request.canary} with strategy {request.strategy.name}")
 
 
-def target_of(cluster: Cluster, attempt: Attempt) -> Target:
-    """Whose counters the judge needs."""
-    try:
-        service = cluster.get(SERVICE, attempt.namespace, attempt.service)
-    except NotFound:
-        service = {}
-    ports = tuple(int(port["port"]) for port in (service.get("spec") or {}).get("ports") or [])
-    return Target(fqdn(attempt.service, attempt.namespace), attempt.namespace, ports, attempt.stable, attempt.canary)
-
-
 def _service(cluster: Cluster, request: Request) -> Document:
     try:
         return cluster.get(SERVICE, request.namespace, request.service)
@@ -158,10 +91,10 @@ def _service(cluster: Cluster, request: Request) -> Document:
 
 def _serving(found: Sequence[Document], host: str, seen: Endpoints, request: Request) -> str:
     """The version that serves: what the routes name, else the only other version with ready pods."""
-    named = set().union(*(versions(vs, host, pinned=False) for vs in found)) - {""}
-    others = named - {request.canary} or ({v for v in seen.ready if v} - {request.canary})
-    if not others and named == {request.canary}:
+    named = set().union(*(serving(vs, host) for vs in found)) - {""}
+    if named == {request.canary}:
         return request.canary
+    others = named - {request.canary} or ({v for v in seen.ready if v} - {request.canary})
     if len(others) != 1:
         raise InvalidInput(
             f"cannot tell which version of {request.service} serves now: {', '.join(sorted(others)) or 'none found'}; "
@@ -185,20 +118,23 @@ def _pods(request: Request, stable: str, seen: Endpoints) -> None:
             )
 
 
-def _overlaps(found: Sequence[Document]) -> None:
+def _overlaps(moving: Sequence[Document], every: Sequence[Document]) -> None:
     """Two VirtualServices for one host on the mesh: Istio obeys the older and ignores the other (IST0109)."""
-    owner: dict[str, Document] = {}
-    for vs in found:
-        spec = vs.get("spec") or {}
-        if MESH not in (spec.get("gateways") or [MESH]):
-            continue
-        for host in {resolved(str(h), namespace_of(vs)) for h in spec.get("hosts") or []}:
-            if host in owner:
+    for vs in moving:
+        for other in every:
+            both = _mesh_hosts(vs) & _mesh_hosts(other)
+            if both and (namespace_of(other), name_of(other)) != (namespace_of(vs), name_of(vs)):
                 raise InvalidInput(
-                    f"{ref(VIRTUAL_SERVICE, owner[host])} and {ref(VIRTUAL_SERVICE, vs)} both claim {host} "
+                    f"{ref(VIRTUAL_SERVICE, vs)} and {ref(VIRTUAL_SERVICE, other)} both claim {both.pop()} "
                     "in the mesh; Istio obeys only the older one: merge them into one"
                 )
-            owner[host] = vs
+
+
+def _mesh_hosts(vs: Document) -> set[str]:
+    spec = vs.get("spec") or {}
+    if MESH not in (spec.get("gateways") or [MESH]):
+        return set()
+    return {resolved(str(host), namespace_of(vs)) for host in spec.get("hosts") or []}
 
 
 def _subsets(cluster: Cluster, request: Request, routes: Sequence[RouteRef], stable: str) -> None:
@@ -216,11 +152,13 @@ def _subsets(cluster: Cluster, request: Request, routes: Sequence[RouteRef], sta
                 f"no DestinationRule for {host} that {client} sees has the subset(s) {', '.join(missing)}; "
                 "add them, or leave --no-create out"
             )
-        if level and namespace_of(level[0]) != request.namespace:
+        if level and namespace_of(level[0]) not in (request.namespace, ROOT_NAMESPACE):
             raise InvalidInput(
                 f"{ref(DESTINATION_RULE, level[0])} decides for clients in {client} and lacks the subset(s) "
                 f"{', '.join(missing)}; add them there"
             )
+        if owner(level, host, request.namespace) is None:
+            new_rule(request.service, request.namespace, missing, level)  # refuses where it would hide others
     for name in (stable, request.canary):
         found = find(seen_from(rules, host, request.namespace, request.namespace, ROOT_NAMESPACE), name)
         if found and (found.get("labels") or {}).get(LABEL, name) != name:

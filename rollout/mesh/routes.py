@@ -54,14 +54,17 @@ def _subset(destination: Document, vs: Document, host: str) -> str | None:
     return str(to.get("subset") or "")
 
 
-def versions(vs: Document, host: str, pinned: bool = True) -> set[str]:
-    """The subsets of `host` that http routes send requests to; the empty one means all versions.
+def destinations(vs: Document, host: str) -> set[str]:
+    """The subsets of `host` that http routes name, with weight or without; the empty one means all versions."""
+    entries = (entry for route in http_routes(vs) for entry in route.get("route") or [])
+    return {subset for entry in entries if (subset := _subset(entry, vs, host)) is not None}
 
-    Without `pinned`, only routes for everybody count, not those with a match.
-    """
+
+def serving(vs: Document, host: str) -> set[str]:
+    """The subsets of `host` that routes for everybody, not those with a match, send requests to."""
     found = set()
     for route in http_routes(vs):
-        if route.get("match") and not pinned:
+        if route.get("match"):
             continue
         for entry, units in zip(route.get("route") or [], _units(route), strict=True):
             subset = _subset(entry, vs, host)
@@ -98,6 +101,8 @@ def shifted(vs: Document, pair: Pair, keys: Collection[str] = ()) -> list[int]:
             continue
         units = _units(route)
         live = canary is not None and units[canary] > 0
+        if not live and stable is not None and not units[stable]:
+            continue  # neither has a share here: there is nothing to divide
         if not route.get("match") or live or key_of(route) in keys:
             found.append(index)
     return found

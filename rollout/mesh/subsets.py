@@ -107,7 +107,7 @@ def is_ours(rule: Document) -> bool:
     return carries(rule, MANAGED_BY) and {str(s.get("name")) for s in subsets_of(rule)} <= set(added(rule))
 
 
-def owner(rules: Sequence[Document], service: str) -> Document | None:
-    """The rule that a subset is added to: the first for the exact host in the service's namespace."""
-    exact = [rule for rule in rules if namespace_of(rule) == service]
+def owner(rules: Sequence[Document], host: str, namespace: str) -> Document | None:
+    """The rule that a subset of `host` is added to: the first for exactly this host in the service's namespace."""
+    exact = [rule for rule in rules if namespace_of(rule) == namespace and host_of(rule) == host]
     return min(exact, key=name_of, default=None)

@@ -1,0 +1,66 @@
+"""Can a promotion work from here? The API, each right by name, Prometheus, and this service's counters."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from rollout.core.documents import SERVICE, name_of
+from rollout.core.errors import RolloutError
+from rollout.engine.looking import UNKNOWN
+from rollout.engine.lookup import ports_of
+from rollout.engine.rights import FOR_SUBSETS, FOR_UNDO, RIGHTS, Rights, pairs
+from rollout.judge.looks import grid_time
+from rollout.mesh.hosts import fqdn
+from rollout.ports import Cluster, Metrics, Target
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that was looked at; `needed` says that a promotion cannot do without it."""
+
+    good: bool
+    text: str
+    needed: bool = True
+
+
+def checked(cluster: Cluster, metrics: Metrics | None, service: str, namespace: str, now: float) -> Iterator[Finding]:
+    """Look at everything, in the order in which a promotion needs it."""
+    yield from _rights(cluster, RIGHTS, namespace, True)
+    yield from _rights(cluster, FOR_SUBSETS, namespace, False)
+    yield from _rights(cluster, FOR_UNDO, namespace, False)
+    try:
+        document = cluster.get(SERVICE, namespace, service)
+        yield Finding(True, f"Service {namespace}/{name_of(document)} is there")
+    except RolloutError as error:
+        yield Finding(False, str(error))
+        return
+    if metrics is None:
+        yield Finding(False, "no Prometheus named: --prometheus URL or ROLLOUT_PROMETHEUS")
+        return
+    yield from _metrics(metrics, Target(fqdn(service, namespace), namespace, ports_of(document), "", ""), now)
+
+
+def _rights(cluster: Cluster, rights: Rights, namespace: str, needed: bool) -> Iterator[Finding]:
+    for kind, verb in pairs(rights):
+        try:
+            good = cluster.may(verb, kind, namespace)
+        except RolloutError as error:
+            yield Finding(False, str(error), needed)
+            return
+        yield Finding(good, f"{'may' if good else 'may not'} {verb} {kind.plural} in {namespace}", needed)
+
+
+def _metrics(metrics: Metrics, target: Target, now: float) -> Iterator[Finding]:
+    try:
+        told = metrics.timing(target)
+        timing = told or UNKNOWN
+        text = f"counted every {timing.interval:g} s, there {timing.lateness:.1f} s later"
+        yield Finding(told is not None, text if told else f"{text}: a guess, no scrape target tells", needed=False)
+        end = grid_time(now - timing.lateness, timing.interval)
+        found = metrics.snapshots(target, end - timing.interval, end, timing.interval)
+    except RolloutError as error:
+        yield Finding(False, str(error))
+        return
+    series = {s for snapshot in found for s in snapshot.counters}
+    versions = ", ".join(sorted({s.version for s in series if s.version})) or "none"
+    text = f"{len({s.instance for s in series})} client(s) report {target.service}; versions with requests: {versions}"
+    yield Finding(bool(series), text if series else f"nobody reports requests to {target.service}; has it traffic?")

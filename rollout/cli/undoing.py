@@ -1,0 +1,64 @@
+"""Back to the version before: scale it up if it was scaled away, wait for it, then give it everything at once."""
+
+from collections.abc import Callable
+from decimal import Decimal
+
+from rollout.adapters import clock
+from rollout.core.attempt import Record
+from rollout.core.documents import DEPLOYMENT, SERVICE, Document, labels_of, name_of, version_of
+from rollout.core.errors import InvalidInput
+from rollout.core.lifecycle import Phase
+from rollout.core.quantities import spoken
+from rollout.core.strategy import Bake, Step, Strategy
+from rollout.engine.lookup import endpoints
+from rollout.engine.survey import Request
+from rollout.mesh.subsets import LABEL
+from rollout.ports import Cluster
+
+READY_WITHIN = 600.0
+
+
+def strategy() -> Strategy:
+    """All at once and unjudged: the version served before, and waiting costs users."""
+    return Strategy("undo", (Step(Decimal(100), Bake(0.0, 0.0)),), confirm=0.0, errors=None, propagation=2.0)
+
+
+def request(record: Record, service: str, namespace: str) -> Request:
+    """What `undo` asks for. Raises `InvalidInput` if something is in flight, or nothing was promoted."""
+    if record.attempt and not record.attempt.phase.ended:
+        raise InvalidInput(f"{service} is in flight ({record.attempt.phase}); `rollout abort {service}` takes it back")
+    last = next((p for p in reversed(record.past()) if p.phase is Phase.PROMOTED), None)
+    if last is None:
+        raise InvalidInput(f"nothing was promoted for {service}, so there is nothing to undo")
+    return Request(service, namespace, last.stable, strategy(), last.canary)
+
+
+def make_ready(cluster: Cluster, asked: Request, say: Callable[[str], None]) -> None:
+    """Scale the old version's Deployment to what serves now, and wait until as many endpoints are ready."""
+    service = cluster.get(SERVICE, asked.namespace, asked.service)
+    seen = endpoints(cluster, service)
+    wanted = max(1, seen.ready.get(asked.stable, 0))
+    if seen.ready.get(asked.canary, 0) >= wanted:
+        return
+    workload = _deployment(cluster, service, asked)
+    if int((workload.get("spec") or {}).get("replicas", 1)) < wanted:
+        say(f"scaling Deployment {name_of(workload)} to {wanted}")
+        patch = {"spec": {"replicas": wanted}}
+        cluster.patch(DEPLOYMENT, asked.namespace, name_of(workload), patch, version_of(workload))
+    started = clock.now()
+    while (ready := endpoints(cluster, service).ready.get(asked.canary, 0)) < wanted:
+        waited = clock.now() - started
+        if waited > READY_WITHIN:
+            raise InvalidInput(f"only {ready} of {wanted} endpoints of {asked.canary} are ready after {spoken(waited)}")
+        say(f"waiting for {asked.canary}: {ready} of {wanted} ready, since {spoken(waited)}")
+        clock.wait(2.0)
+
+
+def _deployment(cluster: Cluster, service: Document, asked: Request) -> Document:
+    selector = (service.get("spec") or {}).get("selector") or {}
+    wanted = {**selector, LABEL: asked.canary}.items()
+    for one in cluster.list(DEPLOYMENT, asked.namespace):
+        template = ((one.get("spec") or {}).get("template") or {}) | {"kind": ""}
+        if wanted <= labels_of({"metadata": template.get("metadata") or {}}).items():
+            return one
+    raise InvalidInput(f"no Deployment makes pods of {asked.service} {asked.canary}; deploy it, then promote it")

@@ -1,0 +1,130 @@
+"""Every write to the mesh: weights with their claim, subsets, and their removal. Each is guarded and idempotent."""
+
+from dataclasses import replace
+from decimal import Decimal
+
+from rollout.core.attempt import Attempt
+from rollout.core.documents import (
+    DESTINATION_RULE,
+    VIRTUAL_SERVICE,
+    Document,
+    annotations_of,
+    name_of,
+    namespace_of,
+    version_of,
+)
+from rollout.core.errors import Conflict, Forbidden, RolloutError
+from rollout.core.lifecycle import Reason
+from rollout.engine.lookup import ROOT_NAMESPACE, routing_to, virtual_services
+from rollout.engine.observing import Scene, pair_of
+from rollout.mesh.claims import Claim, annotation, claim_of, claiming_patch
+from rollout.mesh.hosts import fqdn
+from rollout.mesh.routes import Pair, destinations, percents
+from rollout.mesh.subsets import added, adding_patch, find, is_ours, new_rule, owner, removing_patch, seen_from
+from rollout.ports import Cluster
+
+TRIES = 5
+"""How often a take-back reads again and writes again when its object changes under it."""
+
+
+class Hands:
+    """The writes of one service's engine."""
+
+    def __init__(self, cluster: Cluster, service: str, namespace: str) -> None:
+        self._cluster, self._namespace = cluster, namespace
+        self._host = fqdn(service, namespace)
+        self._service, self._key = service, annotation(service, namespace)
+
+    def shift(self, a: Attempt, scene: Scene, weight: Decimal) -> None:
+        """Give the canary `weight` on every route. Raises `Conflict` where a route changed since it was read."""
+        self._each(a, scene, Claim(a.id, a.fence, weight, a.stable, a.canary, ()), tries=1)
+
+    def take_back(self, a: Attempt, scene: Scene, reason: Reason, now: float) -> None:
+        """Leave the canary what stable cannot carry (the attempt's weight), with the take-back's own record."""
+        claim = Claim(a.id, a.fence, a.weight, a.stable, a.canary, (), taken_back=reason, at=now)
+        self._each(a, scene, claim, TRIES)
+
+    def take_back_claims(self, reason: Reason, now: float, ended: str = "") -> list[Document]:
+        """Take back by what the claims alone say, but for those of the attempt `ended`; returns what carries one."""
+        found = []
+        for vs in routing_to(virtual_services(self._cluster, self._namespace), self._host):
+            claim, after = claim_of(vs, self._key), vs
+            if claim is not None and claim.attempt != ended and claim.taken_back is None:
+                back = replace(claim, weight=Decimal(0), taken_back=reason, at=now)
+                after = self._claim(vs, Pair(self._host, claim.stable, claim.canary), back, TRIES)
+            if self._key in annotations_of(vs):
+                found.append(after)
+        return found
+
+    def unclaim(self, vs: Document) -> None:
+        """Remove our annotation."""
+        self._patch(vs, {"metadata": {"annotations": {self._key: None}}})
+
+    def add_subsets(self, a: Attempt, scene: Scene) -> None:
+        """Add the subsets that clients in the service's namespace lack, to a rule of the user's or a new one."""
+        rule, missing, level = plan_subsets(a, scene)
+        if not missing:
+            return
+        if rule is None:
+            self._cluster.create(DESTINATION_RULE, new_rule(a.service, a.namespace, missing, level))
+        else:
+            patch = adding_patch(rule, missing)
+            self._cluster.patch(DESTINATION_RULE, namespace_of(rule), name_of(rule), patch, version_of(rule))
+
+    def clean(self, a: Attempt, scene: Scene) -> None:
+        """Remove the attempt's claims, and subsets of ours that no route names any more."""
+        for vs in scene.routes:
+            claim = claim_of(vs, self._key) if vs else None
+            if vs is not None and claim is not None and claim.attempt == a.id:
+                self.unclaim(vs)
+        try:
+            every = self._cluster.list(VIRTUAL_SERVICE)
+        except Forbidden:
+            return  # somebody's route that we may not see could name them
+        named = {subset for vs in every for subset in destinations(vs, self._host)}
+        for rule in seen_from(scene.rules, self._host, a.namespace, a.namespace, ROOT_NAMESPACE):
+            idle = [name for name in added(rule) if name not in named]
+            if idle and not is_ours(rule):
+                patch = removing_patch(rule, idle)
+                self._cluster.patch(DESTINATION_RULE, namespace_of(rule), name_of(rule), patch, version_of(rule))
+
+    def _each(self, a: Attempt, scene: Scene, claim: Claim, tries: int) -> None:
+        """Write the claim to every route there is; the first trouble is raised when all were tried."""
+        troubles: list[RolloutError] = []
+        for vs, route in zip(scene.routes, a.routes, strict=True):
+            if vs is None or not percents(vs, pair_of(a), route.keys):
+                continue
+            try:
+                self._claim(vs, pair_of(a), replace(claim, keys=route.keys), tries)
+            except RolloutError as error:
+                troubles.append(error)
+        if troubles:
+            raise troubles[0]
+
+    def _claim(self, vs: Document, pair: Pair, claim: Claim, tries: int) -> Document:
+        """Write weights and claim in one patch, unless they stand there; a later attempt's claim is left alone."""
+        for left in reversed(range(tries)):
+            patch = claiming_patch(vs, self._key, pair, claim)
+            text = patch["metadata"]["annotations"][self._key]
+            if annotations_of(vs).get(self._key) == text and "spec" not in patch:
+                return vs
+            try:
+                return self._patch(vs, patch)
+            except Conflict:
+                if not left:
+                    raise
+                vs = self._cluster.get(VIRTUAL_SERVICE, namespace_of(vs), name_of(vs))
+                there = claim_of(vs, self._key)
+                if there is not None and there.attempt != claim.attempt:
+                    raise
+        raise AssertionError("the last try returns or raises")
+
+    def _patch(self, vs: Document, patch: Document) -> Document:
+        return self._cluster.patch(VIRTUAL_SERVICE, namespace_of(vs), name_of(vs), patch, version_of(vs))
+
+
+def plan_subsets(a: Attempt, scene: Scene) -> tuple[Document | None, list[str], list[Document]]:
+    """Which rule gets which missing subsets (None: a new one), and the rules that clients obey now."""
+    level = seen_from(scene.rules, pair_of(a).host, a.namespace, a.namespace, ROOT_NAMESPACE)
+    missing = [name for name in (a.stable, a.canary) if not find(level, name)]
+    return owner(level, pair_of(a).host, a.namespace), missing, level

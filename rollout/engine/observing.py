@@ -1,0 +1,92 @@
+"""From the cluster's documents to one observation: what the routes show, who is ready, which subsets exist."""
+
+from dataclasses import dataclass
+
+from rollout.core.attempt import Attempt, Reading, RouteRef
+from rollout.core.decision import Observation, RouteState
+from rollout.core.documents import SERVICE, VIRTUAL_SERVICE, Document, Kind
+from rollout.core.errors import NotFound
+from rollout.engine.lookup import ROOT_NAMESPACE, Endpoints, endpoints, ports_of, rules_for
+from rollout.mesh.claims import annotation, claim_of
+from rollout.mesh.hosts import fqdn
+from rollout.mesh.routes import Pair, percents
+from rollout.mesh.subsets import find, seen_from
+from rollout.ports import Cluster, Target
+
+
+@dataclass(frozen=True)
+class Scene:
+    """The documents behind one observation, None where one is gone; writes are guarded by the versions read here."""
+
+    service: Document | None
+    routes: tuple[Document | None, ...]
+    rules: tuple[Document, ...]
+
+    def target(self, attempt: Attempt) -> Target:
+        """Whose counters the judge needs."""
+        host = fqdn(attempt.service, attempt.namespace)
+        return Target(host, attempt.namespace, ports_of(self.service), attempt.stable, attempt.canary)
+
+
+def pair_of(attempt: Attempt) -> Pair:
+    """The two versions as routes name them."""
+    return Pair(fqdn(attempt.service, attempt.namespace), attempt.stable, attempt.canary)
+
+
+def read_scene(cluster: Cluster, attempt: Attempt) -> Scene:
+    """Read what an attempt depends on."""
+    spaces = [attempt.namespace, *(route.namespace for route in attempt.routes)]
+    return Scene(
+        _find(cluster, SERVICE, attempt.namespace, attempt.service),
+        tuple(_find(cluster, VIRTUAL_SERVICE, route.namespace, route.name) for route in attempt.routes),
+        tuple(rules_for(cluster, spaces)),
+    )
+
+
+def observe(
+    cluster: Cluster, attempt: Attempt, scene: Scene, now: float, reading: Reading | None, silence: str
+) -> Observation:
+    """Put the facts of one moment together; `silence` says why there is no reading."""
+    pair = pair_of(attempt)
+    spaces = dict.fromkeys([attempt.namespace, *(route.namespace for route in attempt.routes)])
+    levels = [seen_from(scene.rules, pair.host, space, attempt.namespace, ROOT_NAMESPACE) for space in spaces]
+    seen = endpoints(cluster, scene.service) if scene.service else Endpoints({}, {})
+    return Observation(
+        now,
+        attempt,
+        tuple(_route(vs, ref, attempt) for vs, ref in zip(scene.routes, attempt.routes, strict=True)),
+        seen.ready.get(attempt.stable, 0),
+        seen.ready.get(attempt.canary, 0),
+        all(find(level, attempt.stable) for level in levels),
+        all(find(level, attempt.canary) for level in levels),
+        reading,
+        silence,
+    )
+
+
+def _find(cluster: Cluster, kind: Kind, namespace: str, name: str) -> Document | None:
+    try:
+        return cluster.get(kind, namespace, name)
+    except NotFound:
+        return None
+
+
+def _route(vs: Document | None, ref: RouteRef, attempt: Attempt) -> RouteState:
+    title = f"VirtualService {ref.namespace}/{ref.name}"
+    given = percents(vs, pair_of(attempt), ref.keys) if vs else []
+    if vs is None or not given:
+        return RouteState(title, None, (), present=False)
+    claim = claim_of(vs, annotation(attempt.service, attempt.namespace))
+    back = claim.taken_back if claim else None
+    return RouteState(title, claim.weight if claim else None, tuple(given), editor(vs), back)
+
+
+def editor(vs: Document) -> str:
+    """The field manager, other than us, that wrote the routes last; where nothing says so, the object.
+
+    `spec.http` is one atomic list: whoever changed any of it owns all of it.
+    """
+    fields = [f for f in vs["metadata"].get("managedFields") or [] if f.get("manager") not in (None, "rollout")]
+    routes = [f for f in fields if "f:http" in ((f.get("fieldsV1") or {}).get("f:spec") or {})]
+    latest: Document = max(routes or fields, key=lambda f: str(f.get("time", "")), default={})
+    return str(latest.get("manager", ""))

@@ -1,0 +1,52 @@
+"""What a promotion asks of the cluster, verb by verb: checked before the first write, and by `rollout check`."""
+
+from collections.abc import Iterator
+
+from rollout.core.attempt import Attempt
+from rollout.core.documents import (
+    CONFIG_MAP,
+    DEPLOYMENT,
+    DESTINATION_RULE,
+    ENDPOINT_SLICE,
+    LEASE,
+    POD,
+    SERVICE,
+    VIRTUAL_SERVICE,
+    Kind,
+)
+from rollout.core.errors import Forbidden
+from rollout.ports import Cluster
+
+Rights = tuple[tuple[Kind, tuple[str, ...]], ...]
+
+RIGHTS: Rights = (
+    (SERVICE, ("get", "list")),
+    (POD, ("list",)),
+    (ENDPOINT_SLICE, ("list",)),
+    (VIRTUAL_SERVICE, ("get", "list", "patch")),
+    (DESTINATION_RULE, ("list",)),
+    (CONFIG_MAP, ("get", "create", "patch")),
+    (LEASE, ("get", "create", "patch")),
+)
+"""Every promotion; a test holds this table against the calls of whole rollouts."""
+FOR_SUBSETS: Rights = ((DESTINATION_RULE, ("create", "patch")),)
+"""Only where subsets are missing."""
+FOR_UNDO: Rights = ((DEPLOYMENT, ("list", "get", "patch")),)
+"""Only where `undo` must scale the old version up."""
+
+
+def pairs(rights: Rights) -> Iterator[tuple[Kind, str]]:
+    """Each kind with each of its verbs."""
+    for kind, verbs in rights:
+        for verb in verbs:
+            yield kind, verb
+
+
+def demand(cluster: Cluster, attempt: Attempt, subsets: bool) -> None:
+    """Raise `Forbidden`, naming every missing right, unless this attempt may do all it needs."""
+    missing = []
+    for kind, verb in (*pairs(RIGHTS), *(pairs(FOR_SUBSETS) if subsets else ())):
+        spaces = [route.namespace for route in attempt.routes] if kind is VIRTUAL_SERVICE else [attempt.namespace]
+        missing += [f"{verb} {kind.plural} in {n}" for n in dict.fromkeys(spaces) if not cluster.may(verb, kind, n)]
+    if missing:
+        raise Forbidden(f"we may not {', '.join(missing)}; grant these rights (`rollout check` lists all it takes)")

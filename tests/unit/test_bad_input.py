@@ -1,0 +1,103 @@
+"""Bad input: each says what and where, ends with exit code 2, and writes nothing."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from rollout.adapters.folder import FolderCluster
+from rollout.playground.stage import _documents, _put
+
+GOOD = "bake: 10s\nsteps: [{weight: 100}]\nconfirm: 1m\n"
+STRATEGIES = {
+    "unknown key": (GOOD + "colour: red\n", "4: colour"),
+    "falling": ("bake: 10s\nsteps: [{weight: 50}, {weight: 25}, {weight: 100}]\nconfirm: 1m\n", "must rise"),
+    "no steps": ("bake: 10s\nsteps: []\nconfirm: 1m\n", "steps"),
+    "percent of 101": ("bake: 10s\nsteps: [{weight: 101}]\nconfirm: 1m\n", "2: steps.0.weight: 101"),
+    "parsecs": (GOOD.replace("10s", "5 parsecs"), "1: bake"),
+    "not YAML": ("bake: [10s\n", "not YAML"),
+}
+
+
+@pytest.fixture
+def cluster(tmp_path: Path) -> Path:
+    folder = tmp_path / "mesh"
+    folder.mkdir()
+    for document in _documents([1, 2, 3, 4, 5]):
+        _put(FolderCluster(folder), document)
+    return folder
+
+
+def state(folder: Path) -> dict[str, str]:
+    return {str(p): p.read_text() for p in sorted(folder.rglob("*.yaml"))}
+
+
+def rollout(*arguments: str) -> tuple[int, str]:
+    done = subprocess.run([sys.executable, "-m", "rollout", *arguments], capture_output=True, text=True, timeout=60)
+    return done.returncode, done.stderr
+
+
+@pytest.mark.parametrize("name", STRATEGIES)
+def test_a_bad_strategy(name: str, cluster: Path, tmp_path: Path) -> None:
+    text, said = STRATEGIES[name]
+    path = tmp_path / "s.yaml"
+    path.write_text(text)
+    before = state(cluster)
+    code, error = rollout("promote", "reviews", "--to", "v2", "--strategy", str(path), "--cluster", str(cluster))
+    assert code == 2, error
+    assert said in error
+    assert "s.yaml:" in error
+    assert state(cluster) == before
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("reviwes", "--to", "v2"), "no Service reviwes"),
+        (("reviews", "--to", "v9"), "no pod of reviews carries the label version=v9"),
+        (("reviews", "--to", "v1"), "at v1 already"),
+        (("reviews", "--to", "v2", "--from", "v7"), "version=v7"),
+        (("ratings", "--to", "v1"), "no VirtualService routes to ratings"),
+        (("reviews", "--to", "v2", "--strategy", "canarry"), "no strategy 'canarry'"),
+        (("reviews", "--to", "v2", "--timeout", "soon"), "'soon' is no duration"),
+        (("reviews", "--to", "v2", "--output", "xml"), "--output"),
+    ],
+)
+def test_a_bad_request(arguments: tuple[str, ...], said: str, cluster: Path) -> None:
+    before = state(cluster)
+    code, error = rollout("promote", *arguments, "--cluster", str(cluster))
+    assert code == 2, error
+    assert said in error
+    assert state(cluster) == before
+
+
+def test_no_ready_endpoints(cluster: Path) -> None:
+    path = cluster / "bookinfo" / "EndpointSlice" / "reviews-1.yaml"
+    path.write_text(path.read_text().replace("ready: true", "ready: false"))
+    code, error = rollout("promote", "reviews", "--to", "v2", "--cluster", str(cluster))
+    assert code == 2
+    assert "ready" in error
+
+
+def test_two_virtual_services_for_one_host(cluster: Path) -> None:
+    path = cluster / "bookinfo" / "VirtualService" / "reviews.yaml"
+    (path.parent / "other.yaml").write_text(path.read_text().replace("name: reviews\n", "name: other\n", 1))
+    code, error = rollout("promote", "reviews", "--to", "v2", "--cluster", str(cluster))
+    assert code == 2
+    assert "both claim" in error
+
+
+def test_a_folder_that_is_none(tmp_path: Path) -> None:
+    code, error = rollout("status", "reviews", "--cluster", str(tmp_path / "nowhere"))
+    assert code == 2
+    assert "playground up" in error
+
+
+def test_a_kubeconfig_without_the_context(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "config"
+    path.write_text("apiVersion: v1\nkind: Config\ncontexts: []\nclusters: []\nusers: []\ncurrent-context: ''\n")
+    monkeypatch.setenv("KUBECONFIG", str(path))
+    code, error = rollout("status", "reviews", "--context", "prod")
+    assert code == 2, error
+    assert "prod" in error

@@ -1,0 +1,95 @@
+"""Editing routes: the weights are what was asked for, and everything else stays."""
+
+from copy import deepcopy
+from decimal import Decimal
+from fractions import Fraction
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rollout.core.documents import Document
+from rollout.core.errors import InvalidInput
+from rollout.mesh.routes import Pair, percents, pins, shifted, unpinned, with_weight
+
+PAIR = Pair("reviews.shop.svc.cluster.local", "v1", "v2")
+WEIGHTS = st.decimals(0, 100, places=2, allow_nan=False, allow_infinity=False)
+
+
+def to(subset: str, weight: int | None = None, host: str = "reviews") -> Document:
+    entry: Document = {"destination": {"host": host, "subset": subset} if subset else {"host": host}}
+    return entry | ({"weight": weight} if weight is not None else {})
+
+
+def vs(*routes: Any) -> Document:
+    return {"metadata": {"name": "reviews", "namespace": "shop"}, "spec": {"hosts": ["reviews"], "http": list(routes)}}
+
+
+def after(document: Document, weight: Decimal, scales: dict[str, int] | None = None) -> tuple[Document, dict[str, int]]:
+    routes, used = with_weight(document, PAIR, (), weight, scales or {})
+    return {**document, "spec": {**document["spec"], "http": routes}}, used
+
+
+@given(WEIGHTS, st.integers(1, 100), st.integers(0, 100))
+def test_what_was_written_is_what_is_read_and_others_keep_their_share(weight: Decimal, stable: int, other: int) -> None:
+    before = vs({"route": [to("v1", stable), to("v3", other)], "timeout": "3s", "unknown": {"x": 1}})
+    copy = deepcopy(before)
+    changed, _ = after(before, weight)
+    assert before == copy, "the document that was read is not changed in place"
+    assert percents(changed, PAIR) == [weight]
+    entries = changed["spec"]["http"][0]["route"]
+    total = sum(e["weight"] for e in entries)
+    assert Fraction(entries[-1]["weight"], total) == Fraction(other, stable + other)
+    assert {k: v for k, v in changed["spec"]["http"][0].items() if k != "route"} == {
+        "timeout": "3s",
+        "unknown": {"x": 1},
+    }
+
+
+@given(WEIGHTS, WEIGHTS, st.integers(1, 100), st.integers(0, 100))
+def test_scales_are_divided_out_again(one: Decimal, two: Decimal, stable: int, other: int) -> None:
+    before = vs({"route": [to("v1", stable), to("v3", other)]})
+    first, scales = after(before, one)
+    second, scales = after(first, two, scales)
+    last, scales = after(second, Decimal(0), scales)
+    assert scales == {}
+    entries = last["spec"]["http"][0]["route"]
+    assert [e["weight"] for e in entries] == [stable, 0, other]
+
+
+def test_a_single_destination_has_everything_whatever_its_weight_says() -> None:
+    changed, _ = after(vs({"route": [to("v1", 7)]}), Decimal(25))
+    assert [e["weight"] for e in changed["spec"]["http"][0]["route"]] == [75, 25]
+
+
+def test_matched_routes_to_one_version_are_pins() -> None:
+    tester = {"match": [{"headers": {"who": {"exact": "me"}}}], "route": [to("v2")]}
+    document = vs(tester, {"route": [to("v1")]})
+    assert shifted(document, PAIR) == [1]
+    assert len(pins(document, PAIR)) == 1
+    assert after(document, Decimal(50))[0]["spec"]["http"][0] == tester
+
+
+def test_a_matched_route_that_splits_already_moves_too() -> None:
+    split = {"match": [{"uri": {"prefix": "/api"}}], "route": [to("v1", 90), to("v2", 10)]}
+    assert shifted(vs(split), PAIR) == [0]
+
+
+def test_a_route_without_subset_is_pinned_by_the_first_write() -> None:
+    document = vs({"route": [to("")]})
+    assert unpinned(document, PAIR)
+    assert percents(document, PAIR) == [Decimal(100)]
+    changed, _ = after(document, Decimal(0))
+    assert [e["destination"]["subset"] for e in changed["spec"]["http"][0]["route"]] == ["v1", "v2"]
+    assert percents(changed, PAIR) == [Decimal(0)]
+
+
+def test_other_hosts_are_nobodys_business() -> None:
+    document = vs({"route": [to("v1", host="ratings")]})
+    assert shifted(document, PAIR) == []
+
+
+def test_a_version_named_twice_is_refused() -> None:
+    with pytest.raises(InvalidInput, match="twice"):
+        shifted(vs({"route": [to("v1", 50), to("v1", 50)]}), PAIR)
