@@ -210,12 +210,11 @@ def abort(service: Service, namespace: Namespace = "", context: Context = "", cl
     from rollout.core.lifecycle import Reason  # noqa: PLC0415
 
     engine = _engine(service, namespace, cluster, context, "", metrics=False)
-    before = engine.states.read().attempt
-    attempt = engine.take_back(Reason.ABORTED, "asked by `rollout abort`", clock.now())
-    if attempt is None or (before and before.phase.ended):
-        print(f"nothing of {service} is in flight")
-        return
     with console.teller("text") as tell:
+        attempt = driving.take_back(engine, Reason.ABORTED, "asked by `rollout abort`", tell)
+        if attempt is None or attempt.phase.ended:
+            print(f"nothing of {service} is in flight; whatever a claim still held was taken back")
+            return
         attempt = driving.finish(engine, tell, within=30.0)
     engine.lease.release(clock.now())
     raise typer.Exit(0 if attempt and attempt.phase.ended else 3)

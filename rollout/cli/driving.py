@@ -180,10 +180,23 @@ def _patience(error: RolloutError, attempt: Attempt, failing: float) -> float:
     return failing + PATIENCE
 
 
+def take_back(engine: Engine, reason: Reason, text: str, tell: Tell) -> Attempt | None:
+    """Take back, again and again until an answer comes, for at most FINISH_WITHIN seconds."""
+    until = clock.now() + FINISH_WITHIN
+    while True:
+        try:
+            return engine.take_back(reason, text, clock.now())
+        except (Unavailable, Conflict) as error:
+            if clock.now() > until:
+                raise
+            tell(None, f"not yet taken back: {error}")
+            clock.wait(0.2)
+
+
 def _leave(engine: Engine, reason: Reason, tell: Tell) -> Attempt | None:
     """The take-back first, then words."""
     try:
-        engine.take_back(reason, "asked to leave", clock.now())
+        take_back(engine, reason, "asked to leave", tell)
     except RolloutError as error:
         print(f"could not take back: {error}; run `rollout abort {engine.service}`", file=sys.stderr)
     return finish(engine, tell, FINISH_WITHIN)

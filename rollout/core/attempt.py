@@ -93,8 +93,8 @@ class Attempt:
 
     @property
     def id(self) -> str:
-        """What our annotation on a VirtualService names."""
-        return f"{self.canary}-{self.number}"
+        """What our annotation on a VirtualService names: the start makes it unique though records be lost."""
+        return f"{self.canary}-{self.number}-{self.started:.0f}"
 
     @property
     def waits_for_person(self) -> bool:

@@ -106,7 +106,7 @@ def _finish_back(o: Observation) -> Decision:
         text = f"rolled back: {a.message}" if not a.message.startswith("rolled back") else a.message
         return Decision(a.noted(o.now, text, phase=Phase.ROLLED_BACK, weight=Decimal(0), ended=o.now))
     remains = _remaining(o)
-    if remains and all(r.taken_back and r.actual == remains for r in o.routes if r.present):
+    if remains and all(r.taken_back and r.actual <= remains for r in o.routes if r.present):
         note = f"{a.stable} cannot carry all of it: {o.stable_ready} of {a.capacity} ready; {remains} % stay"
         return Decision(a.noted(o.now, note), after=2.0)
     return Decision(replace(a, weight=remains), weight=remains, taken_back=a.reason or Reason.STATE_LOST)
@@ -178,27 +178,26 @@ def _pause(o: Observation, text: str) -> Decision:
     return Decision(a.noted(o.now, text, phase=phase), weight=a.weight, after=2.0)
 
 
-def _preparing(o: Observation) -> Answer:
-    """Subsets first; long enough for the proxies to have them (I13); then the claim at weight 0."""
+def _subsets(o: Observation) -> Answer:
+    """Both subsets are there, and long enough for the proxies to have them (I13)."""
     a = o.attempt
-    if a.phase is not Phase.PREFLIGHT:
-        return None
     if not (o.stable_subset and o.canary_subset):
         return Decision(a.noted(o.now, "adding the subsets", prepared=0.0), prepare=True)
     if not a.prepared:
         return Decision(replace(a, prepared=o.now), after=0.0)
-    if (rest := a.prepared + a.strategy.propagation - o.now) > 0:
-        return Decision(a, after=min(rest, 2.0))
+    rest = a.prepared + a.strategy.propagation - o.now
+    return Decision(a, after=min(rest, 2.0)) if rest > 0 else None
+
+
+def _starting(o: Observation) -> Answer:
+    """The claim, at weight 0: from here on a foreign weight is told from our own."""
+    a = o.attempt
+    if a.phase is not Phase.PREFLIGHT:
+        return None
     if not all(r.carries(Decimal(0)) for r in o.routes):
         return Decision(a, weight=Decimal(0))
     text = f"{len(o.routes)} VirtualService(s) ready; {a.stable} serves, {a.canary} at 0 %"
     return Decision(a.noted(o.now, text, phase=Phase.SHIFTING, since=o.now, landed=o.now), after=0.0)
-
-
-def _subset_of_stable_gone(o: Observation) -> Answer:
-    if o.stable_subset:
-        return None
-    return Decision(o.attempt.noted(o.now, f"the subset {o.attempt.stable} is gone; adding it again"), prepare=True)
 
 
 def _not_landed(o: Observation) -> Answer:
@@ -286,8 +285,8 @@ QUESTIONS: tuple[Callable[[Observation], Answer], ...] = (
     _canary_gone,
     _breached,
     _drifted,
-    _preparing,
-    _subset_of_stable_gone,
+    _subsets,
+    _starting,
     _not_landed,
     _paused,
     _waiting,
@@ -311,16 +310,23 @@ def _back(o: Observation, reason: Reason, text: str) -> Decision:
 
 
 def _remaining(o: Observation) -> Decimal:
-    """What must stay with the canary because a shrunken stable cannot carry more (I12): whole percents.
-
-    Stable carried everything with `capacity` endpoints; each is trusted with a quarter more than that.
-    """
-    a = o.attempt
     highest = max((r.actual for r in o.routes), default=Decimal(0))
-    if not a.capacity or not o.canary_ready or not highest:
+    return remaining(highest, o.attempt.capacity, o.stable_ready, o.canary_ready)
+
+
+def remaining(actual: Decimal, capacity: int, stable_ready: int, canary_ready: int) -> Decimal:
+    """What must stay of the canary's `actual` percent because a shrunken stable cannot carry more (I12).
+
+    Stable carried everything with `capacity` ready endpoints (0: not known); each is trusted with a quarter more
+    than that. Whole percents; nothing stays with a canary that has no endpoint.
+
+    >>> remaining(Decimal(50), 4, 4, 4), remaining(Decimal(50), 4, 2, 4), remaining(Decimal(50), 0, 0, 4)
+    (Decimal('0'), Decimal('38'), Decimal('50'))
+    """
+    if not canary_ready or not actual:
         return Decimal(0)
-    carried = min(100, math.floor(Fraction(125 * o.stable_ready, a.capacity)))
-    return min(highest, a.weight if a.phase is Phase.ROLLING_BACK else highest, Decimal(100 - carried))
+    carried = min(100, math.floor(Fraction(125 * stable_ready, capacity or max(1, stable_ready))))
+    return min(actual, Decimal(100 - carried))
 
 
 def needed(stable_ready: int, weight: Decimal) -> int:

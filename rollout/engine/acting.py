@@ -4,8 +4,10 @@ from dataclasses import replace
 from decimal import Decimal
 
 from rollout.core.attempt import Attempt
+from rollout.core.decision import remaining
 from rollout.core.documents import (
     DESTINATION_RULE,
+    SERVICE,
     VIRTUAL_SERVICE,
     Document,
     annotations_of,
@@ -13,9 +15,9 @@ from rollout.core.documents import (
     namespace_of,
     version_of,
 )
-from rollout.core.errors import Conflict, Forbidden, RolloutError
+from rollout.core.errors import Conflict, Forbidden, InvalidInput, NotFound, RolloutError
 from rollout.core.lifecycle import Reason
-from rollout.engine.lookup import ROOT_NAMESPACE, routing_to, virtual_services
+from rollout.engine.lookup import ROOT_NAMESPACE, endpoints, routing_to, virtual_services
 from rollout.engine.observing import Scene, pair_of
 from rollout.mesh.claims import Claim, annotation, claim_of, claiming_patch
 from rollout.mesh.hosts import fqdn
@@ -37,24 +39,44 @@ class Hands:
 
     def shift(self, a: Attempt, scene: Scene, weight: Decimal) -> None:
         """Give the canary `weight` on every route. Raises `Conflict` where a route changed since it was read."""
-        self._each(a, scene, Claim(a.id, a.fence, weight, a.stable, a.canary, ()), tries=1)
+        self._each(a, scene, Claim(a.id, a.fence, weight, a.stable, a.canary, (), a.capacity), tries=1)
 
     def take_back(self, a: Attempt, scene: Scene, reason: Reason, now: float) -> None:
-        """Leave the canary what stable cannot carry (the attempt's weight), with the take-back's own record."""
-        claim = Claim(a.id, a.fence, a.weight, a.stable, a.canary, (), taken_back=reason, at=now)
+        """Leave the canary what stable cannot carry (the attempt's weight), with the take-back's own record.
+
+        No route gets more than it has.
+        """
+        claim = Claim(a.id, a.fence, a.weight, a.stable, a.canary, (), a.capacity, taken_back=reason, at=now)
         self._each(a, scene, claim, TRIES)
 
     def take_back_claims(self, reason: Reason, now: float, ended: str = "") -> list[Document]:
-        """Take back by what the claims alone say, but for those of the attempt `ended`; returns what carries one."""
-        found = []
+        """Take back by what the claims alone say, but for those of the attempt `ended`; returns what carries one.
+
+        Raises `InvalidInput` when all is done that can be and stable could not carry the rest (I12).
+        """
+        found, held = [], ""
         for vs in routing_to(virtual_services(self._cluster, self._namespace), self._host):
             claim, after = claim_of(vs, self._key), vs
-            if claim is not None and claim.attempt != ended and claim.taken_back is None:
-                back = replace(claim, weight=Decimal(0), taken_back=reason, at=now)
-                after = self._claim(vs, Pair(self._host, claim.stable, claim.canary), back, TRIES)
+            if claim is not None and claim.attempt != ended:
+                pair = Pair(self._host, claim.stable, claim.canary)
+                rest = self._remaining(vs, pair, claim)
+                if rest:
+                    held = f"{claim.stable} cannot carry all of it: {rest} % stay with {claim.canary}"
+                back = replace(claim, weight=rest, taken_back=claim.taken_back or reason, at=claim.at or now)
+                after = self._claim(vs, pair, back, TRIES)
             if self._key in annotations_of(vs):
                 found.append(after)
+        if held:
+            raise InvalidInput(f"{held}; scale it up, then run this again")
         return found
+
+    def _remaining(self, vs: Document, pair: Pair, claim: Claim) -> Decimal:
+        actual = max(percents(vs, pair, claim.keys), default=Decimal(0))
+        try:
+            ready = endpoints(self._cluster, self._cluster.get(SERVICE, self._namespace, self._service)).ready
+        except (Forbidden, NotFound):
+            return Decimal(0)  # nobody can tell; who asked wants it back
+        return remaining(actual, claim.capacity, ready.get(pair.stable, 0), ready.get(pair.canary, 0))
 
     def unclaim(self, vs: Document) -> None:
         """Remove our annotation."""
@@ -92,10 +114,12 @@ class Hands:
         """Write the claim to every route there is; the first trouble is raised when all were tried."""
         troubles: list[RolloutError] = []
         for vs, route in zip(scene.routes, a.routes, strict=True):
-            if vs is None or not percents(vs, pair_of(a), route.keys):
+            given = percents(vs, pair_of(a), route.keys) if vs else []
+            if vs is None or not given:
                 continue
+            weight = min(claim.weight, *given) if claim.taken_back else claim.weight
             try:
-                self._claim(vs, pair_of(a), replace(claim, keys=route.keys), tries)
+                self._claim(vs, pair_of(a), replace(claim, weight=weight, keys=route.keys), tries)
             except RolloutError as error:
                 troubles.append(error)
         if troubles:

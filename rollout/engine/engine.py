@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 
 from rollout.core.attempt import Attempt, Record
 from rollout.core.decision import Decision, Observation, decide, take_back
-from rollout.core.errors import Conflict, InvalidInput, RolloutError, Unintelligible
+from rollout.core.errors import Conflict, Forbidden, InvalidInput, Unintelligible
 from rollout.core.lifecycle import Phase, Reason, legal
 from rollout.engine import rights
 from rollout.engine.acting import Hands, plan_subsets
@@ -97,9 +97,13 @@ class Engine:
         attempt, lost = self._remembered()
         if attempt is None or (attempt.phase.ended and attempt.cleaned):
             return Tick(attempt, 60.0)
+        if lost:
+            self.lease.doubt()
         if not self.lease.hold(now, attempt.fence):
             return Tick(attempt, 1.0, self.lease.other or "another process")
-        if attempt.fence != self.lease.fence and not lost:
+        if lost:
+            attempt = replace(attempt, fence=self.lease.fence)
+        if attempt.fence != self.lease.fence:
             if attempt.fence > self.lease.fence:
                 raise Conflict(f"another process drives {self.service}; this one stops")
             self._record(replace(attempt, fence=self.lease.fence), now)
@@ -116,11 +120,11 @@ class Engine:
         """Return all traffic to stable, at once and without the lease; who drives will see it and finish.
 
         One write per VirtualService, each carrying its own record. Works without a readable record too, and where
-        nobody can say how many endpoints are ready.
+        we may not ask how many endpoints are ready. Raises `Unavailable` without an answer: try again.
         """
         try:
             attempt = self.running()
-        except RolloutError:
+        except (InvalidInput, Forbidden):
             self._hands.take_back_claims(reason, now)
             return None
         if attempt is None:
@@ -129,7 +133,7 @@ class Engine:
         scene = read_scene(self._cluster, attempt)
         try:
             observation = observe(self._cluster, attempt, scene, now, None, "")
-        except RolloutError:
+        except Forbidden:
             self._hands.take_back_claims(reason, now)
             return attempt
         decision = take_back(observation, reason, text)

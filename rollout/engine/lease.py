@@ -1,5 +1,6 @@
 """Who drives: one Lease per service, so that two engines never act on it (I10)."""
 
+import math
 from datetime import UTC, datetime
 
 from rollout.core.documents import LEASE, MANAGED_BY, Document, version_of
@@ -49,6 +50,10 @@ class Holder:
             self.other = holder
             return False
         return self._write(lease, max(transitions, floor) + 1, now)
+
+    def doubt(self) -> None:
+        """Ask the API next time, however fresh our hold seems."""
+        self._renewed = -math.inf
 
     def expires(self, version: str, now: float) -> float:
         """When the lease that was seen at `version` expires, by our clock."""

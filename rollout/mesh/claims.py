@@ -14,7 +14,11 @@ GROUP = "rollout.dev"
 
 @dataclass(frozen=True)
 class Claim:
-    """Who moves the weights, and where they were put. `taken_back` is the take-back's own record."""
+    """Who moves the weights, and where they were put. `taken_back` is the take-back's own record.
+
+    `capacity` is the number of ready endpoints with which stable carried everything: with it, a claim alone is
+    enough for a safe take-back.
+    """
 
     attempt: str
     fence: int
@@ -22,6 +26,7 @@ class Claim:
     stable: str
     canary: str
     keys: tuple[str, ...]
+    capacity: int = 0
     scales: dict[str, int] = field(default_factory=dict)
     taken_back: Reason | None = None
     at: float = 0.0
@@ -51,6 +56,7 @@ def claim_of(vs: Document, key: str) -> Claim | None:
             str(raw["stable"]),
             str(raw["canary"]),
             tuple(raw["routes"]),
+            int(raw.get("capacity", 0)),
             {k: int(v) for k, v in raw.get("scales", {}).items()},
             Reason(back["reason"]) if back else None,
             float(back["at"]) if back else 0.0,
@@ -70,6 +76,7 @@ def claiming_patch(vs: Document, key: str, pair: Pair, claim: Claim) -> Document
         "stable": claim.stable,
         "canary": claim.canary,
         "routes": list(claim.keys),
+        "capacity": claim.capacity,
     }
     if scales:
         text["scales"] = scales

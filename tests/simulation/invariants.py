@@ -1,16 +1,20 @@
 """The invariants of the design, checked from outside after every write: what users would see, not what we meant."""
 
 import json
+import math
 from decimal import Decimal
+from typing import Any
 
 from rollout.adapters.store import Key
 from rollout.core.attempt import Attempt
 from rollout.core.decision import needed
 from rollout.core.documents import CONFIG_MAP, DESTINATION_RULE, VIRTUAL_SERVICE, Document
-from rollout.core.lifecycle import Phase
+from rollout.core.lifecycle import Phase, Reason
 from rollout.mesh.routes import percents
 from rollout.mesh.subsets import subsets_of
 from tests.simulation.world import PAIR, World
+
+NEVER = float("inf")
 
 
 class Violation(AssertionError):
@@ -23,54 +27,29 @@ class Watcher:
     def __init__(self, world: World) -> None:
         self.world = world
         self.taken_back: set[str] = set()
-        self.allowed = Decimal(0)
+        self.breached: set[str] = set()
+        self.fences: dict[str, int] = {}
+        self.recorded: Attempt | None = None
+        self.stood_since = NEVER
         self.edited_after_end = False
-        self.subset_since = float("inf")
+        self.subset_since = NEVER
         self.pinned = _foreign(world.virtual_service())
         world.cluster.on_write = self
 
     def __call__(self, key: Key, before: Document | None, after: Document | None) -> None:
-        if after is None:
-            return
-        if key[0] == CONFIG_MAP.name:
-            self._recorded(self.world.attempt())
-        if key[0] == DESTINATION_RULE.name and any(s["name"] == "v2" for s in subsets_of(after)):
-            self.subset_since = min(self.subset_since, self.world.now)
-        if key[0] == VIRTUAL_SERVICE.name and before is not None:
+        if key[0] == CONFIG_MAP.name and not self.world.by_hand:
+            attempt = self.world.attempt()
+            assert attempt is not None
+            self._recorded(attempt)
+        if key[0] == DESTINATION_RULE.name and after is not None:
+            self._subsets(after)
+        if key[0] == VIRTUAL_SERVICE.name and before is not None and after is not None:
             if self.world.by_hand:
                 self.pinned = _foreign(after)
-                attempt = self.world.attempt()
-                self.edited_after_end |= attempt is not None and attempt.phase.ended
+                self.edited_after_end |= self.recorded is not None and self.recorded.phase.ended
             else:
                 self._routed(before, after)
-
-    def _recorded(self, attempt: Attempt | None) -> None:
-        if attempt:
-            self.allowed = attempt.weight
-
-    def _routed(self, before: Document, after: Document) -> None:
-        was, now = _exposed(before), _exposed(after)
-        if _foreign(after) != self.pinned:
-            raise Violation(f"I7: we changed what is not ours: {self.pinned} → {_foreign(after)}")
-        if _shares(before) != _shares(after) and len(_main(before)) > 1:
-            raise Violation("I1: the share of both versions together changed")
-        claims = [json.loads(v) for k, v in (after["metadata"].get("annotations") or {}).items() if "/attempt" in k]
-        for claim in claims:
-            if claim["attempt"] in self.taken_back and now > was:
-                raise Violation(f"I4: {claim['attempt']} was taken back and rose again to {now}")
-            if claim.get("takenBack"):
-                self.taken_back.add(claim["attempt"])
-        if now > was:
-            self._rose(now)
-
-    def _rose(self, now: Decimal) -> None:
-        world = self.world
-        if now > self.allowed:
-            raise Violation(f"I2: rose to {now} %, recorded is {self.allowed} %")
-        if world.ready["v2"] < needed(4, now):
-            raise Violation(f"I3: rose to {now} % on {world.ready['v2']} ready endpoints")
-        if world.now - self.subset_since < world.strategy.propagation - 0.01:
-            raise Violation("I13: rose before the subset had reached the proxies")
+            self._stands(after)
 
     def finished(self) -> None:
         """What must hold when the attempt has ended and its engine has let go."""
@@ -86,6 +65,89 @@ class Watcher:
             raise Violation(f"promoted, yet the canary has {exposed} %")
         if any("/attempt" in key for key in world.virtual_service()["metadata"].get("annotations") or {}):
             raise Violation("I6: our claim outlived its attempt")
+
+    # --- records -----------------------------------------------------------------------------------------------
+
+    def _recorded(self, attempt: Attempt) -> None:
+        last, self.recorded = self.recorded, attempt
+        if attempt.fence < self.fences.get(attempt.id, 0):
+            raise Violation(f"I10: an engine of fence {attempt.fence} recorded after {self.fences[attempt.id]}")
+        self.fences[attempt.id] = attempt.fence
+        if attempt.checkpoint.get("breached"):
+            self.breached.add(attempt.id)
+        if attempt.id in self.breached and attempt.phase not in (Phase.ROLLING_BACK, Phase.ROLLED_BACK):
+            raise Violation(f"I9: a breach was seen, and yet it is {attempt.phase}")
+        if attempt.reason is Reason.BREACH and not attempt.checkpoint.get("breached"):
+            raise Violation("I8: rolled back for a breach that nobody saw")
+        if last and last.id == attempt.id and attempt.weight > last.weight:
+            self._earned(last, attempt)
+        if last is None or last.id != attempt.id or attempt.weight != last.weight:
+            self.stood_since = NEVER
+            self._stands(self.world.virtual_service())
+
+    def _earned(self, last: Attempt, attempt: Attempt) -> None:
+        """Between two weights lies a whole bake (I11), and counters of its end (I8)."""
+        if last.step < 0 or Phase.PAUSED in (last.phase, attempt.phase) or attempt.phase is Phase.ROLLING_BACK:
+            return  # nobody's step: what a person did is written down
+        least = self.stood_since + last.strategy.steps[last.step].bake.min
+        if self.world.now < least - 0.01:
+            raise Violation(f"I11: {last.weight} % stood until {self.world.now:.1f} instead of {least:.1f}")
+        seen = self.world.metrics.shown
+        if not any(self.stood_since < second <= seen for second in self.world.metrics.canary_at):
+            raise Violation(f"I8: {last.weight} → {attempt.weight} % without one request seen")
+        if seen < least - self.world.strategy.look:
+            raise Violation(f"I8: {last.weight} → {attempt.weight} % without data since {seen:.1f}")
+
+    def _stands(self, vs: Document) -> None:
+        if self.recorded and _exposed(vs) == self.recorded.weight:
+            self.stood_since = min(self.stood_since, self.world.now)
+
+    # --- documents ---------------------------------------------------------------------------------------------
+
+    def _subsets(self, rule: Document) -> None:
+        if any(s["name"] == "v2" for s in subsets_of(rule)):
+            self.subset_since = min(self.subset_since, self.world.now)
+            return
+        if self.subset_since < NEVER and not self.world.by_hand and self.world.exposed() > 0:
+            raise Violation("I13: the subset went before the weight")
+        self.subset_since = NEVER
+
+    def _routed(self, before: Document, after: Document) -> None:
+        was, now = _exposed(before), _exposed(after)
+        if _foreign(after) != self.pinned:
+            raise Violation(f"I7: we changed what is not ours: {self.pinned} → {_foreign(after)}")
+        if _shares(before) != _shares(after) and len(_main(before)) > 1:
+            raise Violation("I1: the share of both versions together changed")
+        claims = [json.loads(v) for k, v in (after["metadata"].get("annotations") or {}).items() if "/attempt" in k]
+        for claim in claims:
+            self._claimed(claim, was, now)
+        if now > was:
+            self._rose(now)
+
+    def _claimed(self, claim: dict[str, Any], was: Decimal, now: Decimal) -> None:
+        attempt, world = claim["attempt"], self.world
+        if attempt in self.taken_back and now > was:
+            raise Violation(f"I4: {attempt} was taken back and rose again to {now}")
+        if not claim.get("takenBack"):
+            if claim["fence"] < self.fences.get(attempt, 0):
+                raise Violation(f"I10: an engine of fence {claim['fence']} wrote after {self.fences[attempt]}")
+            return
+        self.taken_back.add(attempt)
+        if now < was and world.ready["v2"]:
+            carried = max(100 - was, Decimal(math.floor(125 * world.ready["v1"] / claim["capacity"])))
+            if 100 - now > carried:
+                raise Violation(f"I12: {world.ready['v1']} endpoints got {100 - now} %")
+
+    def _rose(self, now: Decimal) -> None:
+        world, attempt = self.world, self.recorded
+        if attempt is None or now > attempt.weight:
+            raise Violation(f"I2: rose to {now} %, recorded is {attempt and attempt.weight} %")
+        if attempt.id in self.breached:
+            raise Violation(f"I9: rose to {now} % after a breach")
+        if world.ready["v2"] < needed(4, now):
+            raise Violation(f"I3: rose to {now} % on {world.ready['v2']} ready endpoints")
+        if world.now - self.subset_since < world.strategy.propagation - 0.01:
+            raise Violation("I13: rose before the subset had reached the proxies")
 
 
 def _main(vs: Document) -> list[Document]:

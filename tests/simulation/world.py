@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from typing import Any
 
+from rollout.adapters.store import Key
 from rollout.core.attempt import Attempt
 from rollout.core.documents import (
     DESTINATION_RULE,
@@ -20,6 +21,7 @@ from rollout.core.documents import (
 from rollout.core.errors import Conflict, InvalidInput, Unavailable, Unreachable
 from rollout.core.strategy import Bake, Errors, OnInconclusive, Step, Strategy
 from rollout.engine.engine import Engine
+from rollout.engine.state import StateStore
 from rollout.engine.survey import Request
 from rollout.judge.looks import ALL, FAILED, Series, Snapshot
 from rollout.mesh.routes import Pair, percents
@@ -37,7 +39,11 @@ class Crash(BaseException):
 
 @dataclass(frozen=True)
 class Faults:
-    """How often, per call, each thing goes wrong (0 to 1), and after which call the process dies."""
+    """How often, per call, each thing goes wrong (0 to 1), and at which calls it surely does.
+
+    `fail_at`: that call gets no answer and does nothing. `lose_at`: it lands and its reply is lost. `crash_after`:
+    the process dies when it has landed.
+    """
 
     unavailable: float = 0.0
     lost_reply: float = 0.0
@@ -45,6 +51,8 @@ class Faults:
     stale: float = 0.0
     crash: float = 0.0
     crash_after: int = -1
+    fail_at: int = -1
+    lose_at: int = -1
 
 
 class FaultyCluster:
@@ -55,15 +63,15 @@ class FaultyCluster:
 
     def _call(self, write: bool, act: Callable[[], Any]) -> Any:
         chance, faults = self.world.random.random, self.faults
-        if chance() < faults.unavailable:
+        self.calls += 1
+        if self.calls == faults.fail_at or chance() < faults.unavailable:
             raise Unavailable("no answer")
         if chance() < faults.crash:
             raise Crash
         result = act()
-        self.calls += 1
         if self.calls == faults.crash_after or chance() < faults.crash:
             raise Crash
-        if write and chance() < faults.lost_reply:
+        if self.calls == faults.lose_at or (write and chance() < faults.lost_reply):
             raise Unavailable("the reply was lost")
         return result
 
@@ -105,12 +113,18 @@ class VirtualMetrics:
         self.history: dict[int, dict[Series, float]] = {}
         self.down_until = 0.0
         self.garbage = 0.0
+        self.shown = 0.0
+        """The last moment of which anybody was shown counters that mean something."""
+        self.canary_at: list[float] = []
+        """The seconds in which the canary was asked."""
 
     def second(self, now: float) -> None:
         """Let one second of traffic pass."""
         world, share = self.world, float(self.world.exposed()) / 100
         for version, part in (("v1", 1 - share), ("v2", share)):
             requests = round(world.rps * part)
+            if version == "v2" and requests:
+                self.canary_at.append(now)
             chance = world.failing[version] if now >= world.outage[1] or now < world.outage[0] else 0.5
             failed = sum(world.random.random() < chance for _ in range(requests))
             for outcome, count in ((ALL, requests), (FAILED, failed)):
@@ -126,7 +140,8 @@ class VirtualMetrics:
         times = [start + step * i for i in range(round((end - start) / step) + 1)]
         found = [Snapshot(t, self.history.get(round(t), {})) for t in times]
         if self.world.random.random() < self.garbage:
-            found = [Snapshot(s.at, {k: float("nan") for k in s.counters}) for s in found]
+            return [Snapshot(s.at, {k: float("nan") for k in s.counters}) for s in found]
+        self.shown = max(self.shown, end)
         return found
 
     def timing(self, target: Target) -> Timing:
@@ -167,6 +182,7 @@ class World:
         self.older: dict[tuple[str, str, str], Document] = {}
         self.metrics = VirtualMetrics(self)
         self.log: list[str] = []
+        self.processes: list[FaultyCluster] = []
         self.ready = {"v1": 4, "v2": 4}
         self.by_hand = False
         self._seed_documents()
@@ -214,10 +230,17 @@ class World:
     def edit(self, change: Callable[[Document], None], manager: str = "kubectl") -> None:
         """Somebody else edits the VirtualService."""
         document = self.virtual_service()
+        routes = copied(document["spec"]["http"])
         change(document)
-        document["metadata"]["managedFields"] = [{"manager": manager, "time": str(self.now)}]
+        if document["spec"]["http"] != routes:
+            owned: Document = {"f:spec": {"f:http": {}}}
+            document["metadata"]["managedFields"] = [{"manager": manager, "time": str(self.now), "fieldsV1": owned}]
+        self.write_by_hand((VIRTUAL_SERVICE.name, "shop", "reviews"), document)
+
+    def write_by_hand(self, key: Key, document: Document | None) -> None:
+        """Somebody writes or deletes an object, past the engine."""
         self.by_hand = True
-        self.cluster._write((VIRTUAL_SERVICE.name, "shop", "reviews"), document)
+        self.cluster._write(key, document)
         self.by_hand = False
 
     def touch(self, kind: Kind, namespace: str, name: str) -> None:
@@ -234,7 +257,8 @@ class World:
     # --- time --------------------------------------------------------------------------------------------------
 
     def engine(self, name: str, faults: Faults) -> Engine:
-        return Engine(FaultyCluster(self, faults), self.metrics, "reviews", "shop", name)
+        self.processes.append(FaultyCluster(self, faults))
+        return Engine(self.processes[-1], self.metrics, "reviews", "shop", name)
 
     def request(self) -> Request:
         return Request("reviews", "shop", "v2", self.strategy)
@@ -247,9 +271,11 @@ class World:
         self.now = until
 
     def attempt(self) -> Attempt | None:
-        from rollout.engine.state import StateStore  # noqa: PLC0415
-
-        return StateStore(self.cluster, "reviews", "shop").read().attempt
+        """What is recorded; None also where the record is damaged."""
+        try:
+            return StateStore(self.cluster, "reviews", "shop").read().attempt
+        except InvalidInput:
+            return None
 
 
 def drive(world: World, faults: Callable[[int], Faults], each: Callable[[World], None], limit: float = 1500.0) -> int:
@@ -259,7 +285,7 @@ def drive(world: World, faults: Callable[[int], Faults], each: Callable[[World],
         after = 1.0
         try:
             if not begun:
-                if engine.lease.hold(world.now):
+                if engine.acquire(world.now):
                     engine.begin(world.request(), world.now)
                     begun = True
             else:
@@ -270,7 +296,7 @@ def drive(world: World, faults: Callable[[int], Faults], each: Callable[[World],
                     return life
         except Crash:
             life += 1
-            world.log.append(f"{world.now - START:.0f}: process {life - 1} dies after {_calls(engine)} calls")
+            world.log.append(f"{world.now - START:.0f}: process {life - 1} dies")
             engine, after = world.engine(f"process-{life}", faults(life)), 2.0
             begun = world.attempt() is not None
         except InvalidInput as error:
@@ -283,12 +309,6 @@ def drive(world: World, faults: Callable[[int], Faults], each: Callable[[World],
         world.pass_time(max(after, 0.2))
         each(world)
     return life
-
-
-def _calls(engine: Engine) -> int:
-    cluster = engine._cluster
-    assert isinstance(cluster, FaultyCluster)
-    return cluster.calls
 
 
 def _to(subset: str) -> Document:

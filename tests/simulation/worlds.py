@@ -1,10 +1,12 @@
 """What goes wrong in the world of a seed: faults of calls, edits by people, pods, metrics, clocks, rivals."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
-from rollout.core.documents import DESTINATION_RULE
-from rollout.core.errors import Conflict, Unreachable
-from rollout.core.lifecycle import Phase
+from rollout.core.documents import CONFIG_MAP, DESTINATION_RULE, LEASE
+from rollout.core.errors import RolloutError
+from rollout.core.lifecycle import Phase, Reason
+from rollout.engine.engine import Engine
 from tests.simulation.invariants import Violation, Watcher
 from tests.simulation.world import START, Crash, Faults, World, drive, strategy
 
@@ -33,7 +35,7 @@ def play(seed: int) -> Outcome:
         if w.random.random() < 0.03 * w.trouble and w.attempt() is not None:
             try:
                 rival.tick(w.now)
-            except (Unreachable, Conflict):
+            except RolloutError:
                 pass
             except Crash:
                 w.log.append("the rival dies")
@@ -76,7 +78,8 @@ def _events(world: World) -> None:
         return
     for chance, event in (
         (0.003, _raise), (0.002, _lower), (0.004, _timeout), (0.002, _reapply), (0.004, _pods), (0.004, _metrics),
-        (0.002, _clock), (0.001, _subset_gone),
+        (0.002, _clock), (0.001, _subset_gone), (0.001, _lease_gone), (0.0003, _record_gone), (0.0003, _record_damaged),
+        (0.001, _abort), (0.01, _resume),
     ):  # fmt: skip
         if r.random() < chance * k:
             world.log.append(f"{world.now - START:.0f}: {event.__name__}")
@@ -126,7 +129,37 @@ def _clock(world: World) -> None:
 def _subset_gone(world: World) -> None:
     rule = world.cluster.get(DESTINATION_RULE, "shop", "reviews")
     rule["spec"]["subsets"] = [s for s in rule["spec"]["subsets"] if s["name"] != "v2"]
-    world.cluster._write((DESTINATION_RULE.name, "shop", "reviews"), rule)
+    world.write_by_hand((DESTINATION_RULE.name, "shop", "reviews"), rule)
+
+
+def _lease_gone(world: World) -> None:
+    world.write_by_hand((LEASE.name, "shop", "rollout-reviews"), None)
+
+
+def _record_gone(world: World) -> None:
+    world.write_by_hand((CONFIG_MAP.name, "shop", "rollout-reviews"), None)
+
+
+def _record_damaged(world: World) -> None:
+    key = (CONFIG_MAP.name, "shop", "rollout-reviews")
+    if key in world.cluster.documents:
+        world.write_by_hand(key, {**world.cluster.documents[key], "data": {"record": "{"}})
+
+
+def _abort(world: World) -> None:
+    _second(world, lambda engine: engine.take_back(Reason.ABORTED, "asked", world.now))
+
+
+def _resume(world: World) -> None:
+    _second(world, lambda engine: engine.resume(world.now))
+
+
+def _second(world: World, act: Callable[[Engine], object]) -> None:
+    """Another process does something without the lease, with the faults of its own calls."""
+    try:
+        act(world.engine("second", _faults(world, 1)))
+    except (RolloutError, Crash) as error:
+        world.log.append(f"{world.now - START:.0f}: the second process fails: {error!r}")
 
 
 def _end(world: World) -> None:
