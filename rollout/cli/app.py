@@ -5,6 +5,7 @@ Heavy modules are imported by the command that needs them, so that `rollout --he
 
 import os
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -188,18 +189,24 @@ def plan(
     context: Context = "",
     cluster: Folder = "",
     no_create: NoCreate = False,
+    output: Output = "text",
 ) -> None:
-    """Show each step's exact change of each VirtualService; writes nothing."""
+    """Show each step's exact change of each object, and what it asks for; writes nothing."""
     from rollout.adapters import clock  # noqa: PLC0415
     from rollout.adapters.strategy_files import load  # noqa: PLC0415
-    from rollout.cli.planning import planned  # noqa: PLC0415
+    from rollout.cli import console  # noqa: PLC0415
+    from rollout.cli.planning import planned, told  # noqa: PLC0415
     from rollout.engine.survey import Request, survey  # noqa: PLC0415
 
+    _check_output(output)
     chosen = load(strategy)
     world, _ = _world(cluster, context, "", metrics=False)
     request = Request(service, _namespace(world, cluster, namespace), to, chosen, stable, not no_create)
-    for line in planned(world, survey(world, request, 0, clock.now())):
-        print(line)
+    found = planned(world, survey(world, request, 0, clock.now()))
+    if output == "json":
+        console.print_json(asdict(found))
+    else:
+        console.print_diff(told(found))
 
 
 @app.command()

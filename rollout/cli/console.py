@@ -2,7 +2,7 @@
 
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from typing import Any
@@ -43,6 +43,14 @@ def document(attempt: Attempt | None) -> dict[str, Any]:
 def print_json(value: Any) -> None:
     """One JSON document on stdout."""
     sys.stdout.write(json.dumps(value, indent=2) + "\n")
+
+
+def print_diff(lines: Iterable[str]) -> None:
+    """Lines with differences among them: coloured on a terminal, plain in a pipe, never wrapped."""
+    console = Console(highlight=False, soft_wrap=True)
+    for line in lines:
+        sign = line.strip()[:1] if line.startswith("  ") else ""
+        console.print(Text(line, style={"+": "green", "-": "red", "@": "cyan"}.get(sign, "")))
 
 
 def rows(past: tuple[Past, ...]) -> Table:

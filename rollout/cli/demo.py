@@ -28,7 +28,7 @@ NO_HOST = {"NR", "NC", "UH"}
 
 def strategy(speed: float, scenario: str) -> Strategy:
     """The preset `canary`, faster; looks each second, because the playground counts each second."""
-    made = replace(load("canary").faster(speed), look=1.0, propagation=1.0)
+    made = replace(load("canary").faster(speed), propagation=1.0)
     return replace(made, deadline=60 / speed * 10) if scenario == "no-traffic" else made
 
 

@@ -1,46 +1,144 @@
-"""What a promotion would do: each step's exact change of each VirtualService, written nowhere."""
+"""What a promotion would do: each step's exact change of each object, written nowhere."""
 
 import difflib
 from collections.abc import Iterator
+from dataclasses import dataclass
 from decimal import Decimal
 
 import yaml
 
 from rollout.core.attempt import Attempt
-from rollout.core.documents import VIRTUAL_SERVICE, Document, ref
+from rollout.core.decision import needed
+from rollout.core.documents import DESTINATION_RULE, VIRTUAL_SERVICE, Document, ref
 from rollout.core.quantities import spoken
-from rollout.mesh.hosts import fqdn
+from rollout.core.strategy import Strategy
+from rollout.engine.acting import plan_subsets
+from rollout.engine.observing import Scene, pair_of, read_scene
+from rollout.mesh.claims import annotation
 from rollout.mesh.routes import Pair, http_routes, pins, unpinned, with_weight
+from rollout.mesh.subsets import adding_patch, new_rule
 from rollout.ports import Cluster
 
 
-def planned(cluster: Cluster, attempt: Attempt) -> Iterator[str]:
-    """The plan, line by line."""
-    pair = Pair(fqdn(attempt.service, attempt.namespace), attempt.stable, attempt.canary)
-    steps = attempt.strategy.steps
-    least = attempt.strategy.propagation + sum(s.bake.min for s in steps[:-1]) + attempt.strategy.confirm
-    yield f"{attempt.service}: {attempt.stable} → {attempt.canary} with strategy {attempt.strategy.name}"
-    yield f"takes at least {spoken(least)}; traffic goes back after {spoken(attempt.strategy.limit)} at the latest"
-    for route in attempt.routes:
-        vs = cluster.get(VIRTUAL_SERVICE, route.namespace, route.name)
+@dataclass(frozen=True)
+class Change:
+    """One write to one object: `when`, and the lines of its difference (none: nothing changes)."""
+
+    object: str
+    when: str
+    diff: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A promotion beforehand. Times are seconds; `notes` are sentences, `steps` what each weight asks for."""
+
+    service: str
+    namespace: str
+    stable: str
+    canary: str
+    strategy: str
+    takes_at_least: float
+    ends_after: float
+    steps: tuple[str, ...]
+    notes: tuple[str, ...]
+    changes: tuple[Change, ...]
+
+
+def planned(cluster: Cluster, attempt: Attempt) -> Plan:
+    """The plan of an attempt that would start now."""
+    scene, strategy = read_scene(cluster, attempt), attempt.strategy
+    least = strategy.propagation + sum(step.bake.min for step in strategy.steps[:-1]) + strategy.confirm
+    return Plan(
+        attempt.service,
+        attempt.namespace,
+        attempt.stable,
+        attempt.canary,
+        strategy.name,
+        least,
+        strategy.limit,
+        tuple(_steps(attempt, strategy)),
+        tuple(_notes(attempt, scene)),
+        (*_subsets(attempt, scene), *_weights(attempt, scene)),
+    )
+
+
+def told(plan: Plan) -> Iterator[str]:
+    """The plan for a person, line by line."""
+    yield f"{plan.service} in {plan.namespace}: {plan.stable} → {plan.canary} with strategy {plan.strategy}"
+    yield f"takes at least {spoken(plan.takes_at_least)}; goes back after {spoken(plan.ends_after)} if it has not ended"
+    yield from (f"  {step}" for step in plan.steps)
+    yield from (f"- {note}" for note in plan.notes)
+    for change in plan.changes:
         yield ""
-        yield ref(VIRTUAL_SERVICE, vs)
-        for pin in pins(vs, pair, route.keys):
-            yield f"  left alone: route {pin} (a pin)"
-        if unpinned(vs, pair, route.keys):
+        yield f"{change.object} {change.when}:"
+        yield from (f"  {line}" for line in change.diff or ("(no change)",))
+
+
+def _steps(a: Attempt, strategy: Strategy) -> Iterator[str]:
+    for index, step in enumerate(strategy.steps):
+        need = needed(max(a.capacity, 1), step.weight)
+        text = f"{step.weight} %: needs {need} ready endpoint(s) of {a.canary}"
+        if step.weight == 100:
+            yield f"{text}; confirmed after {spoken(strategy.confirm)} without anybody to compare with"
+            continue
+        bake = spoken(step.bake.min)
+        if step.bake.max > step.bake.min:
+            bake += f" to {spoken(step.bake.max)}"
+        text += f"; stands {bake}"
+        if strategy.errors is not None and step.bake.max:
+            margin = 100 * strategy.margin(strategy.steps[index + 1].weight)
+            text += f", until {a.canary} is shown to fail at most {margin:.2g} points more than {a.stable}"
+        yield text
+
+
+def _notes(a: Attempt, scene: Scene) -> Iterator[str]:
+    pair = pair_of(a)
+    for vs, route in _routes(a, scene):
+        title = ref(VIRTUAL_SERVICE, vs)
+        for pin in pins(vs, pair, route):
+            yield f"{title}: route {pin} is left alone (a pin: it sends to one version only, by a match)"
+        if unpinned(vs, pair, route):
             yield (
-                "  today this route names no subset, so it sends to every version whose pods the Service selects; "
-                f"the first write pins {attempt.stable}"
+                f"{title} names no subset today, so it sends to every version whose pods the Service selects; "
+                f"the first write pins {a.stable}"
             )
+        yield f"{title} carries our annotation {annotation(a.service, a.namespace)} until it has ended"
+
+
+def _subsets(a: Attempt, scene: Scene) -> Iterator[Change]:
+    rule, missing, level = plan_subsets(a, scene)
+    if not missing:
+        return
+    if rule is None:
+        made = new_rule(a.service, a.namespace, missing, level)
+        yield Change(ref(DESTINATION_RULE, made), "is created", _difference({}, made))
+        return
+    patch = adding_patch(rule, missing)
+    after = {"annotations": patch["metadata"]["annotations"], "subsets": patch["spec"]["subsets"]}
+    before = {"subsets": (rule.get("spec") or {}).get("subsets")}
+    names = ", ".join(missing)
+    yield Change(ref(DESTINATION_RULE, rule), f"gets the subset(s) {names}, marked ours", _difference(before, after))
+
+
+def _weights(a: Attempt, scene: Scene) -> Iterator[Change]:
+    pair: Pair = pair_of(a)
+    for vs, keys in _routes(a, scene):
         scales: dict[str, int] = {}
-        for weight in (Decimal(0), *(step.weight for step in steps)):
-            after, scales = with_weight(vs, pair, route.keys, weight, scales)
-            yield f"  {attempt.canary} at {weight} %:"
-            yield from _difference(http_routes(vs), after)
-            vs = {**vs, "spec": {**vs["spec"], "http": after}}
+        routes = http_routes(vs)
+        for weight in (Decimal(0), *(step.weight for step in a.strategy.steps)):
+            shown = {**vs, "spec": {**vs["spec"], "http": routes}}
+            after, scales = with_weight(shown, pair, keys, weight, scales)
+            yield Change(ref(VIRTUAL_SERVICE, vs), f"with {a.canary} at {weight} %", _difference(routes, after))
+            routes = after
 
 
-def _difference(before: list[Document], after: list[Document]) -> Iterator[str]:
-    one, other = (yaml.safe_dump(routes, sort_keys=False).splitlines() for routes in (before, after))
-    lines = list(difflib.unified_diff(one, other, lineterm="", n=2))[2:]
-    yield from (f"    {line}" for line in lines) if lines else ("    (no change)",)
+def _routes(a: Attempt, scene: Scene) -> Iterator[tuple[Document, tuple[str, ...]]]:
+    for vs, route in zip(scene.routes, a.routes, strict=True):
+        if vs is not None:
+            yield vs, route.keys
+
+
+def _difference(before: object, after: object) -> tuple[str, ...]:
+    one, other = (yaml.safe_dump(it, sort_keys=False).splitlines() if it else [] for it in (before, after))
+    return tuple(difflib.unified_diff(one, other, lineterm="", n=2))[2:]

@@ -41,7 +41,9 @@ class Errors:
 class Strategy:
     """Steps as data. `budget` is the share of all users' requests (0 to 1) that a step may put at risk.
 
-    `confirm` and `deadline` are seconds; `gitops_managers` are field managers whose edits are put back.
+    `confirm`, `deadline` and `propagation` (from a new subset to all proxies) are seconds; `look` is the shortest
+    time between two looks, where counters arrive as often. `gitops_managers` are field managers whose edits are put
+    back.
     """
 
     name: str
@@ -51,7 +53,7 @@ class Strategy:
     inconclusive: OnInconclusive = OnInconclusive.HOLD
     errors: Errors | None = Errors()
     deadline: float = 0.0
-    look: float = 5.0
+    look: float = 1.0
     propagation: float = 10.0
     gitops_managers: tuple[str, ...] = ()
     description: str = ""
@@ -72,7 +74,6 @@ class Strategy:
             "steps": steps,
             "confirm": self.confirm / speed,
             "deadline": self.deadline / speed,
-            "look": min(self.look, max(1.0, self.look / speed)),
             "propagation": max(1.0, self.propagation / speed),
         }
         return Strategy(**changed)

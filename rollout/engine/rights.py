@@ -20,7 +20,7 @@ from rollout.ports import Cluster
 Rights = tuple[tuple[Kind, tuple[str, ...]], ...]
 
 RIGHTS: Rights = (
-    (SERVICE, ("get", "list")),
+    (SERVICE, ("get",)),
     (POD, ("list",)),
     (ENDPOINT_SLICE, ("list",)),
     (VIRTUAL_SERVICE, ("get", "list", "patch")),
@@ -31,7 +31,7 @@ RIGHTS: Rights = (
 """Every promotion; a test holds this table against the calls of whole rollouts."""
 FOR_SUBSETS: Rights = ((DESTINATION_RULE, ("create", "patch")),)
 """Only where subsets are missing."""
-FOR_UNDO: Rights = ((DEPLOYMENT, ("list", "get", "patch")),)
+FOR_UNDO: Rights = ((DEPLOYMENT, ("list", "patch")),)
 """Only where `undo` must scale the old version up."""
 
 

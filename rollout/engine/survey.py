@@ -13,7 +13,7 @@ from rollout.core.documents import (
     namespace_of,
     ref,
 )
-from rollout.core.errors import InvalidInput, NotFound
+from rollout.core.errors import Forbidden, InvalidInput, NotFound
 from rollout.core.strategy import Strategy
 from rollout.engine.lookup import ROOT_NAMESPACE, Endpoints, endpoints, routing_to, rules_for, virtual_services
 from rollout.mesh.hosts import fqdn, resolved
@@ -82,11 +82,18 @@ def _service(cluster: Cluster, request: Request) -> Document:
     try:
         return cluster.get(SERVICE, request.namespace, request.service)
     except NotFound:
-        names = ", ".join(name_of(s) for s in cluster.list(SERVICE, request.namespace)) or "none"
+        names = _services(cluster, request.namespace)
         raise InvalidInput(
             f"there is no Service {request.service} in namespace {request.namespace} (there: {names}); "
             "name another, or another namespace with -n"
         ) from None
+
+
+def _services(cluster: Cluster, namespace: str) -> str:
+    try:
+        return ", ".join(name_of(service) for service in cluster.list(SERVICE, namespace)) or "none"
+    except Forbidden:
+        return "we may not list them"
 
 
 def _serving(found: Sequence[Document], host: str, seen: Endpoints, request: Request) -> str:

@@ -89,15 +89,14 @@ class Playground:
         self.own.mkdir(parents=True, exist_ok=True)
         ports = free_ports(len(WORKLOADS) + 4)
         listeners = dict(zip(("gateway", "productpage", "reviews"), ports, strict=False))
-        addresses = ports[4:]
+        addresses = self._addresses = ports[4:]
         for index, (service, version, calls) in enumerate(WORKLOADS):
             proxy = listeners.get(service, 0)
             self._start(
                 "service", "--version", version, "--port", str(addresses[index]), "--calls", calls,
                 "--proxy", str(proxy), "--control", str(self._control(service, version)),
             )  # fmt: skip
-        for document in _documents(addresses):
-            _put(self.cluster, document)
+        self.restore()
         self.admin = ports[3]
         self.metrics = CounterFiles(self.own / "metrics")
         self.proxy = Proxy(self.own / "envoy", listeners, ports[3])
@@ -107,6 +106,11 @@ class Playground:
             _reachable(port)
         self._start("users", "--port", str(ports[0]), "--rps", str(self.rps), "--log", str(self.users_log))
         self._thread.start()
+
+    def restore(self) -> None:
+        """Put every document back as it was at first."""
+        for document in _documents(self._addresses):
+            _put(self.cluster, document)
 
     @property
     def users_log(self) -> Path:

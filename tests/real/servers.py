@@ -6,6 +6,7 @@ import subprocess
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -77,6 +78,24 @@ class ApiServer:
         with urllib.request.urlopen(request, timeout=10, context=_blind()) as answer:
             text = answer.read()
         return text if raw else json.loads(text)
+
+    def stream(self, path: str) -> Iterator[bytes]:
+        """The lines of a watch, for as long as the server lives."""
+        request = urllib.request.Request(f"https://127.0.0.1:{self.port}{path}")
+        request.add_header("Authorization", f"Bearer {ADMIN}")
+        with urllib.request.urlopen(request, context=_blind()) as answer:
+            yield from answer
+
+    def grant(self, user: str, rules: list[Any]) -> None:
+        """Give a user these rights, and no others."""
+        group = "rbac.authorization.k8s.io"
+        self.call("POST", f"/apis/{group}/v1/clusterroles", {"metadata": {"name": user}, "rules": rules})
+        binding = {
+            "metadata": {"name": user},
+            "roleRef": {"apiGroup": group, "kind": "ClusterRole", "name": user},
+            "subjects": [{"apiGroup": group, "kind": "User", "name": user}],
+        }
+        self.call("POST", f"/apis/{group}/v1/clusterrolebindings", binding)
 
     def kubeconfig(self, user: str = "admin", namespace: str = "bookinfo") -> Path:
         """A kubeconfig file for a user."""

@@ -6,9 +6,11 @@ from typing import Any
 
 import pytest
 
+from rollout.core.documents import DESTINATION_RULE
 from rollout.core.lifecycle import Phase
 from rollout.core.strategy import Bake, Step
 from rollout.engine.lease import DURATION as LEASE
+from rollout.engine.rights import FOR_SUBSETS, RIGHTS, pairs
 from tests.simulation.invariants import Violation, Watcher
 from tests.simulation.world import START, Faults, World, drive, strategy
 from tests.simulation.worlds import play
@@ -75,6 +77,17 @@ def test_a_healthy_world_promotes_within_its_bakes() -> None:
     assert attempt is not None
     assert (attempt.phase, lives) == (Phase.PROMOTED, 1)
     assert attempt.ended - attempt.started < 120
+
+
+def test_the_rights_that_we_ask_for_are_those_that_we_use() -> None:
+    used: set[tuple[str, str]] = set()
+    for seed in range(30):
+        world = World(seed, trouble=0.0, failing={"v1": 0.0, "v2": 0.1 if seed % 2 else 0.0})
+        if seed % 3 == 0:
+            world.cluster.documents.pop((DESTINATION_RULE.name, "shop", "reviews"))
+        drive(world, lambda _: Faults(), lambda _: None)
+        used = used.union(*(process.asked for process in world.processes))
+    assert used == {(kind.name, verb) for kind, verb in (*pairs(RIGHTS), *pairs(FOR_SUBSETS))}
 
 
 def test_an_outage_that_both_versions_share_is_nobodys_fault() -> None:

@@ -60,10 +60,13 @@ class FaultyCluster:
 
     def __init__(self, world: "World", faults: Faults) -> None:
         self.world, self.faults, self.calls = world, faults, 0
+        self.asked: set[tuple[str, str]] = set()
+        """Each kind with each verb that was asked of it."""
 
-    def _call(self, write: bool, act: Callable[[], Any]) -> Any:
+    def _call(self, verb: str, kind: Kind, act: Callable[[], Any]) -> Any:
         chance, faults = self.world.random.random, self.faults
         self.calls += 1
+        self.asked.add((kind.name, verb))
         if self.calls == faults.fail_at or chance() < faults.unavailable:
             raise Unavailable("no answer")
         if chance() < faults.crash:
@@ -71,7 +74,7 @@ class FaultyCluster:
         result = act()
         if self.calls == faults.crash_after or chance() < faults.crash:
             raise Crash
-        if self.calls == faults.lose_at or (write and chance() < faults.lost_reply):
+        if self.calls == faults.lose_at or (verb not in ("get", "list") and chance() < faults.lost_reply):
             raise Unavailable("the reply was lost")
         return result
 
@@ -80,25 +83,27 @@ class FaultyCluster:
         if old is not None and self.world.random.random() < self.faults.stale:
             document: Document = copied(old)
             return document
-        found: Document = self._call(False, lambda: self.world.cluster.get(kind, namespace, name))
+        found: Document = self._call("get", kind, lambda: self.world.cluster.get(kind, namespace, name))
         return found
 
     def list(self, kind: Kind, namespace: str | None = None, labels: Mapping[str, str] | None = None) -> list[Document]:
-        found: list[Document] = self._call(False, lambda: self.world.cluster.list(kind, namespace, labels))
+        found: list[Document] = self._call("list", kind, lambda: self.world.cluster.list(kind, namespace, labels))
         return found
 
     def create(self, kind: Kind, document: Document) -> Document:
-        made: Document = self._call(True, lambda: self.world.cluster.create(kind, document))
+        made: Document = self._call("create", kind, lambda: self.world.cluster.create(kind, document))
         return made
 
     def patch(self, kind: Kind, namespace: str, name: str, patch: Document, version: str) -> Document:
         if self.world.random.random() < self.faults.conflict:
             self.world.touch(kind, namespace, name)
-        made: Document = self._call(True, lambda: self.world.cluster.patch(kind, namespace, name, patch, version))
+        made: Document = self._call(
+            "patch", kind, lambda: self.world.cluster.patch(kind, namespace, name, patch, version)
+        )
         return made
 
     def delete(self, kind: Kind, namespace: str, name: str, version: str) -> None:
-        self._call(True, lambda: self.world.cluster.delete(kind, namespace, name, version))
+        self._call("delete", kind, lambda: self.world.cluster.delete(kind, namespace, name, version))
 
     def may(self, verb: str, kind: Kind, namespace: str | None) -> bool:
         return self.world.cluster.may(verb, kind, namespace)
