@@ -8,8 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import yaml
-
+from rollout.adapters import yaml_text
 from rollout.adapters.store import DocumentStore, Key
 from rollout.core.documents import Document, Kind
 from rollout.core.errors import InvalidInput, Unavailable
@@ -49,9 +48,9 @@ class FolderCluster(DocumentStore):
         except OSError as error:
             raise Unavailable(f"cannot read {path}: {error.strerror}") from error
         try:
-            document = yaml.load(text, Loader=_LOADER)  # noqa: S506 - it is a safe loader, in C or not
-        except yaml.YAMLError as error:
-            raise InvalidInput(f"{path} is not YAML: {error}") from error
+            document = yaml_text.load(text)
+        except yaml_text.NotYaml as error:
+            raise InvalidInput(f"{path}:{error.line}: this is not YAML: {error}") from error
         if not isinstance(document, dict) or not isinstance(document.get("metadata"), dict):
             raise InvalidInput(f"{path} holds no Kubernetes object (a mapping with `metadata`)")
         mark = hashlib.sha256(text + f"{stat.st_mtime_ns}.{stat.st_ino}".encode()).hexdigest()
@@ -71,10 +70,5 @@ class FolderCluster(DocumentStore):
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=".tmp")
         with os.fdopen(handle, "w") as file:
-            yaml.dump(document, file, Dumper=_DUMPER, sort_keys=False)
+            file.write(yaml_text.dump(document))
         Path(temporary).replace(path)
-
-
-# libyaml's loader where PyYAML was built with it: ten times faster on the files read at every look.
-_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-_DUMPER = getattr(yaml, "CSafeDumper", yaml.SafeDumper)

@@ -1,14 +1,14 @@
 """The Kubernetes API behind the Cluster port: raw documents, guarded writes, one error for each kind of no."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 from urllib.parse import quote
 
 import urllib3
 from kubernetes import client, config
 from kubernetes.config.kube_config import KUBE_CONFIG_DEFAULT_LOCATION, KubeConfigMerger
-from yaml import YAMLError
 
 from rollout.adapters.retries import read
 from rollout.core.documents import MANAGER, Document, Kind, name_of, namespace_of
@@ -142,19 +142,26 @@ class KubernetesCluster:
 def _configure(settings: Any, context: str | None, kubeconfig: str | None) -> str:
     """Load the kubeconfig (or the pod's own account) into `settings`; returns the default namespace."""
     where = kubeconfig or KUBE_CONFIG_DEFAULT_LOCATION
-    try:
+    with _readable(where):
         merged = KubeConfigMerger(where).config
-        if merged is None:
-            return _in_cluster(settings, where)
-        contexts = {str(one["name"]): one["context"].value for one in merged.value["contexts"]}
-        chosen = context or str(merged.value.get("current-context") or "")
-        if chosen not in contexts:
-            what = f"no context {chosen!r}" if chosen else "no current context; name one with --context"
-            raise InvalidInput(f"the kubeconfig {where} has {what} (there: {', '.join(contexts) or 'none'})")
+        contexts = {str(one["name"]): one["context"].value for one in merged.value["contexts"]} if merged else {}
+    if merged is None:
+        return _in_cluster(settings, where)
+    chosen = context or str(merged.value.get("current-context") or "")
+    if chosen not in contexts:
+        what = f"no context {chosen!r}" if chosen else "no current context; name one with --context"
+        raise InvalidInput(f"the kubeconfig {where} has {what} (there: {', '.join(contexts) or 'none'})")
+    with _readable(where):
         config.load_kube_config(kubeconfig, chosen, client_configuration=settings, persist_config=False)
-    except (config.ConfigException, OSError, ValueError, TypeError, KeyError, AttributeError, YAMLError) as error:
-        raise InvalidInput(f"the kubeconfig {where} cannot be used: {_short(error)}") from None
     return str(contexts[chosen].get("namespace") or "default")
+
+
+@contextmanager
+def _readable(where: str) -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:  # noqa: BLE001 - the library lets YAML's, base64's and a dictionary's errors through
+        raise InvalidInput(f"the kubeconfig {where} cannot be used: {_short(error) or type(error).__name__}") from None
 
 
 def _in_cluster(settings: Any, where: str) -> str:

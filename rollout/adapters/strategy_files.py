@@ -4,9 +4,9 @@ from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any
 
-import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
+from rollout.adapters import yaml_text
 from rollout.core.errors import InvalidInput
 from rollout.core.quantities import duration, percent
 from rollout.core.strategy import Bake, Errors, OnInconclusive, Step, Strategy
@@ -107,13 +107,11 @@ def load(name: str) -> Strategy:
 def parse(text: str, name: str, source: str) -> Strategy:
     """Read a strategy document; `source` names it in errors."""
     try:
-        node = yaml.compose(text, Loader=yaml.SafeLoader)
-        model = _Strategy.model_validate(yaml.safe_load(text))
-    except yaml.MarkedYAMLError as error:
-        line = error.problem_mark.line + 1 if error.problem_mark else 1
-        raise InvalidInput(f"{source}:{line}: this is not YAML: {error.problem}") from None
+        model = _Strategy.model_validate(yaml_text.load(text))
+    except yaml_text.NotYaml as error:
+        raise InvalidInput(f"{source}:{error.line}: this is not YAML: {error}") from None
     except ValidationError as error:
-        faults = [f"{source}:{_line(node, e['loc'])}: {_said(e)}" for e in error.errors()]
+        faults = [f"{source}:{yaml_text.line_of(text, e['loc'])}: {_said(e)}" for e in error.errors()]
         raise InvalidInput("\n".join(faults)) from None
     bake = Bake(model.bake.min, model.bake.max)
     steps = tuple(Step(s.weight, Bake(s.bake.min, s.bake.max) if s.bake else bake) for s in model.steps)
@@ -138,18 +136,3 @@ def _said(error: Any) -> str:
     if error["type"] == "extra_forbidden":
         text = "there is no such key here"
     return f"{where}: {text}" if where else text
-
-
-def _line(node: Any, path: tuple[Any, ...]) -> int:
-    """The line of the deepest node of `path` that is written."""
-    line = int(node.start_mark.line) + 1 if node else 1
-    for part in path:
-        if isinstance(node, yaml.MappingNode):
-            found = next(((k, v) for k, v in node.value if k.value == part), None)
-            if not found:
-                break
-            line, node = found[0].start_mark.line + 1, found[1]
-        elif isinstance(node, yaml.SequenceNode) and isinstance(part, int):
-            node = node.value[part]
-            line = node.start_mark.line + 1
-    return line

@@ -5,8 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from decimal import Decimal
 
-import yaml
-
+from rollout.adapters import yaml_text
 from rollout.core.attempt import Attempt
 from rollout.core.decision import needed
 from rollout.core.documents import DESTINATION_RULE, VIRTUAL_SERVICE, Document, ref
@@ -140,5 +139,5 @@ def _routes(a: Attempt, scene: Scene) -> Iterator[tuple[Document, tuple[str, ...
 
 
 def _difference(before: object, after: object) -> tuple[str, ...]:
-    one, other = (yaml.safe_dump(it, sort_keys=False).splitlines() if it else [] for it in (before, after))
+    one, other = (yaml_text.dump(it).splitlines() if it else [] for it in (before, after))
     return tuple(difflib.unified_diff(one, other, lineterm="", n=2))[2:]

@@ -1,0 +1,53 @@
+"""What can rot: the diagram, the rights in the README, the invariants' names, one importing module per library."""
+
+import ast
+import re
+import sys
+from collections import defaultdict
+from pathlib import Path
+
+from rollout.core.lifecycle import MOVES
+from rollout.engine.rights import FOR_SUBSETS, FOR_UNDO, RIGHTS, Rights
+
+ROOT = Path(__file__).parents[2]
+DESIGN = (ROOT / "docs" / "design.md").read_text()
+README = (ROOT / "README.md").read_text()
+
+
+def test_the_diagram_shows_the_legal_moves() -> None:
+    drawn = set(re.findall(r"^    (\w+) --> (\w+): (\w+)$", DESIGN, re.MULTILINE))
+    assert drawn == {(one.value, other.value, name) for name, one, other in MOVES}
+
+
+def test_every_invariant_is_written_down_and_nobody_names_another() -> None:
+    written = set(re.findall(r"\*\*(I\d+)\*\*", DESIGN))
+    assert written == {f"I{n}" for n in range(1, 14)}
+    for folder in ("rollout", "tests"):
+        for path in (ROOT / folder).rglob("*.py"):
+            named = set(re.findall(r"\b(I\d+)\b", path.read_text()))
+            assert named <= written, path
+
+
+def test_the_readme_names_the_rights_that_we_check() -> None:
+    def written(rights: Rights) -> str:
+        return "; ".join(f"{', '.join(verbs)} {kind.plural}" for kind, verbs in rights)
+
+    flat = " ".join(README.split())
+    for rights in (RIGHTS, FOR_SUBSETS, FOR_UNDO):
+        assert written(rights) in flat
+
+
+SHARED = {"pydantic", "typer", "rich", "urllib3"}
+"""Models stand where data enters; the terminal is the command line's; urllib3 lies under both clients."""
+
+
+def test_each_library_has_one_importing_module() -> None:
+    users: dict[str, set[str]] = defaultdict(set)
+    for path in (ROOT / "rollout").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            names = [a.name for a in node.names] if isinstance(node, ast.Import) else []
+            names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+            for name in {name.split(".")[0] for name in names} - {"", "rollout", "strategies", *SHARED}:
+                if name not in sys.stdlib_module_names:
+                    users[name].add(str(path.relative_to(ROOT)))
+    assert {name: files for name, files in users.items() if len(files) > 1} == {}
