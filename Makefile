@@ -2,6 +2,8 @@
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
+# The machine's own pip fills .venv, because a Python without ensurepip cannot put one there.
+PIP := $(PYTHON) -m pip --python $(BIN)/python install --disable-pip-version-check --quiet
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo check test fix lock bench simulate clean
@@ -14,9 +16,9 @@ setup: $(READY) ## create .venv/ with the locked dependencies
 $(READY): requirements.lock pyproject.toml
 	@echo "setting up .venv (once) ..."
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "rollout needs Python 3.11 or newer; set PYTHON=python3.x")'
-	$(PYTHON) -m venv .venv
-	$(BIN)/pip install --disable-pip-version-check --quiet --require-hashes -r requirements.lock
-	$(BIN)/pip install --disable-pip-version-check --quiet --no-deps --no-build-isolation -e .
+	$(PYTHON) -m venv --without-pip .venv
+	$(PIP) --require-hashes -r requirements.lock
+	$(PIP) --no-deps --no-build-isolation -e .
 	@touch $@
 
 demo: $(READY) ## play a good release and a bad one through a real Envoy
@@ -30,6 +32,7 @@ check: $(READY) ## the quick gate: no servers, under 90 s
 	$(BIN)/pytest -q -m "not real"
 
 test: check ## the gate, then the tests with real parts (API server, Prometheus, Envoy)
+	$(BIN)/python -m tests.real.parts
 	$(BIN)/pytest -v -m real
 
 fix: $(READY) ## format, and mend what can be mended

@@ -6,6 +6,8 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
+import time
 import venv
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,6 +16,8 @@ from pathlib import Path
 KUBERNETES = "v1.36.3"
 ETCD = "v3.6.8"
 ISTIO_API = "v1.31.4"
+PROMETHEUS = "v0.316.0"
+PROGRESS_EVERY = 15.0
 CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "mesh-rollout"
 
 
@@ -40,7 +44,7 @@ def prometheus() -> str:
         if found := _found("prometheus"):
             return found
     package = "github.com/prometheus/prometheus"
-    return _built("prometheus", "latest", lambda d: _module(d, package, "latest", "/cmd/prometheus"))
+    return _built("prometheus", PROMETHEUS, lambda d: _module(d, package, PROMETHEUS, "/cmd/prometheus"))
 
 
 def istio_crds() -> str:
@@ -97,12 +101,19 @@ def _kubernetes_module(folder: Path) -> str:
 
 def _go(arguments: list[str], folder: Path) -> str:
     environment = os.environ | {"GOFLAGS": "-mod=mod"}
-    done = subprocess.run(
-        [_go_binary(), *arguments], check=False, cwd=folder, capture_output=True, text=True, env=environment
-    )
-    if done.returncode:
-        raise Missing(f"`go {' '.join(arguments[:3])}` failed: {done.stderr.strip()[-400:]}")
-    return done.stdout
+    with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as err:
+        process = subprocess.Popen([_go_binary(), *arguments], cwd=folder, stdout=out, stderr=err, env=environment)
+        started = time.monotonic()
+        while process.poll() is None:
+            try:
+                process.wait(PROGRESS_EVERY)
+            except subprocess.TimeoutExpired:
+                say(f"  go {arguments[0]}, since {time.monotonic() - started:.0f} s ...")
+        out.seek(0)
+        err.seek(0)
+        if process.returncode:
+            raise Missing(f"`go {' '.join(arguments[:3])}` failed: {err.read().strip()[-400:]}")
+        return out.read()
 
 
 def _go_binary() -> str:
@@ -128,3 +139,16 @@ def _alone(folder: Path) -> Iterator[None]:
     with (folder / ".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
+
+
+def main() -> None:
+    """Have every part ready before the tests: what takes minutes should be seen to take them."""
+    for part in (etcd, kube_apiserver, prometheus, istio_crds):
+        try:
+            part()
+        except Missing as reason:
+            say(f"cannot have {part.__name__.replace('_', '-')}: {reason}")
+
+
+if __name__ == "__main__":
+    main()

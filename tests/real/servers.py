@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from rollout.playground.stage import free_ports
 from tests.real import parts
-from tests.real.keys import rsa_pem
 
 ADMIN = "admin-token"
 
@@ -25,7 +26,7 @@ class ApiServer:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self._etcd_port, self._peer_port, self.port = free_ports(3)
-        (folder / "sa.key").write_text(rsa_pem())
+        (folder / "sa.key").write_bytes(signing_key())
         users = [(ADMIN, "admin", "system:masters"), *((f"{n}-token", n, "people") for n in ("reader", "pipeline"))]
         (folder / "tokens.csv").write_text("".join(f'{t},{n},{n},"{g}"\n' for t, n, g in users))
         self._etcd = self._run(
@@ -165,6 +166,12 @@ class Prometheus:
     def stop(self) -> None:
         self._process.terminate()
         self._process.wait(30)
+
+
+def signing_key() -> bytes:
+    """A fresh private key for the server's tokens, as PEM."""
+    key = rsa.generate_private_key(65537, 2048)
+    return key.private_bytes(Encoding.PEM, PrivateFormat.TraditionalOpenSSL, NoEncryption())
 
 
 def _blind() -> ssl.SSLContext:
