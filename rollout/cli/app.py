@@ -29,15 +29,20 @@ app = typer.Typer(
 playground_app = typer.Typer(no_args_is_help=True, help="A small mesh on this machine: real Envoy, no cluster.")
 app.add_typer(playground_app, name="playground")
 
-Service = Annotated[str, typer.Argument(help="The Service, as the VirtualService names it.")]
-Namespace = Annotated[str, typer.Option("--namespace", "-n", help="Its namespace; else the context's.")]
-Context = Annotated[str, typer.Option(help="The kubeconfig's context; else the current one.")]
-Prometheus = Annotated[str, typer.Option(envvar="ROLLOUT_PROMETHEUS", help="The URL of Prometheus.")]
-Folder = Annotated[str, typer.Option("--cluster", envvar="ROLLOUT_CLUSTER", help="A playground's folder.")]
-Output = Annotated[str, typer.Option("--output", "-o", help="text or json.")]
-To = Annotated[str, typer.Option("--to", help="The version that should serve.")]
-From = Annotated[str, typer.Option("--from", help="The version that serves now, where it cannot be told.")]
-StrategyName = Annotated[str, typer.Option("--strategy", help="A preset's name, or a file.")]
+Service = Annotated[str, typer.Argument(metavar="SERVICE", help="The Service, as the VirtualService names it.")]
+Namespace = Annotated[str, typer.Option("--namespace", "-n", metavar="NAME", help="Its namespace; else the context's.")]
+Context = Annotated[str, typer.Option(metavar="NAME", help="The kubeconfig's context; else the current one.")]
+Prometheus = Annotated[str, typer.Option(metavar="URL", envvar="ROLLOUT_PROMETHEUS", help="The URL of Prometheus.")]
+Folder = Annotated[
+    str,
+    typer.Option("--cluster", metavar="FOLDER", envvar="ROLLOUT_CLUSTER", help="A playground instead of a cluster."),
+]
+Output = Annotated[str, typer.Option("--output", "-o", metavar="text|json", help="How to say it.")]
+To = Annotated[str, typer.Option("--to", metavar="VERSION", help="The version that should serve.")]
+From = Annotated[
+    str, typer.Option("--from", metavar="VERSION", help="The version that serves, where it cannot be told.")
+]
+StrategyName = Annotated[str, typer.Option("--strategy", metavar="NAME|FILE", help="A preset, or a file of yours.")]
 NoCreate = Annotated[bool, typer.Option("--no-create", help="Refuse instead of adding missing subsets.")]
 
 
@@ -98,9 +103,12 @@ def promote(
     context: Context = "",
     prometheus: Prometheus = "",
     cluster: Folder = "",
-    timeout: Annotated[str, typer.Option(help="End after so long, such as 30m.")] = "",
-    on_timeout: Annotated[str, typer.Option(help="rollback or hold.")] = "rollback",
-    on_interrupt: Annotated[str, typer.Option(help="rollback or hold; hold on Ctrl-C at a terminal.")] = "",
+    timeout: Annotated[str, typer.Option(metavar="DURATION", help="Leave after so long, such as 30m.")] = "",
+    on_timeout: Annotated[str, typer.Option(metavar="rollback|hold", help="What happens then.")] = "rollback",
+    on_interrupt: Annotated[
+        str,
+        typer.Option(metavar="rollback|hold", help="On a signal; else: hold on Ctrl-C at a terminal, or take back."),
+    ] = "",
     no_create: NoCreate = False,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
     no_wait: Annotated[bool, typer.Option("--no-wait", help="Leave with exit code 5 where a person must act.")] = False,

@@ -25,9 +25,9 @@ COLORS = {Phase.PROMOTED: "green", Phase.ROLLED_BACK: "red", Phase.ROLLING_BACK:
 SHOWN = 8
 
 
-def at(seconds: float) -> str:
-    """A local time of day."""
-    return datetime.fromtimestamp(seconds).astimezone().strftime("%H:%M:%S")
+def at(seconds: float, date: bool = False) -> str:
+    """A local time of day, with the date where asked for."""
+    return datetime.fromtimestamp(seconds).astimezone().strftime("%Y-%m-%d %H:%M:%S" if date else "%H:%M:%S")
 
 
 def document(attempt: Attempt | None) -> dict[str, Any]:
@@ -60,7 +60,7 @@ def rows(past: tuple[Past, ...]) -> Table:
         table.add_column(title)
     for p in past:
         took = spoken(p.ended - p.started)
-        table.add_row(str(p.number), p.stable, p.canary, p.phase, p.reason or "", took, at(p.ended))
+        table.add_row(str(p.number), p.stable, p.canary, p.phase, p.reason or "", took, at(p.ended, date=True))
     return table
 
 
@@ -78,8 +78,8 @@ class Teller:
             self._live.update(view(attempt, notice))
             return
         out = sys.stderr if self._quiet else sys.stdout
-        if notice and notice.split(" in ", maxsplit=1)[0] != self._notice:
-            self._notice = notice.split(" in ", maxsplit=1)[0]
+        news, self._notice = notice.split(" in ", maxsplit=1)[0] != self._notice, notice.split(" in ", maxsplit=1)[0]
+        if notice and news:
             print(f"{at(clock.now())}  {notice}", file=out, flush=True)
         for entry in attempt.journal if attempt else ():
             if (entry.at, entry.text) > self._told and entry.at >= self._told[0]:

@@ -1,6 +1,7 @@
 """A virtual world around the true engine: a cluster, traffic, time, and whatever goes wrong, all from one seed."""
 
 import random
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
@@ -60,6 +61,7 @@ class FaultyCluster:
 
     def __init__(self, world: "World", faults: Faults) -> None:
         self.world, self.faults, self.calls = world, faults, 0
+        self.counts: Counter[str] = Counter()
         self.asked: set[tuple[str, str]] = set()
         """Each kind with each verb that was asked of it."""
 
@@ -67,6 +69,7 @@ class FaultyCluster:
         chance, faults = self.world.random.random, self.faults
         self.calls += 1
         self.asked.add((kind.name, verb))
+        self.counts[verb] += 1
         if self.calls == faults.fail_at or chance() < faults.unavailable:
             raise Unavailable("no answer")
         if chance() < faults.crash:
