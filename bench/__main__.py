@@ -5,6 +5,7 @@ import statistics
 import subprocess
 import sys
 import time
+from decimal import Decimal
 from pathlib import Path
 
 from rollout.judge.errors import Evidence, judged
@@ -48,7 +49,7 @@ def looks() -> None:
     started = time.process_time()
     for i in range(count):
         look = Look(i + 1.0, i + 2.0, (Increment("gateway", Arm(950, i % 2), Arm(50, i % 3 == 0)),))
-        evidence = judged(evidence, look, strategy().errors or sys.exit(1), 0.02, 0.5, False)
+        evidence = judged(evidence, look, strategy().errors or sys.exit(1), 0.02, 0.5, Decimal(5))
     each = (time.process_time() - started) / count
     print(f"one look: {1e6 * each:.0f} µs of CPU")
 

@@ -53,22 +53,20 @@ class Target:
     canary: str
 
 
-@dataclass(frozen=True)
-class Timing:
-    """How counters arrive: `interval` seconds between two scrapes, `lateness` seconds until one can be asked for."""
-
-    interval: float
-    lateness: float
-
-
 class Metrics(Protocol):
-    """The mesh's request counters, as they stood at given moments."""
+    """The mesh's request counters, as they stood at given moments of the store's own time (epoch seconds)."""
 
     def snapshots(self, target: Target, start: float, end: float, step: float) -> list[Snapshot]:
-        """The raw counters at start, start + step … end (epoch seconds), one answer, oldest first.
+        """The raw counters at start, start + step … end, one answer, oldest first.
 
         A moment without any counter is a snapshot without counters. Raises `Unavailable`.
         """
 
-    def timing(self, target: Target) -> Timing | None:
-        """How counters of this service arrive; None where nothing tells. Raises `Unavailable`."""
+    def horizon(self, target: Target) -> float | None:
+        """The moment up to which every reporting instance's counters are there; None if nobody reports.
+
+        What lies before it never changes any more, however late samples arrive. Raises `Unavailable`.
+        """
+
+    def interval(self, target: Target) -> float | None:
+        """Seconds between two readings of an instance, the longest; None where nothing tells. Raises `Unavailable`."""

@@ -1,7 +1,7 @@
 """The one place that chooses adapters: which cluster, which metrics."""
 
-import os
 import socket
+import uuid
 from pathlib import Path
 
 from rollout.adapters.counters import CounterFiles
@@ -28,4 +28,4 @@ def kube_world(context: str | None, prometheus: str | None, need_metrics: bool =
 
 def engine(cluster: Cluster, metrics: Metrics, service: str, namespace: str) -> Engine:
     """An engine with this process's identity."""
-    return Engine(cluster, metrics, service, namespace, f"{socket.gethostname()}-{os.getpid()}")
+    return Engine(cluster, metrics, service, namespace, f"{socket.gethostname()}-{uuid.uuid4().hex[:8]}")

@@ -3,13 +3,14 @@
 import json
 from pathlib import Path
 
+from rollout.adapters import clock
 from rollout.core.errors import Unavailable
 from rollout.judge.looks import Series, Snapshot
-from rollout.ports import Target, Timing
+from rollout.ports import Target
 
 FRESH = 3.0
 KEPT = 1200
-ALIVE = 10.0
+ALIVE = 10
 Row = tuple[str, str, str, str, float]
 """Instance, destination service, version, outcome, requests."""
 
@@ -30,8 +31,6 @@ class CounterFiles:
 
     def snapshots(self, target: Target, start: float, end: float, step: float) -> list[Snapshot]:
         """See the port. A moment takes the latest second that is not after it, at most FRESH seconds old."""
-        if not any((self._folder / f"{int(end) - age}.json").exists() for age in range(int(ALIVE))):
-            raise Unavailable(f"no counters in {self._folder} for {ALIVE:.0f} s; is the playground up?")
         times = [start + step * i for i in range(round((end - start) / step) + 1)]
         return [Snapshot(at, self._counters(target, at)) for at in times]
 
@@ -45,7 +44,16 @@ class CounterFiles:
             return {Series(row[0], row[2], row[3]): row[4] for row in rows if row[1] == target.service}
         return {}
 
-    def timing(self, target: Target) -> Timing | None:
-        """Each second, and there a second later."""
+    def horizon(self, target: Target) -> float | None:
+        """The latest second that was kept."""
         del target
-        return Timing(1.0, 1.0)
+        now = int(clock.now())
+        for second in range(now, now - ALIVE, -1):
+            if (self._folder / f"{second}.json").exists():
+                return float(second)
+        raise Unavailable(f"no counters in {self._folder} for {ALIVE} s; is the playground up?")
+
+    def interval(self, target: Target) -> float | None:
+        """Each second."""
+        del target
+        return 1.0

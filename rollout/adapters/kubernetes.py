@@ -12,7 +12,7 @@ from kubernetes.config.kube_config import KUBE_CONFIG_DEFAULT_LOCATION, KubeConf
 
 from rollout.adapters.retries import read
 from rollout.core.documents import MANAGER, Document, Kind, name_of, namespace_of
-from rollout.core.errors import Conflict, Forbidden, InvalidInput, NotFound, RolloutError, Unavailable
+from rollout.core.errors import Conflict, Forbidden, InvalidInput, NotFound, RolloutError, Unavailable, Unintelligible
 
 TIMEOUT = (3.0, 4.0)
 """Seconds to connect and to answer: together less than a lease lasts."""
@@ -135,7 +135,10 @@ class KubernetesCluster:
             raise Unavailable(f"cannot {what}: no answer from the API server ({type(error).__name__})") from error
         if status >= 300:
             raise _refusal(status, data, what)
-        document: Document = json.loads(data)
+        try:
+            document: Document = json.loads(data)
+        except ValueError as error:
+            raise Unintelligible(f"cannot {what}: what answers is no Kubernetes API") from error
         return document
 
 

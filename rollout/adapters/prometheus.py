@@ -14,11 +14,9 @@ from urllib3.util.retry import Retry
 
 from rollout.core.errors import Forbidden, InvalidInput, Unavailable, Unintelligible
 from rollout.judge.looks import ALL, FAILED, Series, Snapshot
-from rollout.ports import Target, Timing
+from rollout.ports import Target
 
 TIMEOUT = 5
-SETTLED = 0.5
-"""Seconds from the end of a scrape until its samples can be asked for."""
 NOT_OURS = 'response_flags!~"(.*,)?(FI|DI|DC)(,.*)?"'
 """Injected faults, and clients that hung up, are no version's doing."""
 FAILURES = (
@@ -60,11 +58,14 @@ class PrometheusMetrics:
                     counters[series] = counters.get(series, 0.0) + float(value)
         return [Snapshot(at, found[round(1000 * at)]) for at in times]
 
-    def timing(self, target: Target) -> Timing | None:
-        """See the port: the slowest scrape interval of the instances that report this service.
+    def horizon(self, target: Target) -> float | None:
+        """See the port: the oldest among the instances' newest samples, by the store's own clock."""
+        query = f"min(max by (instance) (timestamp({_all(target)})))"
+        rows = self._ask(lambda: self._prometheus.custom_query(query, timeout=TIMEOUT))
+        return float(rows[0]["value"][1]) if rows else None
 
-        A sample carries the time at which its scrape began, so it can be asked for when the scrape is over.
-        """
+    def interval(self, target: Target) -> float | None:
+        """See the port: the longest scrape interval of the targets that report this service."""
         query = f"group by (instance) ({_all(target)})"
         rows = self._ask(lambda: self._prometheus.custom_query(query, timeout=TIMEOUT))
         instances = {row["metric"].get("instance") for row in rows}
@@ -73,11 +74,7 @@ class PrometheusMetrics:
         except Unintelligible:
             return None  # what stores for many Prometheuses often answers queries only
         targets = [t for t in found["activeTargets"] if t["labels"].get("instance") in instances]
-        intervals = [_seconds(t["scrapeInterval"]) for t in targets if t.get("scrapeInterval")]
-        if not intervals:
-            return None
-        slowest = max(float(t.get("lastScrapeDuration") or 0) for t in targets)
-        return Timing(max(intervals), min(60.0, 2 * slowest + SETTLED))
+        return max((_seconds(t["scrapeInterval"]) for t in targets if t.get("scrapeInterval")), default=None)
 
     def _ask(self, call: Any) -> Any:
         """Ask once: the next look asks again."""

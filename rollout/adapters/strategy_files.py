@@ -1,10 +1,11 @@
 """Strategies from presets and from users' YAML files, checked key by key, with the line of each fault."""
 
+from decimal import Decimal
 from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from rollout.adapters import yaml_text
 from rollout.core.errors import InvalidInput
@@ -23,7 +24,7 @@ def _sentence(parse: Any) -> Any:
 
 
 Seconds = Annotated[float, _sentence(duration)]
-Percent = Annotated[Any, _sentence(percent)]
+Percent = Annotated[Decimal, _sentence(percent)]
 
 
 def _bake(value: object) -> object:
@@ -53,9 +54,18 @@ class _Step(_Model):
     bake: BakeField | None = None
 
 
+def _positive(value: Decimal) -> Decimal:
+    if not value:
+        raise ValueError("must be more than 0")
+    return value
+
+
+Positive = Annotated[Decimal, _sentence(percent), AfterValidator(_positive)]
+
+
 class _Errors(_Model):
     worseBy: Percent = percent(50)  # noqa: N815 - as users write it
-    floor: Percent = percent("0.1")
+    floor: Positive = percent("0.1")
 
 
 class _Check(_Model):
@@ -68,7 +78,7 @@ class _Drift(_Model):
 
 class _Strategy(_Model):
     description: str = ""
-    budget: Percent = percent("0.5")
+    budget: Positive = percent("0.5")
     bake: BakeField
     inconclusive: OnInconclusive = OnInconclusive.HOLD
     steps: Annotated[list[_Step], Field(min_length=1)]
@@ -80,7 +90,7 @@ class _Strategy(_Model):
     @model_validator(mode="after")
     def _rising(self) -> "_Strategy":
         weights = [step.weight for step in self.steps]
-        if any(after <= before for before, after in zip([0, *weights], weights, strict=False)):
+        if any(after <= before for before, after in zip([Decimal(0), *weights], weights, strict=False)):
             raise ValueError(f"the weights must rise: {', '.join(map(str, weights))}")
         if weights[-1] != 100:
             raise ValueError(f"the last weight must be 100, not {weights[-1]}")

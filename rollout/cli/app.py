@@ -56,6 +56,8 @@ def main() -> None:
         _die(str(error), 2)
     except RolloutError as error:
         _die(str(error), 3)
+    except BrokenPipeError:
+        os._exit(141)  # as SIGPIPE would have it; what we wrote has no reader
     except Exception as error:
         if os.environ.get("ROLLOUT_DEBUG"):
             raise

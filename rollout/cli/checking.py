@@ -51,16 +51,20 @@ def _rights(cluster: Cluster, rights: Rights, namespace: str, needed: bool) -> I
 
 def _metrics(metrics: Metrics, target: Target, now: float) -> Iterator[Finding]:
     try:
-        told = metrics.timing(target)
-        timing = told or UNKNOWN
-        text = f"counted every {timing.interval:g} s, there {timing.lateness:.1f} s later"
+        told, horizon = metrics.interval(target), metrics.horizon(target)
+        interval = told or UNKNOWN
+        text = f"counters are read every {interval:g} s"
         yield Finding(told is not None, text if told else f"{text}: a guess, no scrape target tells", needed=False)
-        end = grid_time(now - timing.lateness, timing.interval)
-        found = metrics.snapshots(target, end - timing.interval, end, timing.interval)
+        if horizon is None:
+            yield Finding(False, f"nobody reports requests to {target.service}; has it traffic?")
+            return
+        yield Finding(now - horizon < 4 * interval, f"the newest are complete up to {now - horizon:.1f} s ago", False)
+        end = grid_time(horizon, interval)
+        found = metrics.snapshots(target, end - interval, end, interval)
     except RolloutError as error:
         yield Finding(False, str(error))
         return
     series = {s for snapshot in found for s in snapshot.counters}
     versions = ", ".join(sorted({s.version for s in series if s.version})) or "none"
-    text = f"{len({s.instance for s in series})} client(s) report {target.service}; versions with requests: {versions}"
-    yield Finding(bool(series), text if series else f"nobody reports requests to {target.service}; has it traffic?")
+    count = len({s.instance for s in series})
+    yield Finding(True, f"{count} client(s) report {target.service}; versions with requests: {versions}")

@@ -1,11 +1,12 @@
 """What people and pipes see: lines, the live view, JSON. stdout is data, stderr is talk."""
 
 import json
+import os
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
-from typing import Any
+from typing import Any, TextIO
 
 from pydantic import TypeAdapter
 from rich.console import Console, Group
@@ -64,6 +65,13 @@ def rows(past: tuple[Past, ...]) -> Table:
     return table
 
 
+def mute(stream: TextIO) -> None:
+    """Let a stream that nobody reads any more end in nothing, so that neither a line nor our exit fails for it."""
+    nothing = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nothing, stream.fileno())
+    os.close(nothing)
+
+
 class Teller:
     """Tells each change once: a moving view on a terminal, a line in a pipe."""
 
@@ -73,7 +81,13 @@ class Teller:
         self._notice = ""
 
     def __call__(self, attempt: Attempt | None, notice: str = "") -> None:
-        """Show where the attempt stands; `notice` is what we wait for."""
+        """Show where the attempt stands; `notice` is what we wait for. Never fails: driving matters more."""
+        try:
+            self._tell(attempt, notice)
+        except OSError:  # whoever read this went away
+            mute(sys.stderr if self._quiet else sys.stdout)
+
+    def _tell(self, attempt: Attempt | None, notice: str) -> None:
         if self._live:
             self._live.update(view(attempt, notice))
             return

@@ -9,7 +9,7 @@ from types import FrameType
 
 from rollout.adapters import clock
 from rollout.core.attempt import Attempt
-from rollout.core.errors import Conflict, RolloutError, Unavailable, Unreachable
+from rollout.core.errors import Conflict, RolloutError, Unavailable
 from rollout.core.lifecycle import Phase, Reason
 from rollout.engine.engine import Engine, same_target
 from rollout.engine.survey import Request
@@ -61,17 +61,19 @@ def exit_code(attempt: Attempt) -> int:
     return ROLLED_BACK
 
 
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
 @contextmanager
 def _signals() -> Iterator[None]:
     """Turn the first signal into `Interrupted`; later ones do not disturb the leaving."""
 
     def leave(number: int, frame: FrameType | None) -> None:
         del frame
-        for one in before:
-            signal.signal(one, signal.SIG_IGN)
+        _deaf()
         raise Interrupted(number)
 
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {one: handler for one in SIGNALS if (handler := signal.getsignal(one)) != signal.SIG_IGN}
     try:
         for number in before:
             signal.signal(number, leave)
@@ -79,6 +81,11 @@ def _signals() -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def _deaf() -> None:
+    for number in SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
 
 
 def promote(engine: Engine, request: Request, manners: Manners, tell: Tell) -> tuple[Attempt | None, int]:
@@ -89,9 +96,9 @@ def promote(engine: Engine, request: Request, manners: Manners, tell: Tell) -> t
     begun = False
     with _signals():
         try:
-            ended = _board(engine, request, tell)
-            if ended is not None:
-                return ended, exit_code(ended)
+            left = _board(engine, request, manners, tell)
+            if left is not None:
+                return left
             engine.begin(request, clock.now())
             begun = True
             return _stay(engine, manners, tell)
@@ -100,6 +107,7 @@ def promote(engine: Engine, request: Request, manners: Manners, tell: Tell) -> t
                 return engine.states.record.attempt if begun else None, interrupted.code
             return _leave(engine, Reason.INTERRUPTED, tell), interrupted.code
         finally:
+            _deaf()
             with suppress(RolloutError):
                 engine.lease.release(clock.now())
 
@@ -116,32 +124,41 @@ def finish(engine: Engine, tell: Tell, within: float) -> Attempt | None:
             if attempt is None or (attempt.phase.ended and attempt.cleaned):
                 return attempt
             clock.wait(min(tick.after, 0.2))
-        except Unreachable as error:
-            tell(attempt, str(error))
+        except Exception as error:  # noqa: BLE001 - as in `_stay`
+            tell(attempt, _said(error))
             clock.wait(0.5)
     return attempt
 
 
-def _board(engine: Engine, request: Request, tell: Tell) -> Attempt | None:
-    """Take the lease, or follow whoever has it; returns the attempt if it ended under the other's hands."""
-    running = engine.running()
+def _board(engine: Engine, request: Request, manners: Manners, tell: Tell) -> tuple[Attempt | None, int] | None:
+    """Take the lease, or follow whoever has it; returns how it ended if we need not, or may not, drive any more."""
+    started, running = clock.now(), engine.running()
     if running is None:
-        engine.examine(request, clock.now())
-    followed: Attempt | None = None
-    while True:
-        if running:
-            same_target(running, request)
-            engine.resume(clock.now())
-            followed = running
-        elif followed:
-            return engine.states.record.attempt or followed
-        if engine.acquire(clock.now()):
-            return None
+        engine.examine(request, started)
+    else:
+        same_target(running, request)
+        with suppress(Conflict):  # who asks to go on means the pause that is there now, not those to come
+            engine.resume(started)
+    followed = running
+    while not engine.acquire(clock.now()):
         rest = engine.lease.wait(clock.now())
         who = engine.lease.other or "another process"
-        tell(running, f"{who} drives {engine.service}; taking over in {rest:.0f} s unless it is alive")
+        tell(followed, f"{who} drives {engine.service}; taking over in {rest:.0f} s unless it is alive")
         clock.wait(1.0)
         running = engine.running()
+        if running:
+            same_target(running, request)
+        followed = running or followed
+        if followed and not running:
+            break
+        if followed and followed.waits_for_person and not manners.wait:
+            return followed, WAITING
+        if manners.timeout and clock.now() - started > manners.timeout:
+            return followed, UNPROVEN
+    if followed and engine.running() is None:  # it ended under another's hands: to begin again was not asked for
+        ended = engine.states.record.attempt or followed
+        return ended, exit_code(ended)
+    return None
 
 
 def _stay(engine: Engine, manners: Manners, tell: Tell) -> tuple[Attempt, int]:
@@ -154,12 +171,11 @@ def _stay(engine: Engine, manners: Manners, tell: Tell) -> tuple[Attempt, int]:
             tick = engine.tick(clock.now())
             attempt, after, failing = tick.attempt or attempt, tick.after, 0.0
             tell(attempt, tick.waiting_for and f"{tick.waiting_for} drives")
-        except RolloutError as error:
-            tell(attempt, f"holding: {error}")
+        except Exception as error:  # noqa: BLE001 - whatever it is, users must not be left unattended for it
+            tell(attempt, f"holding: {_said(error)}")
             failing = failing or clock.now()
             if clock.now() > _patience(error, attempt, failing):
-                print(f"giving up: {error}; nobody judges {engine.service} now", file=sys.stderr)
-                return attempt, UNREACHABLE
+                return _give_up(engine, error, attempt, tell)
         if attempt.phase.ended and attempt.cleaned:
             return attempt, exit_code(attempt)
         if attempt.waits_for_person and not manners.wait:
@@ -171,7 +187,19 @@ def _stay(engine: Engine, manners: Manners, tell: Tell) -> tuple[Attempt, int]:
         clock.wait(min(after, LONGEST_WAIT))
 
 
-def _patience(error: RolloutError, attempt: Attempt, failing: float) -> float:
+def _said(error: Exception) -> str:
+    return str(error) if isinstance(error, RolloutError) else f"a bug of ours: {type(error).__name__}: {error}"
+
+
+def _give_up(engine: Engine, error: Exception, attempt: Attempt, tell: Tell) -> tuple[Attempt, int]:
+    """Nothing works any more: leave, and where it is our fault, take back first."""
+    print(f"giving up: {_said(error)}; nobody judges {engine.service} now", file=sys.stderr)
+    if isinstance(error, RolloutError):
+        return attempt, UNREACHABLE
+    return _leave(engine, Reason.INTERRUPTED, tell) or attempt, BUG
+
+
+def _patience(error: Exception, attempt: Attempt, failing: float) -> float:
     """Until when to go on in spite of an error that began at `failing`: what is away may come back before the
     deadline; a no may pass too (an API server that starts, a token that is renewed), but not for long.
     """

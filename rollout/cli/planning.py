@@ -11,8 +11,7 @@ from rollout.core.decision import needed
 from rollout.core.documents import DESTINATION_RULE, VIRTUAL_SERVICE, Document, ref
 from rollout.core.quantities import spoken
 from rollout.core.strategy import Strategy
-from rollout.engine.acting import plan_subsets
-from rollout.engine.observing import Scene, pair_of, read_scene
+from rollout.engine.observing import Scene, pair_of, plan_subsets, read_scene
 from rollout.mesh.claims import annotation
 from rollout.mesh.routes import Pair, http_routes, pins, unpinned, with_weight
 from rollout.mesh.subsets import adding_patch, new_rule
@@ -110,7 +109,7 @@ def _subsets(a: Attempt, scene: Scene) -> Iterator[Change]:
     if not missing:
         return
     if rule is None:
-        made = new_rule(a.service, a.namespace, missing, level)
+        made = new_rule(a.service, a.namespace, missing, level, scene.rules)
         yield Change(ref(DESTINATION_RULE, made), "is created", _difference({}, made))
         return
     patch = adding_patch(rule, missing)

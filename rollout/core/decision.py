@@ -12,6 +12,8 @@ from rollout.core.quantities import spoken
 from rollout.core.strategy import OnInconclusive
 
 FIGHT_COUNT, FIGHT_SECONDS = 3, 60.0
+EASE_EVERY = 30.0
+"""Seconds after which a take-back that stable could not carry at once gives it a quarter more."""
 
 
 @dataclass(frozen=True)
@@ -32,6 +34,15 @@ class RouteState:
     def actual(self) -> Decimal:
         """The highest percent that any of its routes gives the canary."""
         return max(self.percents, default=Decimal(0))
+
+    @property
+    def least(self) -> Decimal:
+        """The lowest percent that any of its routes gives the canary."""
+        return min(self.percents, default=Decimal(0))
+
+    def touched(self, attempt: Attempt) -> bool:
+        """Whether there is anything of this attempt to take back here."""
+        return self.present and (bool(attempt.since) or self.claimed is not None)
 
     def carries(self, weight: Decimal) -> bool:
         """Whether every route stands at `weight`, by our own write."""
@@ -101,15 +112,18 @@ def _taken_back(o: Observation) -> Answer:
 
 
 def _finish_back(o: Observation) -> Decision:
+    """Give back what stable can carry, and again a part of the rest, until nothing is left (I12)."""
     a = o.attempt
-    if all(r.taken_back and r.actual == 0 for r in o.routes if r.present):
+    if all(r.actual == 0 and (r.taken_back or not a.since) for r in o.routes if r.touched(a)):
         text = f"rolled back: {a.message}" if not a.message.startswith("rolled back") else a.message
         return Decision(a.noted(o.now, text, phase=Phase.ROLLED_BACK, weight=Decimal(0), ended=o.now))
-    remains = _remaining(o)
-    if remains and all(r.taken_back and r.actual <= remains for r in o.routes if r.present):
-        note = f"{a.stable} cannot carry all of it: {o.stable_ready} of {a.capacity} ready; {remains} % stay"
-        return Decision(a.noted(o.now, note), after=2.0)
-    return Decision(replace(a, weight=remains), weight=remains, taken_back=a.reason or Reason.STATE_LOST)
+    remains = _remaining(o, eased=o.now - a.since >= EASE_EVERY)
+    if remains and all(r.taken_back and r.actual <= remains for r in o.routes if r.touched(a)):
+        note = f"{a.stable} cannot carry all of it: {o.stable_ready} of {a.capacity} ready; {remains} % stay for now"
+        return Decision(a.noted(o.now, note, weight=remains), after=2.0)
+    reason = a.reason or Reason.STATE_LOST
+    since = o.now if a.since else 0.0
+    return Decision(replace(a, weight=remains, since=since), weight=remains, taken_back=reason)
 
 
 def _overdue(o: Observation) -> Answer:
@@ -149,10 +163,10 @@ def _drifted(o: Observation) -> Answer:
         reference = a.weight if route.claimed is None else route.claimed
         if all(percent == reference for percent in route.percents):
             continue
-        up = route.actual > reference
+        down = route.least < reference
         by = f" by {route.editor}" if route.editor else ""
-        text = f"{route.name} was set to {route.actual} % instead of {reference} %{by}"
-        if not up and route.editor not in a.strategy.gitops_managers:
+        text = f"{route.name} was set to {route.least if down else route.actual} % instead of {reference} %{by}"
+        if down and route.editor not in a.strategy.gitops_managers:
             return _pause(o, f"{text}; it stands. `rollout promote` goes on, `rollout abort` takes back")
         return _put_back(o, text)
     return None
@@ -162,17 +176,16 @@ def _put_back(o: Observation, text: str) -> Decision:
     a = o.attempt
     recent = (*(t for t in a.put_back if t > o.now - FIGHT_SECONDS), o.now)
     if len(recent) > FIGHT_COUNT:
-        low = min((r.actual for r in o.routes if r.present), default=Decimal(0))
         held = _pause(o, f"DriftFight: {text}, again and again; let its writer ignore the weights")
-        return replace(held, weight=min(low, a.weight), attempt=replace(held.attempt, put_back=()))
-    if a.weight > max(r.actual for r in o.routes) and (lack := _lacking(o, a.weight)):
+        return replace(held, attempt=replace(held.attempt, put_back=()))
+    if a.weight > min(r.least for r in o.routes) and (lack := _lacking(o, a.weight)):
         return Decision(a.noted(o.now, lack), after=2.0)
     return Decision(a.noted(o.now, f"{text}; put back", put_back=recent), weight=a.weight)
 
 
 def _pause(o: Observation, text: str) -> Decision:
-    """Stand still where the routes stand; what stands becomes the recorded weight if it is lower."""
-    low = min((r.actual for r in o.routes if r.present), default=o.attempt.weight)
+    """Stand still where the routes stand; the lowest of what stands becomes the recorded weight, never more."""
+    low = min((r.least for r in o.routes if r.present), default=o.attempt.weight)
     a = replace(o.attempt, weight=min(low, o.attempt.weight), resume=False)
     phase = Phase.PAUSED if a.phase is not Phase.PREFLIGHT else a.phase
     return Decision(a.noted(o.now, text, phase=phase), weight=a.weight, after=2.0)
@@ -205,7 +218,7 @@ def _not_landed(o: Observation) -> Answer:
     a = o.attempt
     if all(r.carries(a.weight) for r in o.routes):
         return None if a.landed else Decision(replace(a, landed=o.now), after=0.5)
-    if a.weight > max((r.actual for r in o.routes), default=Decimal(0)) and (lack := _lacking(o, a.weight)):
+    if a.weight > min((r.least for r in o.routes), default=Decimal(0)) and (lack := _lacking(o, a.weight)):
         return Decision(a.noted(o.now, lack), after=2.0)
     return Decision(replace(a, landed=0.0), weight=a.weight)
 
@@ -222,14 +235,16 @@ def _paused(o: Observation) -> Answer:
 
 
 def _waiting(o: Observation) -> Answer:
-    """What holds the rollout without being the canary's fault."""
+    """What holds the rollout without being the canary's fault. At 100 nothing depends on stable any more."""
     a = o.attempt
+    if o.reading is None:
+        return Decision(a.noted(o.now, f"holding: {o.silence or 'no metrics'}"), after=2.0)
+    if a.weight == 100:
+        return None
     if not o.stable_ready:
         return Decision(a.noted(o.now, f"holding: no endpoint of {a.stable} is ready"), after=2.0)
     if a.weight and (lack := _lacking(o, a.weight)):
         return Decision(a.noted(o.now, lack), after=2.0)
-    if o.reading is None and a.step >= 0:
-        return Decision(a.noted(o.now, f"holding: {o.silence or 'no metrics'}"), after=2.0)
     return None
 
 
@@ -267,7 +282,8 @@ def _advance(o: Observation) -> Answer:
     """The next weight, if the canary has the endpoints to carry it."""
     a = o.attempt
     if a.phase is Phase.CONFIRMING:
-        return Decision(a.noted(o.now, f"{a.canary} serves all of it", phase=Phase.PROMOTED, ended=o.now))
+        text = f"{a.canary} serves all of it" + (f" that namespace {a.namespace} shows" if a.narrow else "")
+        return Decision(a.noted(o.now, text, phase=Phase.PROMOTED, ended=o.now))
     if a.step + 1 >= len(a.strategy.steps):
         return Decision(a.noted(o.now, "at 100 %, confirming", phase=Phase.CONFIRMING), after=0.5)
     weight = a.strategy.steps[a.step + 1].weight
@@ -304,29 +320,40 @@ def take_back(o: Observation, reason: Reason, text: str) -> Decision:
 
 
 def _back(o: Observation, reason: Reason, text: str) -> Decision:
-    remains = _remaining(o)
-    a = o.attempt.noted(o.now, f"{reason}: {text}", phase=Phase.ROLLING_BACK, reason=reason, weight=remains)
+    remains = _remaining(o, eased=True)
+    since = o.now if o.attempt.since else 0.0
+    a = o.attempt.noted(
+        o.now, f"{reason}: {text}", phase=Phase.ROLLING_BACK, reason=reason, weight=remains, since=since
+    )  # fmt: skip
     return Decision(a, weight=remains, taken_back=reason)
 
 
-def _remaining(o: Observation) -> Decimal:
-    highest = max((r.actual for r in o.routes), default=Decimal(0))
-    return remaining(highest, o.attempt.capacity, o.stable_ready, o.canary_ready)
+def _remaining(o: Observation, eased: bool) -> Decimal:
+    highest = max((r.actual for r in o.routes if r.touched(o.attempt)), default=Decimal(0))
+    ready = o.canary_ready if o.canary_subset else 0
+    return remaining(highest, o.attempt.capacity, o.stable_ready, ready, eased)
 
 
-def remaining(actual: Decimal, capacity: int, stable_ready: int, canary_ready: int) -> Decimal:
+def remaining(actual: Decimal, capacity: int, stable_ready: int, canary_ready: int, eased: bool = True) -> Decimal:
     """What must stay of the canary's `actual` percent because a shrunken stable cannot carry more (I12).
 
     Stable carried everything with `capacity` ready endpoints (0: not known); each is trusted with a quarter more
-    than that. Whole percents; nothing stays with a canary that has no endpoint.
+    than that, and, where `eased`, with a quarter more than it carries now. Whole percents; nothing stays with a
+    canary that has no endpoint.
 
-    >>> remaining(Decimal(50), 4, 4, 4), remaining(Decimal(50), 4, 2, 4), remaining(Decimal(50), 0, 0, 4)
-    (Decimal('0'), Decimal('38'), Decimal('50'))
+    >>> remaining(Decimal(50), 4, 4, 4), remaining(Decimal(50), 4, 1, 4), remaining(Decimal(5), 4, 3, 4)
+    (Decimal('0'), Decimal('38'), Decimal('0'))
+    >>> remaining(Decimal(50), 4, 1, 4, eased=False), remaining(Decimal(50), 4, 0, 4)
+    (Decimal('50'), Decimal('50'))
     """
     if not canary_ready or not actual:
         return Decimal(0)
-    carried = min(100, math.floor(Fraction(125 * stable_ready, capacity or max(1, stable_ready))))
-    return min(actual, Decimal(100 - carried))
+    if not stable_ready:
+        return actual
+    trusted = Fraction(125 * stable_ready, capacity or stable_ready)
+    if eased:
+        trusted = max(trusted, Fraction(125, 100) * (100 - Fraction(actual)))
+    return min(actual, Decimal(max(0, 100 - math.floor(trusted))))
 
 
 def needed(stable_ready: int, weight: Decimal) -> int:

@@ -53,3 +53,13 @@ def percent(text: object) -> Decimal:
     if value != round(value, 2):
         raise InvalidInput(f"{text!r} has more than two decimals")
     return value
+
+
+def share(part: float) -> str:
+    """A part of a whole (0 to 1) as a percentage for people, with two digits that count.
+
+    >>> share(0.00128), share(0.021), share(0.334), share(1)
+    ('0.13 %', '2.1 %', '33 %', '100 %')
+    """
+    percentage = 100 * part
+    return f"{percentage:.0f} %" if percentage >= 10 else f"{percentage:.2g} %"

@@ -1,5 +1,6 @@
 """Every write to the mesh: weights with their claim, subsets, and their removal. Each is guarded and idempotent."""
 
+from contextlib import suppress
 from dataclasses import replace
 from decimal import Decimal
 
@@ -13,16 +14,17 @@ from rollout.core.documents import (
     annotations_of,
     name_of,
     namespace_of,
+    ref,
     version_of,
 )
 from rollout.core.errors import Conflict, Forbidden, InvalidInput, NotFound, RolloutError
 from rollout.core.lifecycle import Reason
-from rollout.engine.lookup import ROOT_NAMESPACE, endpoints, routing_to, virtual_services
-from rollout.engine.observing import Scene, pair_of
+from rollout.engine.lookup import ROOT_NAMESPACE, endpoints, everywhere, routing_to
+from rollout.engine.observing import Scene, pair_of, plan_subsets
 from rollout.mesh.claims import Claim, annotation, claim_of, claiming_patch
 from rollout.mesh.hosts import fqdn
 from rollout.mesh.routes import Pair, destinations, percents
-from rollout.mesh.subsets import added, adding_patch, find, is_ours, new_rule, owner, removing_patch, seen_from
+from rollout.mesh.subsets import added, adding_patch, is_ours, new_rule, removing_patch, seen_from
 from rollout.ports import Cluster
 
 TRIES = 5
@@ -44,7 +46,8 @@ class Hands:
     def take_back(self, a: Attempt, scene: Scene, reason: Reason, now: float) -> None:
         """Leave the canary what stable cannot carry (the attempt's weight), with the take-back's own record.
 
-        No route gets more than it has.
+        No route gets more than it has. What an attempt that never started has not claimed is left as it is: its
+        subsets may not exist.
         """
         claim = Claim(a.id, a.fence, a.weight, a.stable, a.canary, (), a.capacity, taken_back=reason, at=now)
         self._each(a, scene, claim, TRIES)
@@ -55,7 +58,7 @@ class Hands:
         Raises `InvalidInput` when all is done that can be and stable could not carry the rest (I12).
         """
         found, held = [], ""
-        for vs in routing_to(virtual_services(self._cluster, self._namespace), self._host):
+        for vs in self._routing():
             claim, after = claim_of(vs, self._key), vs
             if claim is not None and claim.attempt != ended:
                 pair = Pair(self._host, claim.stable, claim.canary)
@@ -69,6 +72,9 @@ class Hands:
         if held:
             raise InvalidInput(f"{held}; scale it up, then run this again")
         return found
+
+    def _routing(self) -> list[Document]:
+        return routing_to(everywhere(self._cluster, VIRTUAL_SERVICE, self._namespace)[0], self._host)
 
     def _remaining(self, vs: Document, pair: Pair, claim: Claim) -> Decimal:
         actual = max(percents(vs, pair, claim.keys), default=Decimal(0))
@@ -88,7 +94,7 @@ class Hands:
         if not missing:
             return
         if rule is None:
-            self._cluster.create(DESTINATION_RULE, new_rule(a.service, a.namespace, missing, level))
+            self._cluster.create(DESTINATION_RULE, new_rule(a.service, a.namespace, missing, level, scene.rules))
         else:
             patch = adding_patch(rule, missing)
             self._cluster.patch(DESTINATION_RULE, namespace_of(rule), name_of(rule), patch, version_of(rule))
@@ -99,16 +105,16 @@ class Hands:
             claim = claim_of(vs, self._key) if vs else None
             if vs is not None and claim is not None and claim.attempt == a.id:
                 self.unclaim(vs)
-        try:
-            every = self._cluster.list(VIRTUAL_SERVICE)
-        except Forbidden:
+        every, whole = everywhere(self._cluster, VIRTUAL_SERVICE, self._namespace)
+        if not whole:
             return  # somebody's route that we may not see could name them
         named = {subset for vs in every for subset in destinations(vs, self._host)}
         for rule in seen_from(scene.rules, self._host, a.namespace, a.namespace, ROOT_NAMESPACE):
             idle = [name for name in added(rule) if name not in named]
             if idle and not is_ours(rule):
-                patch = removing_patch(rule, idle)
-                self._cluster.patch(DESTINATION_RULE, namespace_of(rule), name_of(rule), patch, version_of(rule))
+                with suppress(Forbidden):  # a subset that nobody names does no harm
+                    patch = removing_patch(rule, idle)
+                    self._cluster.patch(DESTINATION_RULE, namespace_of(rule), name_of(rule), patch, version_of(rule))
 
     def _each(self, a: Attempt, scene: Scene, claim: Claim, tries: int) -> None:
         """Write the claim to every route there is; the first trouble is raised when all were tried."""
@@ -118,6 +124,8 @@ class Hands:
             if vs is None or not given:
                 continue
             weight = min(claim.weight, *given) if claim.taken_back else claim.weight
+            if claim.taken_back and not a.since and claim_of(vs, self._key) is None:
+                continue
             try:
                 self._claim(vs, pair_of(a), replace(claim, weight=weight, keys=route.keys), tries)
             except RolloutError as error:
@@ -126,8 +134,14 @@ class Hands:
             raise troubles[0]
 
     def _claim(self, vs: Document, pair: Pair, claim: Claim, tries: int) -> Document:
-        """Write weights and claim in one patch, unless they stand there; a later attempt's claim is left alone."""
+        """Write weights and claim in one patch, unless they stand there.
+
+        Raises `Conflict` where a later engine's claim lies, which a stalled one must not touch.
+        """
         for left in reversed(range(tries)):
+            there = claim_of(vs, self._key)
+            if there is not None and (there.attempt != claim.attempt or there.fence > claim.fence):
+                raise Conflict(f"{ref(VIRTUAL_SERVICE, vs)} is driven by another process ({there.attempt})")
             patch = claiming_patch(vs, self._key, pair, claim)
             text = patch["metadata"]["annotations"][self._key]
             if annotations_of(vs).get(self._key) == text and "spec" not in patch:
@@ -138,17 +152,7 @@ class Hands:
                 if not left:
                     raise
                 vs = self._cluster.get(VIRTUAL_SERVICE, namespace_of(vs), name_of(vs))
-                there = claim_of(vs, self._key)
-                if there is not None and there.attempt != claim.attempt:
-                    raise
         raise AssertionError("the last try returns or raises")
 
     def _patch(self, vs: Document, patch: Document) -> Document:
         return self._cluster.patch(VIRTUAL_SERVICE, namespace_of(vs), name_of(vs), patch, version_of(vs))
-
-
-def plan_subsets(a: Attempt, scene: Scene) -> tuple[Document | None, list[str], list[Document]]:
-    """Which rule gets which missing subsets (None: a new one), and the rules that clients obey now."""
-    level = seen_from(scene.rules, pair_of(a).host, a.namespace, a.namespace, ROOT_NAMESPACE)
-    missing = [name for name in (a.stable, a.canary) if not find(level, name)]
-    return owner(level, pair_of(a).host, a.namespace), missing, level

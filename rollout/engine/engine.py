@@ -7,10 +7,10 @@ from rollout.core.decision import Decision, Observation, decide, take_back
 from rollout.core.errors import Conflict, Forbidden, InvalidInput, Unintelligible
 from rollout.core.lifecycle import Phase, Reason, legal
 from rollout.engine import rights
-from rollout.engine.acting import Hands, plan_subsets
+from rollout.engine.acting import Hands
 from rollout.engine.lease import Holder
 from rollout.engine.looking import Eyes
-from rollout.engine.observing import Scene, observe, read_scene
+from rollout.engine.observing import Scene, observe, plan_subsets, read_scene
 from rollout.engine.state import StateStore
 from rollout.engine.survey import Request, survey
 from rollout.ports import Cluster, Metrics
@@ -137,8 +137,9 @@ class Engine:
             self._hands.take_back_claims(reason, now)
             return attempt
         decision = take_back(observation, reason, text)
-        if decision.taken_back is not None:
-            self._hands.take_back(decision.attempt, scene, decision.taken_back, now)
+        if decision.taken_back is None:
+            return attempt  # who drives, or our next tick, finishes what is taken back already
+        self._hands.take_back(decision.attempt, scene, decision.taken_back, now)
         return decision.attempt
 
     def clear(self, now: float) -> int:
@@ -178,7 +179,8 @@ class Engine:
             self._hands.take_back(after, scene, d.taken_back, now)
             self._record(after, now)
             return after
-        if self._worth_recording(before, after, now):
+        if d.weight is not None or self._worth_recording(before, after, now):
+            # Before every weight, changed or not: a record that another engine wrote since we read it stops us here.
             self._record(after, now)
         self._driven = after if not after.phase.ended else None
         if d.prepare:

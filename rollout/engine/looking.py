@@ -9,11 +9,11 @@ from rollout.core.errors import Unreachable
 from rollout.core.lifecycle import Phase
 from rollout.judge.errors import Evidence, judged, read
 from rollout.judge.looks import grid_time, pairwise_looks
-from rollout.ports import Metrics, Target, Timing
+from rollout.ports import Metrics, Target
 
 _EVIDENCE = TypeAdapter(Evidence)
-UNKNOWN = Timing(15.0, 5.0)
-"""Where nothing tells how counters arrive: the scrape interval most often found, and patience."""
+UNKNOWN = 15.0
+"""Where nothing tells how often counters are read: the scrape interval most often found, in seconds."""
 MOST_LOOKS = 500
 """A replay goes back no further; what is older was judged, or nobody was there to judge it."""
 
@@ -23,7 +23,7 @@ class Eyes:
 
     def __init__(self, metrics: Metrics) -> None:
         self._metrics = metrics
-        self._timing: Timing | None = None
+        self._interval: float | None = None
         self._attempt = ""
         self._evidence = Evidence()
 
@@ -37,7 +37,7 @@ class Eyes:
             self._evidence = _EVIDENCE.validate_python(attempt.checkpoint or {})
         silence = ""
         try:
-            self._look(attempt, target, now)
+            self._look(attempt, target)
         except Unreachable as error:
             silence = str(error)
         blind = attempt.weight == 100
@@ -52,33 +52,33 @@ class Eyes:
     def ask(self, attempt: Attempt, target: Target) -> None:
         """Raise `Unavailable` unless the metrics that this attempt will need can be asked for."""
         if attempt.strategy.errors is not None:
-            self._timing = self._metrics.timing(target)
+            self._interval = self._metrics.interval(target)
 
     def checkpoint(self) -> dict[str, Any]:
         """The evidence as data."""
         kept: dict[str, Any] = _EVIDENCE.dump_python(self._evidence, mode="json")
         return kept
 
-    def _look(self, attempt: Attempt, target: Target, now: float) -> None:
+    def _look(self, attempt: Attempt, target: Target) -> None:
         rule = attempt.strategy.errors
         assert rule is not None
-        if self._timing is None:
-            self._timing = self._metrics.timing(target)
-        timing = self._timing or UNKNOWN
-        interval = max(attempt.strategy.look, timing.interval)
-        last = grid_time(now - timing.lateness, interval)
-        seen = self._evidence.at or grid_time(attempt.started, interval)
-        start = max(seen, last - MOST_LOOKS * interval)
+        if self._interval is None:
+            self._interval = self._metrics.interval(target)
+        horizon = self._metrics.horizon(target)
+        if horizon is None:
+            return
+        interval = max(attempt.strategy.look, self._interval or UNKNOWN)
+        last = grid_time(horizon, interval)
+        seen = self._evidence.at or attempt.started
+        start = max(-grid_time(-seen, interval), last - MOST_LOOKS * interval)
         if last <= start:
             return
-        following = attempt.step + 1
         steps = attempt.strategy.steps
-        margin = attempt.strategy.margin(steps[min(following, len(steps) - 1)].weight)
+        margin = attempt.strategy.margin(steps[min(attempt.step + 1, len(steps) - 1)].weight)
         since = attempt.landed if attempt.landed and attempt.phase is not Phase.PREFLIGHT else None
-        for look in pairwise_looks(
-            self._metrics.snapshots(target, start, last, interval), target.stable, target.canary
-        ):
-            self._evidence = judged(self._evidence, look, rule, margin, since, attempt.weight == 100)
+        snapshots = self._metrics.snapshots(target, start, last, interval)
+        for look in pairwise_looks(snapshots, target.stable, target.canary):
+            self._evidence = judged(self._evidence, look, rule, margin, since, attempt.weight)
 
 
 def _bake_limit(attempt: Attempt) -> float:

@@ -7,8 +7,8 @@ from rollout.core.documents import (
     DESTINATION_RULE,
     ENDPOINT_SLICE,
     POD,
-    VIRTUAL_SERVICE,
     Document,
+    Kind,
     labels_of,
     name_of,
     namespace_of,
@@ -67,12 +67,12 @@ def rules_for(cluster: Cluster, namespaces: Iterable[str]) -> list[Document]:
     return found
 
 
-def virtual_services(cluster: Cluster, namespace: str) -> list[Document]:
-    """The VirtualServices of the whole cluster, or only of `namespace` where we may not read the others."""
+def everywhere(cluster: Cluster, kind: Kind, namespace: str) -> tuple[list[Document], bool]:
+    """The objects of the whole cluster, or only of `namespace` and False where we may not read the others."""
     try:
-        return cluster.list(VIRTUAL_SERVICE)
+        return cluster.list(kind), True
     except Forbidden:
-        return cluster.list(VIRTUAL_SERVICE, namespace)
+        return cluster.list(kind, namespace), False
 
 
 def routing_to(documents: Iterable[Document], host: str) -> list[Document]:

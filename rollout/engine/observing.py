@@ -10,7 +10,7 @@ from rollout.engine.lookup import ROOT_NAMESPACE, Endpoints, endpoints, ports_of
 from rollout.mesh.claims import annotation, claim_of
 from rollout.mesh.hosts import fqdn
 from rollout.mesh.routes import Pair, percents
-from rollout.mesh.subsets import find, seen_from
+from rollout.mesh.subsets import find, owner, seen_from
 from rollout.ports import Cluster, Target
 
 
@@ -33,13 +33,17 @@ def pair_of(attempt: Attempt) -> Pair:
     return Pair(fqdn(attempt.service, attempt.namespace), attempt.stable, attempt.canary)
 
 
+def spaces_of(attempt: Attempt) -> list[str]:
+    """The namespaces whose clients must see both subsets."""
+    return list(dict.fromkeys([attempt.namespace, *(route.namespace for route in attempt.routes), *attempt.clients]))
+
+
 def read_scene(cluster: Cluster, attempt: Attempt) -> Scene:
     """Read what an attempt depends on."""
-    spaces = [attempt.namespace, *(route.namespace for route in attempt.routes)]
     return Scene(
         _find(cluster, SERVICE, attempt.namespace, attempt.service),
         tuple(_find(cluster, VIRTUAL_SERVICE, route.namespace, route.name) for route in attempt.routes),
-        tuple(rules_for(cluster, spaces)),
+        tuple(rules_for(cluster, spaces_of(attempt))),
     )
 
 
@@ -48,8 +52,9 @@ def observe(
 ) -> Observation:
     """Put the facts of one moment together; `silence` says why there is no reading."""
     pair = pair_of(attempt)
-    spaces = dict.fromkeys([attempt.namespace, *(route.namespace for route in attempt.routes)])
-    levels = [seen_from(scene.rules, pair.host, space, attempt.namespace, ROOT_NAMESPACE) for space in spaces]
+    levels = [
+        seen_from(scene.rules, pair.host, space, attempt.namespace, ROOT_NAMESPACE) for space in spaces_of(attempt)
+    ]
     seen = endpoints(cluster, scene.service) if scene.service else Endpoints({}, {})
     return Observation(
         now,
@@ -62,6 +67,13 @@ def observe(
         reading,
         silence,
     )
+
+
+def plan_subsets(a: Attempt, scene: Scene) -> tuple[Document | None, list[str], list[Document]]:
+    """Which rule gets which missing subsets (None: a new one), and the rules that clients obey now."""
+    level = seen_from(scene.rules, pair_of(a).host, a.namespace, a.namespace, ROOT_NAMESPACE)
+    missing = [name for name in (a.stable, a.canary) if not find(level, name)]
+    return owner(level, pair_of(a).host, a.namespace), missing, level
 
 
 def _find(cluster: Cluster, kind: Kind, namespace: str, name: str) -> Document | None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from fractions import Fraction
 
 from rollout.core.attempt import Attempt, RouteRef
 from rollout.core.documents import (
@@ -15,13 +16,17 @@ from rollout.core.documents import (
 )
 from rollout.core.errors import Forbidden, InvalidInput, NotFound
 from rollout.core.strategy import Strategy
-from rollout.engine.lookup import ROOT_NAMESPACE, Endpoints, endpoints, routing_to, rules_for, virtual_services
-from rollout.mesh.hosts import fqdn, resolved
-from rollout.mesh.routes import Pair, http_routes, key_of, serving, shifted
-from rollout.mesh.subsets import LABEL, find, new_rule, owner, seen_from
+from rollout.engine.lookup import ROOT_NAMESPACE, Endpoints, endpoints, everywhere, routing_to
+from rollout.engine.observing import pair_of, plan_subsets, read_scene, spaces_of
+from rollout.mesh.hosts import covers, exported_to_all, fqdn, resolved
+from rollout.mesh.routes import Pair, doubled, http_routes, key_of, serving, shifted, unpinned
+from rollout.mesh.subsets import LABEL, find, host_of, new_rule, seen_from
 from rollout.ports import Cluster
 
 MESH = "mesh"
+LEAST_FOUND, LEAST_ASKED = Fraction(4, 5), Fraction(1, 2)
+"""The share of the serving endpoints that stable must have before an unpinned route is pinned to it: where we found
+that it serves, and where the user said so."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +45,7 @@ def survey(cluster: Cluster, request: Request, number: int, now: float) -> Attem
     """The attempt that would start now. Writes nothing; raises `InvalidInput` if it cannot work."""
     service = _service(cluster, request)
     host = fqdn(request.service, request.namespace)
-    every = virtual_services(cluster, request.namespace)
+    every, whole = everywhere(cluster, VIRTUAL_SERVICE, request.namespace)
     found = routing_to(every, host)
     if not found:
         raise InvalidInput(_no_route(request))
@@ -50,19 +55,11 @@ def survey(cluster: Cluster, request: Request, number: int, now: float) -> Attem
         raise InvalidInput(f"{request.service} is at {stable} already; name another version with --to")
     _pods(request, stable, seen)
     pair = Pair(host, stable, request.canary)
-    moving = [vs for vs in found if shifted(vs, pair)]
-    if not moving:
-        names = ", ".join(ref(VIRTUAL_SERVICE, vs) for vs in found)
-        raise InvalidInput(
-            f"no route for everybody in {names} sends to {stable} of {request.service}; name the version that "
-            "serves with --from"
-        )
+    moving = _moving(found, pair, request)
     _overlaps(moving, every)
-    routes = tuple(
-        RouteRef(namespace_of(vs), name_of(vs), tuple(key_of(http_routes(vs)[i]) for i in shifted(vs, pair)))
-        for vs in moving
-    )
-    _subsets(cluster, request, routes, stable)
+    if any(unpinned(vs, pair) for vs in moving):
+        _pinnable(request, stable, seen)
+    rules, all_rules = everywhere(cluster, DESTINATION_RULE, request.namespace)
     attempt = Attempt(
         number,
         request.service,
@@ -70,12 +67,18 @@ def survey(cluster: Cluster, request: Request, number: int, now: float) -> Attem
         stable,
         request.canary,
         request.strategy,
-        routes,
+        tuple(_route_ref(vs, pair) for vs in moving),
         started=now,
         deadline=now + request.strategy.limit,
         capacity=seen.ready.get(stable, 0),
+        clients=tuple(_clients(rules, host)),
+        narrow=not (whole and all_rules),
     )
-    return attempt.noted(now, f"{stable} → {request.canary} with strategy {request.strategy.name}")
+    _subsets(cluster, request, attempt)
+    text = f"{stable} → {request.canary} with strategy {request.strategy.name}"
+    if attempt.narrow:
+        text += f"; only namespace {request.namespace} could be listed: routes and rules elsewhere are not known"
+    return attempt.noted(now, text)
 
 
 def _service(cluster: Cluster, request: Request) -> Document:
@@ -125,6 +128,44 @@ def _pods(request: Request, stable: str, seen: Endpoints) -> None:
             )
 
 
+def _moving(found: Sequence[Document], pair: Pair, request: Request) -> list[Document]:
+    """The VirtualServices with a route that moves."""
+    moving = [vs for vs in found if shifted(vs, pair)]
+    if not moving:
+        names = ", ".join(ref(VIRTUAL_SERVICE, vs) for vs in found)
+        raise InvalidInput(
+            f"no route for everybody in {names} sends to {pair.stable} of {request.service}; name the version that "
+            "serves with --from"
+        )
+    for vs in moving:
+        if twice := doubled(vs, pair):
+            raise InvalidInput(f"{ref(VIRTUAL_SERVICE, vs)}: a route names {twice} twice; make it one destination")
+    return moving
+
+
+def _route_ref(vs: Document, pair: Pair) -> RouteRef:
+    keys = tuple(key_of(http_routes(vs)[index]) for index in shifted(vs, pair))
+    return RouteRef(namespace_of(vs), name_of(vs), keys)
+
+
+def _pinnable(request: Request, stable: str, seen: Endpoints) -> None:
+    """A route without a subset uses every pod: to pin it puts their load on stable alone."""
+    others = sum(seen.ready.values()) - seen.ready.get(request.canary, 0)
+    share = Fraction(seen.ready[stable], others)
+    if share < (LEAST_ASKED if request.stable else LEAST_FOUND):
+        raise InvalidInput(
+            f"the route to {request.service} names no subset, and the first step would pin it to {stable}, which has "
+            f"only {seen.ready[stable]} of the {others} ready endpoints that serve now; scale {stable} up, label all "
+            f"pods with {LABEL}, or name the subsets in the route"
+        )
+
+
+def _clients(rules: Sequence[Document], host: str) -> list[str]:
+    """The namespaces with a rule of their own for the host: their clients see its subsets, not the service's."""
+    covering = {namespace_of(rule) for rule in rules if covers(host_of(rule), host)}
+    return sorted(covering - {ROOT_NAMESPACE})
+
+
 def _overlaps(moving: Sequence[Document], every: Sequence[Document]) -> None:
     """Two VirtualServices for one host on the mesh: Istio obeys the older and ignores the other (IST0109)."""
     for vs in moving:
@@ -144,32 +185,36 @@ def _mesh_hosts(vs: Document) -> set[str]:
     return {resolved(str(host), namespace_of(vs)) for host in spec.get("hosts") or []}
 
 
-def _subsets(cluster: Cluster, request: Request, routes: Sequence[RouteRef], stable: str) -> None:
-    """Refuse where a client's namespace has rules of its own that lack the subsets: ours would not be seen there."""
-    host = fqdn(request.service, request.namespace)
-    spaces = list(dict.fromkeys([request.namespace, *(r.namespace for r in routes)]))
-    rules = rules_for(cluster, spaces)
-    for client in spaces:
-        level = seen_from(rules, host, client, request.namespace, ROOT_NAMESPACE)
-        missing = [name for name in (stable, request.canary) if not find(level, name)]
-        if not missing:
-            continue
-        if not request.create:
+def _subsets(cluster: Cluster, request: Request, attempt: Attempt) -> None:
+    """Refuse where clients obey rules that lack the subsets and are not ours to complete."""
+    scene = read_scene(cluster, attempt)
+    host, pair = pair_of(attempt).host, pair_of(attempt)
+    for client in spaces_of(attempt):
+        level = seen_from(scene.rules, host, client, request.namespace, ROOT_NAMESPACE)
+        missing = [name for name in (attempt.stable, attempt.canary) if not find(level, name)]
+        if missing and not request.create:
             raise InvalidInput(
-                f"no DestinationRule for {host} that {client} sees has the subset(s) {', '.join(missing)}; "
+                f"no DestinationRule for {host} that clients in {client} see has the subset(s) {', '.join(missing)}; "
                 "add them, or leave --no-create out"
             )
-        if level and namespace_of(level[0]) not in (request.namespace, ROOT_NAMESPACE):
+        if missing and level and namespace_of(level[0]) not in (request.namespace, ROOT_NAMESPACE):
             raise InvalidInput(
                 f"{ref(DESTINATION_RULE, level[0])} decides for clients in {client} and lacks the subset(s) "
                 f"{', '.join(missing)}; add them there"
             )
-        if owner(level, host, request.namespace) is None:
-            new_rule(request.service, request.namespace, missing, level)  # refuses where it would hide others
-    for name in (stable, request.canary):
-        found = find(seen_from(rules, host, request.namespace, request.namespace, ROOT_NAMESPACE), name)
+    rule, missing, level = plan_subsets(attempt, scene)
+    if missing and rule is None:
+        new_rule(request.service, request.namespace, missing, level, scene.rules)  # refuses if it would hide others
+    for name in (attempt.stable, attempt.canary):
+        found = find(level, name)
         if found and (found.get("labels") or {}).get(LABEL, name) != name:
             raise InvalidInput(f"the subset {name} of {host} selects {found['labels']}, not {LABEL}={name}")
+    routes = [vs for vs in scene.routes if vs is not None]
+    if any(unpinned(vs, pair) and exported_to_all(vs) for vs in routes) and level and not exported_to_all(level[0]):
+        raise InvalidInput(
+            f"{ref(DESTINATION_RULE, level[0])} is exported to some namespaces only (exportTo), the route to all: "
+            "clients elsewhere would be sent to a subset that they do not have; export it as widely as the route"
+        )
 
 
 def _no_route(request: Request) -> str:

@@ -11,8 +11,10 @@ half plane, after Turner, Ly and Grünwald, arXiv 2106.02693), started afresh at
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from decimal import Decimal
 
 from rollout.core.attempt import Reading, Verdict
+from rollout.core.quantities import share
 from rollout.core.strategy import Errors
 from rollout.judge.looks import Arm, Look
 
@@ -54,12 +56,13 @@ class Evidence:
     memory: tuple[float, float] = (0.5, 100.0)
 
 
-def judged(e: Evidence, look: Look, rule: Errors, margin: float, since: float | None, blind: bool) -> Evidence:
-    """The evidence after one more look at a weight that stands since `since` (epoch seconds; None: not yet).
+def judged(e: Evidence, look: Look, rule: Errors, margin: float, since: float | None, weight: Decimal) -> Evidence:
+    """The evidence after one more look at a `weight` (percent), which stands since `since` (epoch seconds, or None).
 
     A look at or before the last one is ignored: none is judged twice. One that spans a change of weight is
-    remembered in the chain and not counted. `margin` is the next step's; `blind` says that the canary has it all.
+    remembered in the chain and not counted. `margin` is the next step's.
     """
+    blind = weight == 100
     if look.at <= e.at:
         return e
     e = replace(e, at=look.at, digest=look.digest(e.digest))
@@ -74,8 +77,9 @@ def judged(e: Evidence, look: Look, rule: Errors, margin: float, since: float | 
             e = replace(e, absolute=(_LOWEST,) * len(TIMES_WORSE), reserve=1.0, steps=1)
     if look.since < since:
         return e
-    s, c = look.stable, look.canary
-    e = replace(e, stable=e.stable + s, canary=e.canary + c, unattributed=e.unattributed + look.unattributed)
+    e = replace(e, stable=e.stable + look.stable, canary=e.canary + look.canary)
+    e = replace(e, unattributed=e.unattributed + look.unattributed)
+    s, c = shared_out(look, weight)
     if not c.requests:
         return e
     e = replace(_started(e), looks=e.looks + 1, looked_at=look.at)
@@ -87,6 +91,23 @@ def judged(e: Evidence, look: Look, rule: Errors, margin: float, since: float | 
     enough = math.log(1 / ALPHA)
     worse = enough if blind else _mean(e.relative, e.reserve)
     return replace(e, breached=e.breached or min(worse, _mean(e.absolute, e.reserve)) >= enough)
+
+
+def shared_out(look: Look, weight: Decimal) -> tuple[Arm, Arm]:
+    """Stable's and the canary's arms, with the failures that reached no version given to whom they are missing from.
+
+    Where the mesh finds no host (an empty subset, one that a proxy does not know, every host ejected), its counters
+    carry no version. As far as the canary has fewer requests than its weight, they are the canary's.
+
+    >>> from rollout.judge.looks import Increment
+    >>> lost = Look(0, 1, (Increment("a", Arm(95), Arm(), Arm(5, 5)),))
+    >>> shared_out(lost, Decimal(5))
+    (Arm(requests=95, failures=0), Arm(requests=5, failures=5))
+    """
+    stable, canary, lost = look.stable, look.canary, look.unattributed.failures
+    expected = round(float(weight) / 100 * (stable.requests + canary.requests + lost))
+    mine = min(lost, max(0, expected - canary.requests))
+    return stable + Arm(lost - mine, lost - mine), canary + Arm(mine, mine)
 
 
 def read(e: Evidence, blind: bool, overdue: bool) -> Reading:
@@ -120,7 +141,7 @@ def not_excluded(canary: Arm) -> float:
 
 
 def _told(arm: Arm) -> str:
-    return f"{arm.failures} of {arm.requests} failed ({100 * arm.rate:.2g} %)" if arm.requests else "no requests"
+    return f"{arm.failures} of {arm.requests} failed ({share(arm.rate)})" if arm.requests else "no requests"
 
 
 def _started(e: Evidence) -> Evidence:

@@ -176,7 +176,7 @@ def total(looks: Iterable[Look]) -> tuple[Arm, Arm, Arm]:
 def grid_time(now: float, interval: float) -> float:
     """The latest grid time that is not after `now`: grid times are multiples of `interval` since the epoch.
 
-    >>> grid_time(1003.9, 5.0)
-    1000.0
+    >>> grid_time(1003.9, 5.0), -grid_time(-1003.9, 5.0)
+    (1000.0, 1005.0)
     """
     return math.floor(now / interval + 1e-9) * interval

@@ -56,7 +56,7 @@ def _cluster(name: str, host: str, places: Sequence[Endpoint]) -> Resource:
         "@type": "type.googleapis.com/envoy.config.cluster.v3.Cluster",
         "name": name,
         "type": "STATIC",
-        "connect_timeout": "1s",
+        "connect_timeout": "10s",
         "lb_policy": "LEAST_REQUEST",
         "circuit_breakers": {"thresholds": [limits]},
         "metadata": {"filter_metadata": {"istio": {"host": host}}},

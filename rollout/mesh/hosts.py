@@ -1,5 +1,8 @@
 """How Istio reads host names: short ones belong to the namespace of the document that writes them."""
 
+from collections.abc import Mapping
+from typing import Any
+
 DOMAIN = "svc.cluster.local"
 
 
@@ -35,3 +38,8 @@ def exported(document_namespace: str, export_to: object, client_namespace: str) 
     """
     scopes = export_to if isinstance(export_to, list) and export_to else ["*"]
     return any(s in ("*", client_namespace) or (s == "." and client_namespace == document_namespace) for s in scopes)
+
+
+def exported_to_all(document: Mapping[str, Any]) -> bool:
+    """Whether a VirtualService or DestinationRule is for clients of every namespace."""
+    return "*" in ((document.get("spec") or {}).get("exportTo") or ["*"])

@@ -12,8 +12,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from fractions import Fraction
 
-from rollout.core.documents import VIRTUAL_SERVICE, Document, copied, namespace_of, ref
-from rollout.core.errors import InvalidInput
+from rollout.core.documents import Document, copied, namespace_of
 from rollout.mesh.hosts import resolved
 
 SCALES = (1, 10, 100, 1000, 10000)
@@ -80,32 +79,38 @@ def _units(route: Document) -> list[int]:
     return [int(entry.get("weight") or 0) for entry in entries]
 
 
-def _split(vs: Document, route: Document, pair: Pair) -> tuple[int | None, int | None]:
-    """Where stable and the canary stand among the route's destinations; an unpinned one is stable's."""
+def _places(vs: Document, route: Document, pair: Pair) -> tuple[list[int], list[int]]:
+    """Where stable and the canary stand among the route's destinations; an unpinned destination is stable's."""
     subsets = [_subset(entry, vs, pair.host) for entry in route.get("route") or []]
-    for subset in (pair.stable, pair.canary):
-        if subsets.count(subset) > 1:
-            raise InvalidInput(
-                f"{ref(VIRTUAL_SERVICE, vs)}: a route names {subset} twice; merge these destinations into one"
-            )
-    stable = next((subsets.index(s) for s in (pair.stable, "") if s in subsets), None)
-    return stable, subsets.index(pair.canary) if pair.canary in subsets else None
+    stable = [i for i, subset in enumerate(subsets) if subset == pair.stable]
+    canary = [i for i, subset in enumerate(subsets) if subset == pair.canary]
+    return stable or [i for i, subset in enumerate(subsets) if subset == ""], canary
 
 
 def shifted(vs: Document, pair: Pair, keys: Collection[str] = ()) -> list[int]:
-    """The indexes of the http routes that move."""
+    """The indexes of the http routes that move; `keys` are those of an attempt in flight.
+
+    While one is in flight, a route for everybody that somebody gave to the canary alone is one of them too.
+    """
     found = []
     for index, route in enumerate(http_routes(vs)):
-        stable, canary = _split(vs, route, pair)
-        if stable is None and (canary is None or key_of(route) not in keys):
-            continue
-        units = _units(route)
-        live = canary is not None and units[canary] > 0
-        if not live and stable is not None and not units[stable]:
+        stable, canary = _places(vs, route, pair)
+        units, open_to_all = _units(route), not route.get("match")
+        live = any(units[i] for i in canary)
+        if not live and not any(units[i] for i in stable):
             continue  # neither has a share here: there is nothing to divide
-        if not route.get("match") or live or key_of(route) in keys:
+        if key_of(route) in keys or (stable and (open_to_all or live)) or (keys and open_to_all and live):
             found.append(index)
     return found
+
+
+def doubled(vs: Document, pair: Pair) -> str:
+    """The version that a moving route names more than once, or nothing. Istio allows it; nobody means it."""
+    for index in shifted(vs, pair):
+        for name, places in zip((pair.stable, pair.canary), _places(vs, http_routes(vs)[index], pair), strict=True):
+            if len(places) > 1:
+                return name
+    return ""
 
 
 def pins(vs: Document, pair: Pair, keys: Collection[str] = ()) -> list[str]:
@@ -114,18 +119,18 @@ def pins(vs: Document, pair: Pair, keys: Collection[str] = ()) -> list[str]:
     return [
         key_of(route)
         for index, route in enumerate(http_routes(vs))
-        if index not in moved and any(place is not None for place in _split(vs, route, pair))
+        if index not in moved and any(_places(vs, route, pair))
     ]
 
 
 def unpinned(vs: Document, pair: Pair, keys: Collection[str] = ()) -> bool:
     """Whether a moving route names no subset: it sends to every version whose pods the Service selects."""
-    for index in shifted(vs, pair, keys):
-        entries = http_routes(vs)[index].get("route") or []
-        subsets = [_subset(entry, vs, pair.host) for entry in entries]
-        if pair.stable not in subsets and "" in subsets:
-            return True
-    return False
+    return any(_unpinned(vs, http_routes(vs)[index], pair) for index in shifted(vs, pair, keys))
+
+
+def _unpinned(vs: Document, route: Document, pair: Pair) -> bool:
+    stable, _ = _places(vs, route, pair)
+    return any(_subset(route["route"][place], vs, pair.host) == "" for place in stable)
 
 
 def percents(vs: Document, pair: Pair, keys: Collection[str] = ()) -> list[Decimal]:
@@ -136,14 +141,13 @@ def percents(vs: Document, pair: Pair, keys: Collection[str] = ()) -> list[Decim
     found = []
     for index in shifted(vs, pair, keys):
         route = http_routes(vs)[index]
-        stable, canary = _split(vs, route, pair)
-        units = _units(route)
-        if stable is not None and not _subset(route["route"][stable], vs, pair.host) and pair.stable:
+        if _unpinned(vs, route, pair):
             found.append(Decimal(100))
             continue
-        mine = units[canary] if canary is not None else 0
-        share = mine + (units[stable] if stable is not None else 0)
-        percent = Fraction(100 * mine, share) if share else Fraction(0)
+        stable, canary = _places(vs, route, pair)
+        units = _units(route)
+        mine = sum(units[i] for i in canary)
+        percent = Fraction(100 * mine, mine + sum(units[i] for i in stable))
         found.append(Decimal(percent.numerator) / Decimal(percent.denominator))
     return found
 
@@ -168,28 +172,33 @@ def with_weight(
 
 def _set_weight(vs: Document, route: Document, pair: Pair, weight: Decimal, scale: int) -> int:
     units = [Fraction(unit, scale) for unit in _units(route)]
-    stable, canary = _split(vs, route, pair)
+    stable, canary = _places(vs, route, pair)
     entries = route["route"]
-    if stable is None and canary is not None:
-        stable = canary
-        entries.insert(canary, copied(entries[canary]))
-        units.insert(canary, Fraction(0))
-        canary += 1
-    assert stable is not None, "only routes that name a version are shifted"
-    entries[stable]["destination"]["subset"] = pair.stable
-    if canary is None:
-        canary = stable + 1
-        entries.insert(canary, copied(entries[stable]))
-        entries[canary]["destination"]["subset"] = pair.canary
-        units.insert(canary, Fraction(0))
-    share = units[stable] + units[canary]
-    units[canary] = share * Fraction(weight) / 100
-    units[stable] = share - units[canary]
+    if not stable:
+        _insert(entries, units, canary[0], canary[0], pair.stable)
+    elif not canary:
+        entries[stable[0]]["destination"]["subset"] = pair.stable
+        _insert(entries, units, stable[0] + 1, stable[0], pair.canary)
+    else:
+        entries[stable[0]]["destination"]["subset"] = pair.stable
+    stable, canary = _places(vs, route, pair)
+    share = sum((units[i] for i in (*stable, *canary)), Fraction(0))
+    for place in (*stable, *canary):
+        units[place] = Fraction(0)
+    units[canary[0]] = share * Fraction(weight) / 100
+    units[stable[0]] = share - units[canary[0]]
     scale = next((s for s in SCALES if all((unit * s).denominator == 1 for unit in units)), SCALES[-1])
     for entry, unit in zip(entries, units, strict=True):
         value = round(unit * scale)
-        if value != entry.get("weight", 0 if len(entries) > 1 else None):
+        if value != entry.get("weight", 0):
             entry["weight"] = value
-    entries[stable].setdefault("weight", round(units[stable] * scale))
-    entries[canary].setdefault("weight", round(units[canary] * scale))
+    for place in (stable[0], canary[0]):
+        entries[place].setdefault("weight", round(units[place] * scale))
     return scale
+
+
+def _insert(entries: list[Document], units: list[Fraction], place: int, like: int, subset: str) -> None:
+    """Add a destination of weight 0 as a copy of another, so that it has its host, port and headers."""
+    entries.insert(place, copied(entries[like]))
+    entries[place]["destination"]["subset"] = subset
+    units.insert(place, Fraction(0))

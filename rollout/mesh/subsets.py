@@ -1,5 +1,6 @@
 """Subsets of DestinationRules: which one clients see, and how one of ours is added or removed. Pure."""
 
+import itertools
 from collections.abc import Sequence
 
 from rollout.core.documents import (
@@ -79,8 +80,10 @@ def removing_patch(rule: Document, names: Sequence[str]) -> Document:
     }
 
 
-def new_rule(service: str, namespace: str, names: Sequence[str], hidden: Sequence[Document]) -> Document:
-    """A DestinationRule of ours for a service that has none.
+def new_rule(
+    service: str, namespace: str, names: Sequence[str], hidden: Sequence[Document], rules: Sequence[Document]
+) -> Document:
+    """A DestinationRule of ours for a service that has none; `rules` are all of the namespace, whose names are taken.
 
     Raises `InvalidInput` if it would hide rules (a wildcard's, the root namespace's) that clients obey today.
     """
@@ -89,11 +92,13 @@ def new_rule(service: str, namespace: str, names: Sequence[str], hidden: Sequenc
             f"a DestinationRule for {service} would hide {ref(DESTINATION_RULE, hidden[0])} and its policies; "
             f"write one yourself that repeats them, with the subsets {', '.join(names)}"
         )
+    taken = {name_of(rule) for rule in rules if namespace_of(rule) == namespace}
+    free = next(name for name in (service, *(f"{service}-subsets-{i}" for i in itertools.count())) if name not in taken)
     return {
         "apiVersion": DESTINATION_RULE.api_version(),
         "kind": DESTINATION_RULE.name,
         "metadata": {
-            "name": service,
+            "name": free,
             "namespace": namespace,
             "labels": dict(MANAGED_BY),
             "annotations": {ADDED: ",".join(names)},

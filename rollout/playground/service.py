@@ -50,7 +50,9 @@ class Service:
                     self._refuse(server)
                     server = None
                 elif server is None:
-                    server = await loop.create_server(lambda: Server(self.handle, self.open), "127.0.0.1", port)
+                    server = await loop.create_server(
+                        lambda: Server(self.handle, self.open), "127.0.0.1", port, backlog=4096
+                    )
             await asyncio.sleep(CONTROL_EVERY)
 
     def _refuse(self, server: asyncio.Server | None) -> None:

@@ -133,10 +133,13 @@ class Watcher:
                 raise Violation(f"I10: an engine of fence {claim['fence']} wrote after {self.fences[attempt]}")
             return
         self.taken_back.add(attempt)
-        if now < was and world.ready["v2"]:
-            carried = max(100 - was, Decimal(math.floor(125 * world.ready["v1"] / claim["capacity"])))
-            if 100 - now > carried:
-                raise Violation(f"I12: {world.ready['v1']} endpoints got {100 - now} %")
+        if now < was and world.ready["v2"] and self.subset_since < NEVER:
+            carries = 100 - was
+            if not world.ready["v1"]:
+                raise Violation(f"I12: no endpoint is ready and got {100 - now} %")
+            most = max(125 * carries / 100, Decimal(math.floor(125 * world.ready["v1"] / claim["capacity"])))
+            if 100 - now > most:
+                raise Violation(f"I12: {world.ready['v1']} endpoints carried {carries} % and got {100 - now} %")
 
     def _rose(self, now: Decimal) -> None:
         world, attempt = self.world, self.recorded

@@ -26,7 +26,7 @@ from rollout.engine.state import StateStore
 from rollout.engine.survey import Request
 from rollout.judge.looks import ALL, FAILED, Series, Snapshot
 from rollout.mesh.routes import Pair, percents
-from rollout.ports import Target, Timing
+from rollout.ports import Target
 from tests.fakes.memory import MemoryCluster
 
 HOST = "reviews.shop.svc.cluster.local"
@@ -152,8 +152,13 @@ class VirtualMetrics:
         self.shown = max(self.shown, end)
         return found
 
-    def timing(self, target: Target) -> Timing:
-        return Timing(1.0, 1.0)
+    def horizon(self, target: Target) -> float | None:
+        if self.world.now < self.down_until:
+            raise Unavailable("the metrics store is away")
+        return self.world.now - 1
+
+    def interval(self, target: Target) -> float | None:
+        return 1.0
 
 
 def strategy(**changes: Any) -> Strategy:

@@ -3,6 +3,7 @@
 import itertools
 import math
 from dataclasses import replace
+from decimal import Decimal
 from functools import reduce
 
 import pytest
@@ -22,7 +23,9 @@ def look(at: float, stable: Arm, canary: Arm) -> Look:
 
 
 def evidence(looks: list[Look], start: Evidence | None = None, blind: bool = False) -> Evidence:
-    return reduce(lambda e, one: judged(e, one, RULE, 0.02, 0.5, blind), looks, start or Evidence())
+    return reduce(
+        lambda e, one: judged(e, one, RULE, 0.02, 0.5, Decimal(100 if blind else 5)), looks, start or Evidence()
+    )
 
 
 def binomial(n: int, k: int, p: float) -> float:
@@ -126,6 +129,14 @@ def test_at_100_percent_only_the_floor_is_left() -> None:
     broken = [look(3.0 + i, Arm(), Arm(1000, 100)) for i in range(3)]
     assert read(evidence(quiet, before, blind=True), True, False).verdict is Verdict.BLIND
     assert read(evidence(broken, before, blind=True), True, False).verdict is Verdict.ROLLBACK
+
+
+def test_failures_that_reached_no_version_count_against_whom_they_are_missing_from() -> None:
+    """Every host of the canary ejected: its 5 % become UH, without a version. A stable that loses hosts is not it."""
+    ejected = [Look(1.0 + i, 2.0 + i, (Increment("gateway", Arm(95), Arm(), Arm(5, 5)),)) for i in range(9)]
+    assert read(evidence(ejected), False, False).verdict is Verdict.ROLLBACK
+    elsewhere = [Look(1.0 + i, 2.0 + i, (Increment("gateway", Arm(55), Arm(5), Arm(40, 40)),)) for i in range(9)]
+    assert read(evidence(elsewhere), False, False).verdict is not Verdict.ROLLBACK
 
 
 def test_what_reached_no_version_is_said() -> None:

@@ -5,13 +5,11 @@ from decimal import Decimal
 from fractions import Fraction
 from typing import Any
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from rollout.core.documents import Document
-from rollout.core.errors import InvalidInput
-from rollout.mesh.routes import Pair, percents, pins, shifted, unpinned, with_weight
+from rollout.mesh.routes import Pair, doubled, percents, pins, shifted, unpinned, with_weight
 
 PAIR = Pair("reviews.shop.svc.cluster.local", "v1", "v2")
 WEIGHTS = st.decimals(0, 100, places=2, allow_nan=False, allow_infinity=False)
@@ -90,6 +88,26 @@ def test_other_hosts_are_nobodys_business() -> None:
     assert shifted(document, PAIR) == []
 
 
-def test_a_version_named_twice_is_refused() -> None:
-    with pytest.raises(InvalidInput, match="twice"):
-        shifted(vs({"route": [to("v1", 50), to("v1", 50)]}), PAIR)
+def test_a_version_named_twice_is_told_and_summed() -> None:
+    document = vs({"route": [to("v1", 50), to("v1", 30), to("v2", 20)]})
+    assert doubled(document, PAIR) == "v1"
+    assert percents(document, PAIR) == [Decimal(20)]
+    changed, _ = after(document, Decimal(0))
+    assert [e["weight"] for e in changed["spec"]["http"][0]["route"]] == [100, 0, 0]
+
+
+def test_a_pin_may_name_a_version_as_often_as_it_likes() -> None:
+    pin = {"match": [{"uri": {"exact": "/x"}}], "route": [to("v1", 80), to("v1", 20)]}
+    assert doubled(vs(pin, {"route": [to("v1")]}), PAIR) == ""
+
+
+def test_in_flight_a_route_given_to_the_canary_alone_is_seen_and_taken_back() -> None:
+    document = vs({"name": "renamed", "route": [to("v2")]})
+    assert shifted(document, PAIR) == []
+    assert percents(document, PAIR, ("name:main",)) == [Decimal(100)]
+    routes, _ = with_weight(document, PAIR, ("name:main",), Decimal(0), {})
+    assert [(e["destination"]["subset"], e["weight"]) for e in routes[0]["route"]] == [("v1", 100), ("v2", 0)]
+
+
+def test_where_neither_has_a_share_nothing_moves() -> None:
+    assert shifted(vs({"route": [to("v1", 0), to("v3", 100)]}), PAIR) == []

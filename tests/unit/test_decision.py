@@ -1,0 +1,99 @@
+"""The decision, question by question, where the simulator would need luck to come by."""
+
+import itertools
+from dataclasses import replace
+from decimal import Decimal
+
+import pytest
+
+from rollout.core.attempt import Attempt, Reading, RouteRef, Verdict
+from rollout.core.decision import EASE_EVERY, Observation, RouteState, decide, take_back
+from rollout.core.lifecycle import Phase, Reason
+from rollout.core.strategy import Bake, Step, Strategy
+
+NOW = 1000.0
+FINE = Reading(Verdict.CONTINUE, "fine", NOW, True)
+STRATEGY = Strategy("test", tuple(Step(Decimal(w), Bake(10, 60)) for w in (5, 50, 100)), confirm=30.0)
+
+
+def attempt(weight: int, phase: Phase = Phase.SHIFTING, **changes: object) -> Attempt:
+    step = {0: -1, 5: 0, 50: 1, 100: 2}[weight]
+    made = Attempt(
+        1, "reviews", "shop", "v1", "v2", STRATEGY, (RouteRef("shop", "reviews", ("*",)),), started=NOW - 100,
+        deadline=NOW + 1000, phase=phase, step=step, weight=Decimal(weight), since=NOW - 50, landed=NOW - 50,
+        prepared=NOW - 90, capacity=4,
+    )  # fmt: skip
+    return replace(made, **changes)  # type: ignore[arg-type]
+
+
+def seen(a: Attempt, *percents: int, **changes: object) -> Observation:
+    claimed = changes.pop("claimed", a.weight)
+    state = RouteState("vs", claimed, tuple(Decimal(p) for p in percents or (int(a.weight),)))  # type: ignore[arg-type]
+    made = Observation(NOW, a, (state,), 4, 4, True, True, FINE)
+    return replace(made, **changes)  # type: ignore[arg-type]
+
+
+def test_what_never_started_is_not_taken_back_to_subsets_that_may_not_exist() -> None:
+    """An unpinned route shows 100 %; nothing of ours is on it."""
+    o = seen(attempt(0, Phase.PREFLIGHT, since=0.0), 100, claimed=None, canary_subset=False, stable_subset=False)
+    first = take_back(o, Reason.ABORTED, "asked")
+    assert first.weight == 0
+    last = decide(replace(o, attempt=first.attempt))
+    assert (last.attempt.phase, last.weight) == (Phase.ROLLED_BACK, None)
+
+
+def test_a_lowering_of_one_of_two_routes_stands_and_holds_the_other() -> None:
+    d = decide(seen(attempt(50), 50, 0))
+    assert d.attempt.phase is Phase.PAUSED
+    assert d.weight == 0
+    assert "0 % instead of 50 %" in d.attempt.message
+
+
+def test_a_raise_of_one_of_two_routes_is_put_back() -> None:
+    d = decide(seen(attempt(50), 50, 90))
+    assert (d.attempt.phase, d.weight) == (Phase.SHIFTING, Decimal(50))
+
+
+@pytest.mark.parametrize(("stable_ready", "remains"), [(4, 0), (3, 7), (1, 38), (0, 50)])
+def test_a_breach_gives_a_shrunken_stable_what_it_can_carry(stable_ready: int, remains: int) -> None:
+    o = seen(attempt(50), stable_ready=stable_ready, reading=Reading(Verdict.ROLLBACK, "bad", NOW))
+    d = decide(o)
+    assert (d.attempt.phase, d.weight, d.taken_back) == (Phase.ROLLING_BACK, Decimal(remains), Reason.BREACH)
+
+
+def test_the_rest_follows_by_and_by_and_ends() -> None:
+    a, weight, now = attempt(50), 50, NOW
+    a = decide(seen(a, stable_ready=1, reading=Reading(Verdict.ROLLBACK, "bad", NOW))).attempt
+    weight = int(a.weight)
+    steps = []
+    for _ in range(200):
+        now += 5
+        state = RouteState("vs", a.weight, (Decimal(weight),), taken_back=Reason.BREACH)
+        d = decide(Observation(now, a, (state,), 1, 4, True, True, FINE))
+        if d.weight is not None:
+            steps.append((now, int(d.weight)))
+            weight = int(d.weight)
+        a = d.attempt
+        if a.phase.ended:
+            break
+    assert a.phase is Phase.ROLLED_BACK
+    assert [w for _, w in steps] == [23, 4, 0]
+    assert all(after - before >= EASE_EVERY for (before, _), (after, _) in itertools.pairwise(steps))
+
+
+def test_nothing_stays_with_a_subset_that_is_gone() -> None:
+    d = decide(seen(attempt(50), stable_ready=1, canary_subset=False))
+    assert d.weight == 0
+    assert d.taken_back is Reason.SUBSET_GONE
+
+
+def test_at_100_nothing_waits_for_stable_or_for_the_capacity_of_hours_ago() -> None:
+    a = attempt(100, Phase.CONFIRMING)
+    blind = Reading(Verdict.BLIND, "fine", NOW)
+    assert decide(seen(a, stable_ready=0, canary_ready=3, reading=blind)).attempt.phase is Phase.PROMOTED
+
+
+def test_nobody_is_sent_to_the_canary_while_the_metrics_are_away() -> None:
+    d = decide(seen(attempt(0), reading=None, silence="Prometheus does not answer"))
+    assert d.weight is None
+    assert "Prometheus does not answer" in d.attempt.message
