@@ -93,7 +93,8 @@ def new_rule(
             f"write one yourself that repeats them, with the subsets {', '.join(names)}"
         )
     taken = {name_of(rule) for rule in rules if namespace_of(rule) == namespace}
-    free = next(name for name in (service, *(f"{service}-subsets-{i}" for i in itertools.count())) if name not in taken)
+    names_in_turn = itertools.chain([service], (f"{service}-subsets-{i}" for i in itertools.count(1)))
+    free = next(name for name in names_in_turn if name not in taken)
     return {
         "apiVersion": DESTINATION_RULE.api_version(),
         "kind": DESTINATION_RULE.name,
