@@ -6,7 +6,7 @@ READY := .venv/.ready
 PIP := $(PYTHON) -m pip --python $(BIN)/python install --disable-pip-version-check --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo check test fix lock bench simulate clean
+.PHONY: help setup demo check test fix lock recording bench simulate clean
 
 help: ## list the verbs
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -42,6 +42,9 @@ fix: $(READY) ## format, and mend what can be mended
 lock: ## renew requirements.lock from pyproject.toml (needs uv)
 	uv pip compile --universal --generate-hashes --no-emit-index-url --no-annotate --python-version 3.11 \
 	  --all-extras --group dev pyproject.toml -o requirements.lock
+
+recording: $(READY) ## record the live view anew into docs/live.svg
+	$(BIN)/python docs/record.py
 
 bench: $(READY) ## measure what we claim
 	$(BIN)/python -m bench

@@ -15,6 +15,7 @@ from rollout import __version__
 
 if TYPE_CHECKING:
     from rollout.cli.driving import Manners
+    from rollout.core.attempt import Attempt
     from rollout.engine.engine import Engine
     from rollout.engine.survey import Request
     from rollout.ports import Cluster, Metrics
@@ -173,20 +174,39 @@ def status(
 
     _check_output(output)
     engine = _engine(service, namespace, cluster, context, "", metrics=False)
-    attempt = engine.states.read().attempt
-    if output == "json" and not watch:
-        console.print_json(console.document(attempt))
+    if not watch:
+        attempt, notice = _standing(engine)
+        if output == "json":
+            console.print_json(console.document(attempt) | {"unattended": bool(attempt and notice)})
+        elif sys.stdout.isatty():
+            console.print_view(attempt, notice)
+        else:
+            print(console.summary(attempt, notice))
         return
     with console.teller(output) as tell:
         while True:
-            attempt = engine.states.read().attempt
-            unattended = attempt is not None and not attempt.phase.ended and not engine.lease.driven(clock.now())
-            tell(attempt, "unattended: nobody drives it" if unattended else "" if attempt else "nothing in flight")
-            if not watch or attempt is None or attempt.phase.ended:
+            attempt, notice = _standing(engine)
+            tell(attempt, notice)
+            if attempt is None or attempt.phase.ended:
                 break
             clock.wait(1.0)
     if output == "json":
         console.print_json(console.document(attempt))
+
+
+def _standing(engine: "Engine") -> "tuple[Attempt | None, str]":
+    """The attempt by its record, and what else there is to say of it."""
+    from rollout.adapters import clock  # noqa: PLC0415
+    from rollout.cli import console  # noqa: PLC0415
+
+    attempt = engine.states.read().attempt
+    if attempt is None:
+        return None, f"nothing of {engine.service} was ever promoted from here"
+    since = None if attempt.phase.ended else engine.lease.unattended(clock.now())
+    return (
+        attempt,
+        "" if since is None else f"unattended since {console.at(since)}: nobody drives, so nothing is judged",
+    )
 
 
 @app.command()
@@ -220,36 +240,45 @@ def plan(
 
 
 @app.command()
-def abort(service: Service, namespace: Namespace = "", context: Context = "", cluster: Folder = "") -> None:
+def abort(
+    service: Service, namespace: Namespace = "", context: Context = "", cluster: Folder = "", output: Output = "text"
+) -> None:
     """Take all traffic back to the version that served, now."""
     from rollout.adapters import clock  # noqa: PLC0415
     from rollout.cli import console, driving  # noqa: PLC0415
     from rollout.core.lifecycle import Reason  # noqa: PLC0415
 
+    _check_output(output)
     engine = _engine(service, namespace, cluster, context, "", metrics=False)
-    with console.teller("text") as tell:
+    with console.teller(output) as tell:
         attempt = driving.take_back(engine, Reason.ABORTED, "asked by `rollout abort`", tell)
-        if attempt is None or attempt.phase.ended:
-            print(f"nothing of {service} is in flight; whatever a claim still held was taken back")
-            return
-        attempt = driving.finish(engine, tell, within=30.0)
-    engine.lease.release(clock.now())
-    raise typer.Exit(0 if attempt and attempt.phase.ended else 3)
+        if attempt is not None and not attempt.phase.ended:
+            attempt = driving.finish(engine, tell, within=30.0)
+            engine.lease.release(clock.now())
+        else:
+            tell(None, f"nothing of {service} is in flight; whatever a claim still held was taken back")
+    if output == "json":
+        console.print_json(console.document(attempt))
+    raise typer.Exit(0 if attempt is None or attempt.phase.ended else 3)
 
 
 @app.command()
-def explain(service: Service, namespace: Namespace = "", context: Context = "", cluster: Folder = "") -> None:
+def explain(
+    service: Service, namespace: Namespace = "", context: Context = "", cluster: Folder = "", output: Output = "text"
+) -> None:
     """Say why a rollout stands where it stands, what it waits for, and until when."""
     from rollout.adapters import clock  # noqa: PLC0415
+    from rollout.cli import console  # noqa: PLC0415
     from rollout.cli.explaining import explained  # noqa: PLC0415
 
+    _check_output(output)
     engine = _engine(service, namespace, cluster, context, "", metrics=False)
-    attempt = engine.states.read().attempt
-    if attempt is None:
-        print(f"{service} was never promoted from here")
-        return
-    for line in explained(attempt, clock.now(), engine.lease.driven(clock.now())):
-        print(line)
+    attempt, notice = _standing(engine)
+    lines = [notice] if attempt is None else [*explained(attempt, clock.now(), notice)]
+    if output == "json":
+        console.print_json(console.document(attempt) | {"explained": lines})
+    else:
+        print(*lines, sep="\n")
 
 
 @app.command()
@@ -389,15 +418,18 @@ def playground_up(
 def playground_fail(
     version: Annotated[str, typer.Argument(help="v1, v2 or v3.")],
     folder: Annotated[Path, typer.Argument(help="The playground's folder.")] = Path("playground"),
-    percent: Annotated[float, typer.Option(min=0, max=100, help="Of its answers.")] = 5.0,
+    percent: Annotated[float, typer.Option(min=0, max=100, help="Of its answers; 0 heals it.")] = 5.0,
+    refuse: Annotated[bool, typer.Option("--refuse", help="Let it refuse connections.")] = False,
 ) -> None:
-    """Let a version of reviews fail a share of its answers."""
+    """Let a version of reviews fail a share of its answers, or refuse connections."""
     from rollout.core.errors import InvalidInput  # noqa: PLC0415
     from rollout.playground.stage import order  # noqa: PLC0415
 
     if not (folder / ".playground").is_dir():
         raise InvalidInput(f"no playground in {folder}; start one with `rollout playground up {folder}`")
-    order(folder, version, percent / 100)
+    if version not in ("v1", "v2", "v3"):
+        raise InvalidInput(f"there is no version {version!r} of reviews in the playground; there are v1, v2 and v3")
+    order(folder, version, percent / 100, refuse)
 
 
 def _version(value: bool) -> None:

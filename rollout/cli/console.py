@@ -16,7 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from rollout.adapters import clock
-from rollout.core.attempt import Attempt, Past
+from rollout.core.attempt import Attempt, Entry, Past
 from rollout.core.lifecycle import Phase
 from rollout.core.quantities import spoken
 
@@ -44,6 +44,20 @@ def document(attempt: Attempt | None) -> dict[str, Any]:
 def print_json(value: Any) -> None:
     """One JSON document on stdout."""
     sys.stdout.write(json.dumps(value, indent=2) + "\n")
+
+
+def summary(attempt: Attempt | None, notice: str = "") -> str:
+    """One line that says where it stands."""
+    if attempt is None:
+        return notice
+    a = attempt
+    said = f"{a.service} {a.stable} → {a.canary}: {a.phase}, {a.canary} at {a.weight} %; {a.message}"
+    return f"{said} ({notice})" if notice else said
+
+
+def print_view(attempt: Attempt | None, notice: str) -> None:
+    """The live view, once."""
+    Console(highlight=False).print(view(attempt, notice))
 
 
 def print_diff(lines: Iterable[str]) -> None:
@@ -77,7 +91,7 @@ class Teller:
 
     def __init__(self, live: Live | None, quiet: bool) -> None:
         self._live, self._quiet = live, quiet
-        self._told: tuple[float, str] = (0.0, "")
+        self._told = Entry(0.0, "")
         self._notice = ""
 
     def __call__(self, attempt: Attempt | None, notice: str = "") -> None:
@@ -95,10 +109,10 @@ class Teller:
         news, self._notice = notice.split(" in ", maxsplit=1)[0] != self._notice, notice.split(" in ", maxsplit=1)[0]
         if notice and news:
             print(f"{at(clock.now())}  {notice}", file=out, flush=True)
-        for entry in attempt.journal if attempt else ():
-            if (entry.at, entry.text) > self._told and entry.at >= self._told[0]:
-                self._told = (entry.at, entry.text)
-                print(f"{at(entry.at)}  {entry.text}", file=out, flush=True)
+        journal = attempt.journal if attempt else ()
+        for entry in journal[journal.index(self._told) + 1 if self._told in journal else 0 :]:
+            self._told = entry
+            print(f"{at(entry.at)}  {entry.text}", file=out, flush=True)
 
 
 def view(attempt: Attempt | None, notice: str = "") -> Panel:

@@ -8,8 +8,8 @@ from rollout.core.lifecycle import Phase
 from rollout.core.quantities import spoken
 
 
-def explained(a: Attempt, now: float, driven: bool) -> Iterator[str]:
-    """Sentences for a person."""
+def explained(a: Attempt, now: float, notice: str) -> Iterator[str]:
+    """Sentences for a person; `notice` says that nobody drives it, if that is so."""
     yield f"{a.service} {a.stable} → {a.canary}: {a.phase}, {a.canary} at {a.weight} %, strategy {a.strategy.name}."
     if a.phase.ended:
         yield f"It ended at {at(a.ended)} after {spoken(a.ended - a.started)}: {a.message}."
@@ -19,8 +19,8 @@ def explained(a: Attempt, now: float, driven: bool) -> Iterator[str]:
             yield f"The judge says {a.last.verdict}: {a.last.text}."
         yield from _waits(a)
         yield f"Whatever happens, traffic goes back at {at(a.deadline)} (in {spoken(max(0.0, a.deadline - now))})."
-        if not driven:
-            yield ("Nobody drives it now, so nothing is judged: `rollout promote` goes on, `rollout abort` takes back.")
+        if notice:
+            yield f"{notice[0].upper()}{notice[1:]}: `rollout promote` goes on, `rollout abort` takes back."
     yield "Journal:"
     yield from (f"  {at(entry.at)}  {entry.text}" for entry in a.journal)
 

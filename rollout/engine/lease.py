@@ -61,14 +61,17 @@ class Holder:
             self._seen, self._seen_at = version, now
         return self._seen_at + DURATION
 
-    def driven(self, now: float) -> bool:
-        """Whether a live process seems to hold the lease, by its own clock: for people to read, not to act on."""
+    def unattended(self, now: float) -> float | None:
+        """Since when nobody drives (0: nobody ever did), None while somebody does.
+
+        By the holder's own clock: for people to read, not to act on.
+        """
         try:
             spec = self._cluster.get(LEASE, self._namespace, self._name).get("spec") or {}
         except NotFound:
-            return False
+            return 0.0
         renewed = datetime.fromisoformat(str(spec.get("renewTime") or "1970-01-01T00:00:00+00:00")).timestamp()
-        return bool(spec.get("holderIdentity")) and now - renewed < DURATION
+        return None if spec.get("holderIdentity") and now - renewed < DURATION else renewed
 
     def wait(self, now: float) -> float:
         """Seconds until the other's lease may be taken."""

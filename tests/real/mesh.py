@@ -33,6 +33,7 @@ RELABEL = [
     },
 ]
 STATE = ("/api/v1", "configmaps"), ("/apis/coordination.k8s.io/v1", "leases")
+WORKLOADS = f"/apis/apps/v1/namespaces/{NAMESPACE}/deployments"
 NETWORKING = f"/apis/networking.istio.io/v1/namespaces/{NAMESPACE}"
 Process = subprocess.Popen[str]
 
@@ -125,6 +126,20 @@ class Mesh:
 
     def rule(self) -> Document:
         return self.cluster.get(DESTINATION_RULE, NAMESPACE, "reviews")
+
+    def scale(self, deployment: str, replicas: int) -> None:
+        self.server.call("PATCH", f"{WORKLOADS}/{deployment}", {"spec": {"replicas": replicas}})
+
+    def replicas(self, deployment: str) -> int:
+        return int(self.server.call("GET", f"{WORKLOADS}/{deployment}")["spec"]["replicas"])
+
+    def set_ready(self, pod: str, ready: bool) -> None:
+        path = f"/apis/discovery.k8s.io/v1/namespaces/{NAMESPACE}/endpointslices/reviews-1"
+        endpoints = self.server.call("GET", path)["endpoints"]
+        for endpoint in endpoints:
+            if endpoint["targetRef"]["name"] == pod:
+                endpoint["conditions"]["ready"] = ready
+        self.server.call("PATCH", path, {"endpoints": endpoints})
 
     # --- waiting -----------------------------------------------------------------------------------------------
 

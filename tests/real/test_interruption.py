@@ -67,7 +67,7 @@ def test_ctrl_c_at_a_terminal_holds_and_the_next_process_goes_on(mesh: Mesh) -> 
         time.sleep(0.2)
     assert "v2" in shown.decode()
     assert mesh.canary() >= 5, "a person is there; what stands, stands"
-    assert "unattended" in mesh.run("status", "reviews")[1]
+    assert "unattended since" in mesh.run("status", "reviews")[1]
     code, out, err = ended(mesh.promote())
     assert code == 0, out + err
     assert mesh.seen() == []

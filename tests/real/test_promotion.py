@@ -30,6 +30,23 @@ def test_a_good_version_is_promoted_and_nobody_notices(mesh: Mesh) -> None:
     assert mesh.seen() == []
 
 
+def test_undo_scales_up_what_was_scaled_away_and_waits_for_it(mesh: Mesh) -> None:
+    """No controller runs here, so the test makes the pod of a Deployment ready."""
+    assert ended(mesh.promote())[0] == 0
+    mesh.scale("reviews-v1", 0)
+    mesh.set_ready("reviews-v1-0", False)
+    process = mesh.start("undo", "reviews")
+    mesh.until(lambda: mesh.replicas("reviews-v1") == 1, process)
+    assert mesh.canary() == 100, "nothing moves before it is ready"
+    mesh.set_ready("reviews-v1-0", True)
+    code, out, err = ended(process)
+    assert code == 0, out + err
+    assert "scaling Deployment reviews-v1 to 1" in err
+    assert "0 of 1 ready, since" in err
+    assert mesh.weights() == {"v1": 100, "v2": 0}
+    assert mesh.seen() == []
+
+
 def test_a_bad_version_is_taken_back(mesh: Mesh) -> None:
     mesh.playground.fail("v2", 0.1)
     code, out, err = ended(mesh.promote())
