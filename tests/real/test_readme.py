@@ -13,7 +13,7 @@ from tests.real.mesh import Mesh
 
 pytestmark = pytest.mark.real
 ROOT = Path(__file__).parents[2]
-DEMO, UP, VERBS, INSTALL, CLUSTER = re.findall(r"```sh\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+DEMO, UP, VERBS, CLUSTER = re.findall(r"```sh\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
 
 
 def sh(block: str, cwd: Path, **environment: str) -> str:
@@ -53,13 +53,12 @@ def test_the_playground_obeys_every_verb(tmp_path: Path) -> None:
         up.wait(20)
 
 
-def test_ten_minutes_to_a_first_promotion(mesh: Mesh, tmp_path: Path) -> None:
+def test_ten_minutes_to_a_first_promotion(mesh: Mesh) -> None:
     """As a stranger would, but with the tests' faster strategy and at their Prometheus."""
-    sh(INSTALL, ROOT, HOME=str(tmp_path))
     strategy = mesh.folder / "strategy.yaml"
     block = CLUSTER.replace("http://localhost:9090", mesh.prometheus.url)
     block = block.replace("promote reviews --to v2", f"promote reviews --to v2 --strategy {strategy}")
-    out = sh(block, tmp_path, HOME=str(tmp_path), KUBECONFIG=str(mesh.server.kubeconfig()))
+    out = sh(block, ROOT, KUBECONFIG=str(mesh.server.kubeconfig()))
     assert "ok   may patch virtualservices in bookinfo" in out
     assert "v2 serves all of it" in out
     assert mesh.weights() == {"v1": 0, "v2": 100}

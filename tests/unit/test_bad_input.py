@@ -17,6 +17,10 @@ STRATEGIES = {
     "percent of 101": ("bake: 10s\nsteps: [{weight: 101}]\nconfirm: 1m\n", "2: steps.0.weight: 101"),
     "parsecs": (GOOD.replace("10s", "5 parsecs"), "1: bake"),
     "not YAML": ("bake: [10s\n", "not YAML"),
+    "no floor": (GOOD + "checks: [{errors: {floor: 0%}}]\n", "more than 0"),
+    "min above max": (GOOD.replace("10s", "{min: 9s, max: 3s}"), "shorter than min"),
+    "not a mapping": ("- weight: 5\n", "s.yaml:1"),
+    "empty": ("", "s.yaml:1"),
 }
 
 
@@ -86,6 +90,24 @@ def test_two_virtual_services_for_one_host(cluster: Path) -> None:
     code, error = rollout("promote", "reviews", "--to", "v2", "--cluster", str(cluster))
     assert code == 2
     assert "both claim" in error
+
+
+def test_weights_that_name_neither_version(cluster: Path) -> None:
+    path = cluster / "bookinfo" / "VirtualService" / "reviews.yaml"
+    path.write_text(path.read_text().replace("subset: v1", "subset: v3"))
+    before = state(cluster)
+    code, error = rollout("promote", "reviews", "--to", "v2", "--from", "v1", "--cluster", str(cluster))
+    assert code == 2
+    assert "no route for everybody in VirtualService bookinfo/reviews sends to v1" in error
+    assert state(cluster) == before
+
+
+def test_an_object_that_is_not_yaml(cluster: Path) -> None:
+    path = cluster / "bookinfo" / "VirtualService" / "reviews.yaml"
+    path.write_text("spec: [\n")
+    code, error = rollout("plan", "reviews", "--to", "v2", "--cluster", str(cluster))
+    assert code == 2
+    assert "reviews.yaml:2: this is not YAML" in error
 
 
 def test_a_folder_that_is_none(tmp_path: Path) -> None:
