@@ -103,8 +103,10 @@ def promote(engine: Engine, request: Request, manners: Manners, tell: Tell) -> t
             begun = True
             return _stay(engine, manners, tell)
         except Interrupted as interrupted:
-            if not begun or manners.holds(interrupted.code):
-                return engine.states.record.attempt if begun else None, interrupted.code
+            if not begun:
+                return None, interrupted.code
+            if manners.holds(interrupted.code):
+                return _hold(engine), interrupted.code
             return _leave(engine, Reason.INTERRUPTED, tell), interrupted.code
         finally:
             _deaf()
@@ -137,6 +139,8 @@ def _board(engine: Engine, request: Request, manners: Manners, tell: Tell) -> tu
         engine.examine(request, started)
     else:
         same_target(running, request)
+        if running.strategy.name != request.strategy.name:
+            tell(running, f"it goes on with strategy {running.strategy.name}, with which it began")
         with suppress(Conflict):  # who asks to go on means the pause that is there now, not those to come
             engine.resume(started)
     followed = running
@@ -219,6 +223,18 @@ def take_back(engine: Engine, reason: Reason, text: str, tell: Tell) -> Attempt 
                 raise
             tell(None, f"not yet taken back: {error}")
             clock.wait(0.2)
+
+
+def _hold(engine: Engine) -> Attempt | None:
+    """Leave the weight where it is, and say what that means."""
+    attempt = engine.states.record.attempt
+    if attempt and not attempt.phase.ended:
+        print(
+            f"{attempt.canary} keeps its {attempt.weight} %, and nobody judges it now: the same command goes on, "
+            f"`rollout abort {attempt.service}` takes back",
+            file=sys.stderr,
+        )
+    return attempt
 
 
 def _leave(engine: Engine, reason: Reason, tell: Tell) -> Attempt | None:

@@ -112,7 +112,7 @@ def _subsets(a: Attempt, scene: Scene) -> Iterator[Change]:
         made = new_rule(a.service, a.namespace, missing, level, scene.rules)
         yield Change(ref(DESTINATION_RULE, made), "is created", _difference({}, made))
         return
-    patch = adding_patch(rule, missing)
+    patch = adding_patch(rule, missing, a.stable)
     after = {"annotations": patch["metadata"]["annotations"], "subsets": patch["spec"]["subsets"]}
     before = {"subsets": (rule.get("spec") or {}).get("subsets")}
     names = ", ".join(missing)

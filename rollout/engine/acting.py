@@ -96,7 +96,7 @@ class Hands:
         if rule is None:
             self._cluster.create(DESTINATION_RULE, new_rule(a.service, a.namespace, missing, level, scene.rules))
         else:
-            patch = adding_patch(rule, missing)
+            patch = adding_patch(rule, missing, a.stable)
             self._cluster.patch(DESTINATION_RULE, namespace_of(rule), name_of(rule), patch, version_of(rule))
 
     def clean(self, a: Attempt, scene: Scene) -> None:

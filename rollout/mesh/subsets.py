@@ -9,6 +9,7 @@ from rollout.core.documents import (
     Document,
     annotations_of,
     carries,
+    copied,
     name_of,
     namespace_of,
     ref,
@@ -61,9 +62,14 @@ def added(rule: Document) -> list[str]:
     return [name for name in annotations_of(rule).get(ADDED, "").split(",") if name]
 
 
-def adding_patch(rule: Document, names: Sequence[str]) -> Document:
-    """The merge patch that adds subsets by the pods' version label, and marks them ours."""
-    extra = [{"name": name, "labels": {LABEL: name}} for name in names]
+def adding_patch(rule: Document, names: Sequence[str], like: str) -> Document:
+    """The merge patch that adds subsets by the pods' version label, and marks them ours.
+
+    A new subset has the other labels and the traffic policy of the subset `like`, where there is one: both versions
+    are to be reached in the same way.
+    """
+    model = find([rule], like) or {}
+    extra = [{**copied(model), "name": name, "labels": {**(model.get("labels") or {}), LABEL: name}} for name in names]
     return {
         "metadata": {"annotations": {ADDED: ",".join(dict.fromkeys([*added(rule), *names]))}},
         "spec": {"subsets": [*subsets_of(rule), *extra]},

@@ -129,7 +129,7 @@ class Services:
     def promote(self, name: str, dies_at: int) -> Process:
         run = [sys.executable, "-m", "tests.real.dying", str(dies_at)]
         strategy = str(self.folder / "strategy.yaml")
-        arguments = ["promote", name, "--to", "v2", "-n", SPACE, "--strategy", strategy, "--prometheus", "http://none"]
+        arguments = ["promote", name, "--to", "v2", "-n", SPACE, "--strategy", strategy]
         environment = os.environ | {"KUBECONFIG": str(self.server.kubeconfig())}
         return subprocess.Popen(
             [*run, *arguments], env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
