@@ -18,8 +18,8 @@ def folder_world(folder: Path) -> tuple[Cluster, Metrics]:
 
 def kube_world(context: str | None, prometheus: str | None, need_metrics: bool = True) -> tuple[Cluster, Metrics]:
     """A cluster that a kubeconfig reaches, and the Prometheus at a URL."""
-    from rollout.adapters.kubernetes import KubernetesCluster  # noqa: PLC0415 - slow to import
-    from rollout.adapters.prometheus import PrometheusMetrics  # noqa: PLC0415 - slow to import
+    from rollout.adapters.kubernetes import KubernetesCluster
+    from rollout.adapters.prometheus import PrometheusMetrics
 
     if not prometheus and need_metrics:
         raise InvalidInput("which Prometheus? Name it with --prometheus URL or the variable ROLLOUT_PROMETHEUS")

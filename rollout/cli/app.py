@@ -49,7 +49,7 @@ NoCreate = Annotated[bool, typer.Option("--no-create", help="Refuse instead of a
 
 def main() -> None:
     """Run the command line; the errors that we raise on purpose become sentences and exit codes."""
-    from rollout.core.errors import InvalidInput, RolloutError  # noqa: PLC0415
+    from rollout.core.errors import InvalidInput, RolloutError
 
     try:
         app()
@@ -71,14 +71,14 @@ def _die(text: str, code: int) -> None:
 
 
 def _check_output(output: str) -> None:
-    from rollout.core.errors import InvalidInput  # noqa: PLC0415
+    from rollout.core.errors import InvalidInput
 
     if output not in ("text", "json"):
         raise InvalidInput(f"--output is text or json, not {output!r}")
 
 
 def _world(folder: str, context: str, prometheus: str, metrics: bool = True) -> "tuple[Cluster, Metrics]":
-    from rollout import wiring  # noqa: PLC0415
+    from rollout import wiring
 
     if folder:
         return wiring.folder_world(Path(folder))
@@ -90,7 +90,7 @@ def _namespace(cluster: "Cluster", folder: str, namespace: str) -> str:
 
 
 def _engine(service: str, namespace: str, folder: str, context: str, prometheus: str, metrics: bool = True) -> "Engine":
-    from rollout import wiring  # noqa: PLC0415
+    from rollout import wiring
 
     cluster, counters = _world(folder, context, prometheus, metrics)
     return wiring.engine(cluster, counters, service, _namespace(cluster, folder, namespace))
@@ -118,9 +118,9 @@ def promote(
     output: Output = "text",
 ) -> None:
     """Carry a service to another version, step by step, and take it back on evidence of harm."""
-    from rollout.adapters.strategy_files import load  # noqa: PLC0415
-    from rollout.cli import console, driving  # noqa: PLC0415
-    from rollout.engine.survey import Request  # noqa: PLC0415
+    from rollout.adapters.strategy_files import load
+    from rollout.cli import console, driving
+    from rollout.engine.survey import Request
 
     _check_output(output)
     manners = _manners(timeout, on_timeout, on_interrupt, no_wait)
@@ -137,9 +137,9 @@ def promote(
 
 
 def _manners(timeout: str, on_timeout: str, on_interrupt: str, no_wait: bool) -> "Manners":
-    from rollout.cli.driving import Manners  # noqa: PLC0415
-    from rollout.core.errors import InvalidInput  # noqa: PLC0415
-    from rollout.core.quantities import duration  # noqa: PLC0415
+    from rollout.cli.driving import Manners
+    from rollout.core.errors import InvalidInput
+    from rollout.core.quantities import duration
 
     for name, value in (("--on-timeout", on_timeout), ("--on-interrupt", on_interrupt or "hold")):
         if value not in ("rollback", "hold"):
@@ -169,8 +169,8 @@ def status(
     output: Output = "text",
 ) -> None:
     """Show where a rollout stands."""
-    from rollout.adapters import clock  # noqa: PLC0415
-    from rollout.cli import console  # noqa: PLC0415
+    from rollout.adapters import clock
+    from rollout.cli import console
 
     _check_output(output)
     engine = _engine(service, namespace, cluster, context, "", metrics=False)
@@ -196,8 +196,8 @@ def status(
 
 def _standing(engine: "Engine") -> "tuple[Attempt | None, str]":
     """The attempt by its record, and what else there is to say of it."""
-    from rollout.adapters import clock  # noqa: PLC0415
-    from rollout.cli import console  # noqa: PLC0415
+    from rollout.adapters import clock
+    from rollout.cli import console
 
     attempt = engine.states.read().attempt
     if attempt is None:
@@ -222,11 +222,11 @@ def plan(
     output: Output = "text",
 ) -> None:
     """Show each step's exact change of each object, and what it asks for; writes nothing."""
-    from rollout.adapters import clock  # noqa: PLC0415
-    from rollout.adapters.strategy_files import load  # noqa: PLC0415
-    from rollout.cli import console  # noqa: PLC0415
-    from rollout.cli.planning import planned, told  # noqa: PLC0415
-    from rollout.engine.survey import Request, survey  # noqa: PLC0415
+    from rollout.adapters import clock
+    from rollout.adapters.strategy_files import load
+    from rollout.cli import console
+    from rollout.cli.planning import planned, told
+    from rollout.engine.survey import Request, survey
 
     _check_output(output)
     chosen = load(strategy)
@@ -244,9 +244,9 @@ def abort(
     service: Service, namespace: Namespace = "", context: Context = "", cluster: Folder = "", output: Output = "text"
 ) -> None:
     """Take all traffic back to the version that served, now."""
-    from rollout.adapters import clock  # noqa: PLC0415
-    from rollout.cli import console, driving  # noqa: PLC0415
-    from rollout.core.lifecycle import Reason  # noqa: PLC0415
+    from rollout.adapters import clock
+    from rollout.cli import console, driving
+    from rollout.core.lifecycle import Reason
 
     _check_output(output)
     engine = _engine(service, namespace, cluster, context, "", metrics=False)
@@ -267,9 +267,9 @@ def explain(
     service: Service, namespace: Namespace = "", context: Context = "", cluster: Folder = "", output: Output = "text"
 ) -> None:
     """Say why a rollout stands where it stands, what it waits for, and until when."""
-    from rollout.adapters import clock  # noqa: PLC0415
-    from rollout.cli import console  # noqa: PLC0415
-    from rollout.cli.explaining import explained  # noqa: PLC0415
+    from rollout.adapters import clock
+    from rollout.cli import console
+    from rollout.cli.explaining import explained
 
     _check_output(output)
     engine = _engine(service, namespace, cluster, context, "", metrics=False)
@@ -286,9 +286,9 @@ def history(
     service: Service, namespace: Namespace = "", context: Context = "", cluster: Folder = "", output: Output = "text"
 ) -> None:
     """List the attempts that ended."""
-    from rich.console import Console  # noqa: PLC0415
+    from rich.console import Console
 
-    from rollout.cli import console  # noqa: PLC0415
+    from rollout.cli import console
 
     _check_output(output)
     past = _engine(service, namespace, cluster, context, "", metrics=False).states.read().past()
@@ -307,7 +307,7 @@ def undo(
     output: Output = "text",
 ) -> None:
     """Go back to the version before the last promotion, at once."""
-    from rollout.cli import console, driving, undoing  # noqa: PLC0415
+    from rollout.cli import console, driving, undoing
 
     _check_output(output)
     engine = _engine(service, namespace, cluster, context, "", metrics=False)
@@ -332,9 +332,9 @@ def check(
     output: Output = "text",
 ) -> None:
     """Say whether we can reach, and may do, what a promotion of this service needs."""
-    from rollout.adapters import clock  # noqa: PLC0415
-    from rollout.cli import console  # noqa: PLC0415
-    from rollout.cli.checking import checked  # noqa: PLC0415
+    from rollout.adapters import clock
+    from rollout.cli import console
+    from rollout.cli.checking import checked
 
     _check_output(output)
     world, metrics = _world(cluster, context, prometheus, metrics=False)
@@ -351,7 +351,7 @@ def check(
 @app.command()
 def strategies(name: Annotated[str, typer.Argument(help="Show this one.")] = "") -> None:
     """List the presets, or show one as YAML."""
-    from rollout.adapters.strategy_files import load, presets  # noqa: PLC0415
+    from rollout.adapters.strategy_files import load, presets
 
     if name:
         load(name)
@@ -371,9 +371,9 @@ def demo(
     output: Output = "text",
 ) -> None:
     """Play a rollout on this machine, with real requests through a real Envoy."""
-    from rollout.adapters.strategy_files import presets  # noqa: PLC0415
-    from rollout.cli import console  # noqa: PLC0415
-    from rollout.cli import demo as demos  # noqa: PLC0415
+    from rollout.adapters.strategy_files import presets
+    from rollout.cli import console
+    from rollout.cli import demo as demos
 
     _check_output(output)
     text = output == "text"
@@ -400,8 +400,8 @@ def playground_up(
     rps: Annotated[int, typer.Option(min=0, help="Requests a second.")] = 500,
 ) -> None:
     """Keep the playground running until Ctrl-C; every verb works on it with --cluster FOLDER."""
-    from rollout.core.errors import InvalidInput  # noqa: PLC0415
-    from rollout.playground.stage import Playground, alone  # noqa: PLC0415
+    from rollout.core.errors import InvalidInput
+    from rollout.playground.stage import Playground, alone
 
     if not alone(folder):
         raise InvalidInput(f"a playground runs in {folder} already; end it first, or name another folder")
@@ -422,8 +422,8 @@ def playground_fail(
     refuse: Annotated[bool, typer.Option("--refuse", help="Let it refuse connections.")] = False,
 ) -> None:
     """Let a version of reviews fail a share of its answers, or refuse connections."""
-    from rollout.core.errors import InvalidInput  # noqa: PLC0415
-    from rollout.playground.stage import order  # noqa: PLC0415
+    from rollout.core.errors import InvalidInput
+    from rollout.playground.stage import order
 
     if not (folder / ".playground").is_dir():
         raise InvalidInput(f"no playground in {folder}; start one with `rollout playground up {folder}`")
