@@ -28,6 +28,9 @@ def explained(a: Attempt, now: float, notice: str) -> Iterator[str]:
 def _waits(a: Attempt) -> Iterator[str]:
     if a.phase is Phase.PAUSED:
         yield "It waits for a person: `rollout promote` goes on, `rollout abort` takes back."
+        if "DriftFight" in a.message:
+            yield "Whoever writes these weights must leave them alone while we do. For Argo CD, in its Application:"
+            yield from (f"  {line}" for line in _ignoring(a))
     elif a.phase is Phase.CONFIRMING:
         yield f"It waits until {at(a.landed + a.strategy.confirm)}; at 100 % there is nobody to compare with."
     elif a.phase is Phase.SHIFTING and 0 <= a.step < len(a.strategy.steps):
@@ -38,3 +41,10 @@ def _waits(a: Attempt) -> Iterator[str]:
             f"Before {following} % it waits for evidence that {a.canary} fails at most {margin:.2g} points more, "
             f"from {at(a.landed + bake.min)} on, until {at(a.landed + bake.max)}."
         )
+
+
+def _ignoring(a: Attempt) -> Iterator[str]:
+    yield "ignoreDifferences:"
+    for route in a.routes:
+        yield f"- {{group: networking.istio.io, kind: VirtualService, namespace: {route.namespace}, name: {route.name},"
+        yield '   jqPathExpressions: [".spec.http[].route[].weight"]}'

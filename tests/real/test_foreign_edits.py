@@ -63,5 +63,6 @@ def test_a_manager_that_fights_is_not_fought(mesh: Mesh) -> None:
     code, out, err = ended(process)
     assert code == 5, out + err
     assert "DriftFight" in out
+    assert "ignoreDifferences" in mesh.run("explain", "reviews")[1]
     assert mesh.canary() == 0
     assert mesh.run("abort", "reviews")[0] == 0
