@@ -10,9 +10,10 @@ from rollout.core.errors import InvalidInput
 from rollout.core.lifecycle import Phase
 from rollout.core.quantities import spoken
 from rollout.core.strategy import Bake, Step, Strategy
-from rollout.engine.lookup import endpoints
+from rollout.engine.lookup import obeyed, pods_of
 from rollout.engine.survey import Request
-from rollout.mesh.subsets import LABEL
+from rollout.mesh.hosts import fqdn
+from rollout.mesh.subsets import labels_for
 from rollout.ports import Cluster
 
 READY_WITHIN = 600.0
@@ -36,17 +37,18 @@ def request(record: Record, service: str, namespace: str) -> Request:
 def make_ready(cluster: Cluster, asked: Request, say: Callable[[str], None]) -> None:
     """Scale the old version's Deployment to what serves now, and wait until as many endpoints are ready."""
     service = cluster.get(SERVICE, asked.namespace, asked.service)
-    seen = endpoints(cluster, service)
-    wanted = max(1, seen.ready.get(asked.stable, 0))
-    if seen.ready.get(asked.canary, 0) >= wanted:
+    level = obeyed(cluster, fqdn(asked.service, asked.namespace), asked.namespace)
+    labels = labels_for(level, asked.canary)
+    wanted = max(1, pods_of(cluster, service).of(labels_for(level, asked.stable)).ready)
+    if pods_of(cluster, service).of(labels).ready >= wanted:
         return
-    workload = _deployment(cluster, service, asked)
+    workload = _deployment(cluster, service, asked, labels)
     if int((workload.get("spec") or {}).get("replicas", 1)) < wanted:
         say(f"scaling Deployment {name_of(workload)} to {wanted}")
         patch = {"spec": {"replicas": wanted}}
         cluster.patch(DEPLOYMENT, asked.namespace, name_of(workload), patch, version_of(workload))
     started = clock.now()
-    while (ready := endpoints(cluster, service).ready.get(asked.canary, 0)) < wanted:
+    while (ready := pods_of(cluster, service).of(labels).ready) < wanted:
         waited = clock.now() - started
         if waited > READY_WITHIN:
             raise InvalidInput(f"only {ready} of {wanted} endpoints of {asked.canary} are ready after {spoken(waited)}")
@@ -54,9 +56,9 @@ def make_ready(cluster: Cluster, asked: Request, say: Callable[[str], None]) -> 
         clock.wait(2.0)
 
 
-def _deployment(cluster: Cluster, service: Document, asked: Request) -> Document:
+def _deployment(cluster: Cluster, service: Document, asked: Request, labels: dict[str, str]) -> Document:
     selector = (service.get("spec") or {}).get("selector") or {}
-    wanted = {**selector, LABEL: asked.canary}.items()
+    wanted = {**selector, **labels}.items()
     for one in cluster.list(DEPLOYMENT, asked.namespace):
         template = ((one.get("spec") or {}).get("template") or {}) | {"kind": ""}
         if wanted <= labels_of({"metadata": template.get("metadata") or {}}).items():

@@ -61,8 +61,9 @@ class Attempt:
     `since` is when `weight` was recorded, `landed` when every route was first seen to carry it (0: not yet).
     `prepared` is when both subsets were first seen (0: not yet). `fence` is the lease's transition count.
     `checkpoint` is the judge's own. `clients` are namespaces whose own DestinationRules decide what their clients see;
-    `narrow` says that only the service's namespace could be listed. `capacity` is the number of ready endpoints with
-    which stable carried everything.
+    `counted` are the versions of stable and the canary as the mesh's counters carry them. `narrow` says that only the
+    service's namespace could be listed. `capacity` is the number of ready endpoints with which stable carried
+    everything.
     """
 
     number: int
@@ -83,6 +84,7 @@ class Attempt:
     fence: int = 0
     capacity: int = 0
     clients: tuple[str, ...] = ()
+    counted: tuple[str, str] = ("", "")
     narrow: bool = False
     reason: Reason | None = None
     message: str = ""

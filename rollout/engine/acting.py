@@ -19,12 +19,12 @@ from rollout.core.documents import (
 )
 from rollout.core.errors import Conflict, Forbidden, InvalidInput, NotFound, RolloutError
 from rollout.core.lifecycle import Reason
-from rollout.engine.lookup import ROOT_NAMESPACE, endpoints, everywhere, routing_to
+from rollout.engine.lookup import ROOT_NAMESPACE, everywhere, obeyed, pods_of, routing_to
 from rollout.engine.observing import Scene, pair_of, plan_subsets
 from rollout.mesh.claims import Claim, annotation, claim_of, claiming_patch
 from rollout.mesh.hosts import fqdn
 from rollout.mesh.routes import Pair, destinations, percents
-from rollout.mesh.subsets import added, adding_patch, is_ours, new_rule, removing_patch, seen_from
+from rollout.mesh.subsets import added, adding_patch, is_ours, labels_for, new_rule, removing_patch, seen_from
 from rollout.ports import Cluster
 
 TRIES = 5
@@ -79,10 +79,12 @@ class Hands:
     def _remaining(self, vs: Document, pair: Pair, claim: Claim) -> Decimal:
         actual = max(percents(vs, pair, claim.keys), default=Decimal(0))
         try:
-            ready = endpoints(self._cluster, self._cluster.get(SERVICE, self._namespace, self._service)).ready
+            seen = pods_of(self._cluster, self._cluster.get(SERVICE, self._namespace, self._service))
+            level = obeyed(self._cluster, self._host, self._namespace)
         except (Forbidden, NotFound):
             return Decimal(0)  # nobody can tell; who asked wants it back
-        return remaining(actual, claim.capacity, ready.get(pair.stable, 0), ready.get(pair.canary, 0))
+        stable, canary = (seen.of(labels_for(level, name)).ready for name in (pair.stable, pair.canary))
+        return remaining(actual, claim.capacity, stable, canary)
 
     def unclaim(self, vs: Document) -> None:
         """Remove our annotation."""

@@ -1,6 +1,6 @@
 """Questions to the cluster that several parts of the engine ask: endpoints, rules, VirtualServices of a service."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from rollout.core.documents import (
@@ -15,39 +15,53 @@ from rollout.core.documents import (
 )
 from rollout.core.errors import Forbidden
 from rollout.mesh.routes import destinations
-from rollout.mesh.subsets import LABEL
+from rollout.mesh.subsets import LABEL, seen_from
 from rollout.ports import Cluster
 
 ROOT_NAMESPACE = "istio-system"
 
 
 @dataclass(frozen=True)
-class Endpoints:
-    """Ready endpoints and all pods of a service, by their version label."""
+class Pod:
+    """A pod that the Service selects: its labels, and whether its endpoint is ready."""
 
-    ready: dict[str, int]
-    pods: dict[str, int]
+    labels: dict[str, str]
+    ready: bool
 
 
-def endpoints(cluster: Cluster, service: Document) -> Endpoints:
-    """Count a service's ready endpoints and its pods by version."""
+@dataclass(frozen=True)
+class Pods:
+    """All pods that a Service selects."""
+
+    pods: tuple[Pod, ...] = ()
+
+    def of(self, labels: Mapping[str, str]) -> "Pods":
+        """Those of a subset."""
+        return Pods(tuple(pod for pod in self.pods if labels.items() <= pod.labels.items()))
+
+    @property
+    def ready(self) -> int:
+        """How many have a ready endpoint."""
+        return sum(pod.ready for pod in self.pods)
+
+    @property
+    def versions(self) -> list[str]:
+        """Their `version` labels, which the mesh's counters carry; empty for a pod without one."""
+        return sorted({pod.labels.get(LABEL, "") for pod in self.pods})
+
+
+def pods_of(cluster: Cluster, service: Document) -> Pods:
+    """The pods of a Service, with their readiness by its EndpointSlices."""
     selector = (service.get("spec") or {}).get("selector") or {}
     namespace = namespace_of(service)
-    pods = {name_of(pod): labels_of(pod) for pod in cluster.list(POD, namespace, selector)}
     slices = cluster.list(ENDPOINT_SLICE, namespace, {"kubernetes.io/service-name": name_of(service)})
-    names = {
+    ready = {
         str((endpoint.get("targetRef") or {}).get("name", ""))
         for one in slices
         for endpoint in one.get("endpoints") or []
         if (endpoint.get("conditions") or {}).get("ready") is not False
     }
-    counted = Endpoints({}, {})
-    for name, labels in pods.items():
-        version = labels.get(LABEL, "")
-        counted.pods[version] = counted.pods.get(version, 0) + 1
-        if name in names:
-            counted.ready[version] = counted.ready.get(version, 0) + 1
-    return counted
+    return Pods(tuple(Pod(labels_of(pod), name_of(pod) in ready) for pod in cluster.list(POD, namespace, selector)))
 
 
 def ports_of(service: Document | None) -> tuple[int, ...]:
@@ -65,6 +79,11 @@ def rules_for(cluster: Cluster, namespaces: Iterable[str]) -> list[Document]:
             if namespace != ROOT_NAMESPACE:
                 raise
     return found
+
+
+def obeyed(cluster: Cluster, host: str, namespace: str) -> list[Document]:
+    """The DestinationRules that clients in the service's own namespace obey."""
+    return seen_from(rules_for(cluster, [namespace]), host, namespace, namespace, ROOT_NAMESPACE)
 
 
 def everywhere(cluster: Cluster, kind: Kind, namespace: str) -> tuple[list[Document], bool]:

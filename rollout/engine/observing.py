@@ -6,11 +6,11 @@ from rollout.core.attempt import Attempt, Reading, RouteRef
 from rollout.core.decision import Observation, RouteState
 from rollout.core.documents import SERVICE, VIRTUAL_SERVICE, Document, Kind
 from rollout.core.errors import NotFound
-from rollout.engine.lookup import ROOT_NAMESPACE, Endpoints, endpoints, ports_of, rules_for
+from rollout.engine.lookup import ROOT_NAMESPACE, Pods, pods_of, ports_of, rules_for
 from rollout.mesh.claims import annotation, claim_of
 from rollout.mesh.hosts import fqdn
 from rollout.mesh.routes import Pair, percents
-from rollout.mesh.subsets import find, owner, seen_from
+from rollout.mesh.subsets import find, labels_for, owner, seen_from
 from rollout.ports import Cluster, Target
 
 
@@ -25,7 +25,7 @@ class Scene:
     def target(self, attempt: Attempt) -> Target:
         """Whose counters the judge needs."""
         host = fqdn(attempt.service, attempt.namespace)
-        return Target(host, attempt.namespace, ports_of(self.service), attempt.stable, attempt.canary)
+        return Target(host, attempt.namespace, ports_of(self.service), *attempt.counted)
 
 
 def pair_of(attempt: Attempt) -> Pair:
@@ -55,13 +55,13 @@ def observe(
     levels = [
         seen_from(scene.rules, pair.host, space, attempt.namespace, ROOT_NAMESPACE) for space in spaces_of(attempt)
     ]
-    seen = endpoints(cluster, scene.service) if scene.service else Endpoints({}, {})
+    seen = pods_of(cluster, scene.service) if scene.service else Pods()
     return Observation(
         now,
         attempt,
         tuple(_route(vs, ref, attempt) for vs, ref in zip(scene.routes, attempt.routes, strict=True)),
-        seen.ready.get(attempt.stable, 0),
-        seen.ready.get(attempt.canary, 0),
+        seen.of(labels_for(levels[0], attempt.stable)).ready,
+        seen.of(labels_for(levels[0], attempt.canary)).ready,
         all(find(level, attempt.stable) for level in levels),
         all(find(level, attempt.canary) for level in levels),
         reading,

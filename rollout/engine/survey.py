@@ -16,11 +16,11 @@ from rollout.core.documents import (
 )
 from rollout.core.errors import Forbidden, InvalidInput, NotFound
 from rollout.core.strategy import Strategy
-from rollout.engine.lookup import ROOT_NAMESPACE, Endpoints, endpoints, everywhere, routing_to
+from rollout.engine.lookup import ROOT_NAMESPACE, Pods, everywhere, pods_of, routing_to
 from rollout.engine.observing import pair_of, plan_subsets, read_scene, spaces_of
 from rollout.mesh.hosts import covers, exported_to_all, fqdn, resolved
 from rollout.mesh.routes import Pair, doubled, http_routes, key_of, serving, shifted, unpinned
-from rollout.mesh.subsets import LABEL, find, host_of, new_rule, seen_from
+from rollout.mesh.subsets import LABEL, find, host_of, labels_for, new_rule, seen_from
 from rollout.ports import Cluster
 
 MESH = "mesh"
@@ -49,17 +49,20 @@ def survey(cluster: Cluster, request: Request, number: int, now: float) -> Attem
     found = routing_to(every, host)
     if not found:
         raise InvalidInput(_no_route(request))
-    seen = endpoints(cluster, service)
+    seen = pods_of(cluster, service)
     stable = request.stable or _serving(found, host, seen, request)
     if stable == request.canary:
         raise InvalidInput(f"{request.service} is at {stable} already; name another version with --to")
-    _pods(request, stable, seen)
+    rules, all_rules = everywhere(cluster, DESTINATION_RULE, request.namespace)
+    level = seen_from(rules, host, request.namespace, request.namespace, ROOT_NAMESPACE)
+    theirs, ours = (seen.of(labels_for(level, name)) for name in (stable, request.canary))
+    for version, pods in ((request.canary, ours), (stable, theirs)):
+        _there(request, version, labels_for(level, version), pods, seen)
     pair = Pair(host, stable, request.canary)
     moving = _moving(found, pair, request)
     _overlaps(moving, every)
     if any(unpinned(vs, pair) for vs in moving):
-        _pinnable(request, stable, seen)
-    rules, all_rules = everywhere(cluster, DESTINATION_RULE, request.namespace)
+        _pinnable(request, stable, theirs.ready, seen.ready - ours.ready)
     attempt = Attempt(
         number,
         request.service,
@@ -70,7 +73,8 @@ def survey(cluster: Cluster, request: Request, number: int, now: float) -> Attem
         tuple(_route_ref(vs, pair) for vs in moving),
         started=now,
         deadline=now + request.strategy.limit,
-        capacity=seen.ready.get(stable, 0),
+        capacity=theirs.ready,
+        counted=_counted(pair, theirs, ours),
         clients=tuple(_clients(rules, host)),
         narrow=not (whole and all_rules),
     )
@@ -99,12 +103,13 @@ def _services(cluster: Cluster, namespace: str) -> str:
         return "we may not list them"
 
 
-def _serving(found: Sequence[Document], host: str, seen: Endpoints, request: Request) -> str:
+def _serving(found: Sequence[Document], host: str, seen: Pods, request: Request) -> str:
     """The version that serves: what the routes name, else the only other version with ready pods."""
     named = set().union(*(serving(vs, host) for vs in found)) - {""}
     if named == {request.canary}:
         return request.canary
-    others = named - {request.canary} or ({v for v in seen.ready if v} - {request.canary})
+    ready = {pod.labels.get(LABEL, "") for pod in seen.pods if pod.ready}
+    others = named - {request.canary} or (ready - {request.canary, ""})
     if len(others) != 1:
         raise InvalidInput(
             f"cannot tell which version of {request.service} serves now: {', '.join(sorted(others)) or 'none found'}; "
@@ -113,19 +118,36 @@ def _serving(found: Sequence[Document], host: str, seen: Endpoints, request: Req
     return others.pop()
 
 
-def _pods(request: Request, stable: str, seen: Endpoints) -> None:
-    known = ", ".join(sorted(v for v in seen.pods if v)) or "none"
-    for version in (request.canary, stable):
-        if version not in seen.pods:
-            raise InvalidInput(
-                f"no pod of {request.service} carries the label {LABEL}={version} (there: {known}); "
-                "deploy it first, or name another version"
-            )
-        if not seen.ready.get(version):
-            raise InvalidInput(
-                f"none of the {seen.pods[version]} pod(s) of {request.service} {version} is ready; "
-                f"see `kubectl get pods -n {request.namespace} -l {LABEL}={version}`"
-            )
+def _there(request: Request, version: str, labels: dict[str, str], pods: Pods, seen: Pods) -> None:
+    """Refuse a version without pods, or without one that is ready."""
+    wanted = ",".join(f"{key}={value}" for key, value in labels.items())
+    if not pods.pods:
+        known = ", ".join(v for v in seen.versions if v) or "none"
+        raise InvalidInput(
+            f"no pod of {request.service} carries the label {wanted} (versions there: {known}); "
+            "deploy it first, or name another version"
+        )
+    if not pods.ready:
+        raise InvalidInput(
+            f"none of the {len(pods.pods)} pod(s) of {request.service} {version} is ready; "
+            f"see `kubectl get pods -n {request.namespace} -l {wanted}`"
+        )
+
+
+def _counted(pair: Pair, stable: Pods, canary: Pods) -> tuple[str, str]:
+    """The versions as the mesh's counters carry them: the pods' `version` label, which must tell the two apart."""
+    found = []
+    for name, pods in ((pair.stable, stable), (pair.canary, canary)):
+        told = ", ".join(version or "none" for version in pods.versions)
+        if pods.versions[1:] or not pods.versions[0]:
+            raise InvalidInput(f"the pods of the subset {name} carry {LABEL}={told}; give them all the same label")
+        found.append(told)
+    if found[0] == found[1]:
+        raise InvalidInput(
+            f"the pods of {pair.stable} and {pair.canary} both carry {LABEL}={found[0]}; give each its own, "
+            "or nobody can tell whose requests fail"
+        )
+    return found[0], found[1]
 
 
 def _moving(found: Sequence[Document], pair: Pair, request: Request) -> list[Document]:
@@ -148,15 +170,13 @@ def _route_ref(vs: Document, pair: Pair) -> RouteRef:
     return RouteRef(namespace_of(vs), name_of(vs), keys)
 
 
-def _pinnable(request: Request, stable: str, seen: Endpoints) -> None:
+def _pinnable(request: Request, stable: str, ready: int, serving_now: int) -> None:
     """A route without a subset uses every pod: to pin it puts their load on stable alone."""
-    others = sum(seen.ready.values()) - seen.ready.get(request.canary, 0)
-    share = Fraction(seen.ready[stable], others)
-    if share < (LEAST_ASKED if request.stable else LEAST_FOUND):
+    if Fraction(ready, serving_now) < (LEAST_ASKED if request.stable else LEAST_FOUND):
         raise InvalidInput(
             f"the route to {request.service} names no subset, and the first step would pin it to {stable}, which has "
-            f"only {seen.ready[stable]} of the {others} ready endpoints that serve now; scale {stable} up, label all "
-            f"pods with {LABEL}, or name the subsets in the route"
+            f"only {ready} of the {serving_now} ready endpoints that serve now; scale {stable} up, label all pods with "
+            f"{LABEL}, or name the subsets in the route"
         )
 
 
@@ -205,10 +225,6 @@ def _subsets(cluster: Cluster, request: Request, attempt: Attempt) -> None:
     rule, missing, level = plan_subsets(attempt, scene)
     if missing and rule is None:
         new_rule(request.service, request.namespace, missing, level, scene.rules)  # refuses if it would hide others
-    for name in (attempt.stable, attempt.canary):
-        found = find(level, name)
-        if found and (found.get("labels") or {}).get(LABEL, name) != name:
-            raise InvalidInput(f"the subset {name} of {host} selects {found['labels']}, not {LABEL}={name}")
     routes = [vs for vs in scene.routes if vs is not None]
     if any(unpinned(vs, pair) and exported_to_all(vs) for vs in routes) and level and not exported_to_all(level[0]):
         raise InvalidInput(

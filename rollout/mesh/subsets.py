@@ -57,6 +57,12 @@ def find(rules: Sequence[Document], subset: str) -> Document | None:
     return next((s for rule in rules for s in subsets_of(rule) if s.get("name") == subset), None)
 
 
+def labels_for(rules: Sequence[Document], subset: str) -> dict[str, str]:
+    """The pods' labels that a subset selects by; of one that is still to be added, its version label."""
+    found = find(rules, subset)
+    return dict(found.get("labels") or {}) if found else {LABEL: subset}
+
+
 def added(rule: Document) -> list[str]:
     """The subsets of this rule that we added."""
     return [name for name in annotations_of(rule).get(ADDED, "").split(",") if name]

@@ -1,0 +1,144 @@
+"""Before anything is written: what is found, and what is refused."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+
+from rollout.core.documents import (
+    DESTINATION_RULE,
+    ENDPOINT_SLICE,
+    POD,
+    SERVICE,
+    VIRTUAL_SERVICE,
+    Document,
+    Kind,
+)
+from rollout.core.errors import Forbidden, InvalidInput
+from rollout.core.strategy import Bake, Step, Strategy
+from rollout.engine.survey import Request, survey
+from tests.fakes.memory import MemoryCluster
+
+STRATEGY = Strategy("test", (Step(100, Bake(1, 1)),), confirm=1.0)  # type: ignore[arg-type]
+UNPINNED = [{"route": [{"destination": {"host": "reviews"}}]}]
+
+
+def to(subset: str) -> list[Document]:
+    return [{"route": [{"destination": {"host": "reviews", "subset": subset}}]}]
+
+
+class Shop:
+    """A namespace with one service; say what differs."""
+
+    def __init__(self, pods: Mapping[str, int], http: list[Document], subsets: Mapping[str, str] | None = None) -> None:
+        self.cluster = MemoryCluster()
+        self.put(SERVICE, "reviews", spec={"selector": {"app": "reviews"}, "ports": [{"port": 80}]})
+        names = []
+        for version, count in pods.items():
+            for i in range(count):
+                labels = {"app": "reviews"} | ({"version": version} if version else {})
+                names.append(f"{version or 'none'}-{i}")
+                self.put(POD, names[-1], labels)
+        endpoints = [{"conditions": {"ready": True}, "targetRef": {"name": name}} for name in names]
+        self.put(ENDPOINT_SLICE, "reviews", {"kubernetes.io/service-name": "reviews"}, endpoints=endpoints)
+        self.put(VIRTUAL_SERVICE, "reviews", spec={"hosts": ["reviews"], "http": http})
+        if subsets:
+            made = [{"name": name, "labels": {"version": version}} for name, version in subsets.items()]
+            self.put(DESTINATION_RULE, "reviews", spec={"host": "reviews", "subsets": made})
+
+    def put(
+        self, kind: Kind, name: str, labels: Mapping[str, str] | None = None, namespace: str = "shop", **rest: Any
+    ) -> None:
+        metadata = {"name": name, "namespace": namespace, "labels": dict(labels or {})}
+        self.cluster.create(kind, {"apiVersion": kind.api_version(), "kind": kind.name, "metadata": metadata, **rest})
+
+    def survey(self, canary: str = "v2", stable: str = "") -> Any:
+        return survey(self.cluster, Request("reviews", "shop", canary, STRATEGY, stable), 1, 1000.0)
+
+
+BOTH = {"v1": "v1", "v2": "v2"}
+
+
+def test_the_usual() -> None:
+    found = Shop({"v1": 3, "v2": 2}, to("v1"), BOTH).survey()
+    assert (found.stable, found.canary, found.capacity, found.counted) == ("v1", "v2", 3, ("v1", "v2"))
+    assert not found.narrow
+
+
+def test_subsets_may_be_named_as_users_like() -> None:
+    found = Shop({"7.1": 3, "7.2": 2}, to("blue"), {"blue": "7.1", "green": "7.2"}).survey("green")
+    assert (found.stable, found.capacity, found.counted) == ("blue", 3, ("7.1", "7.2"))
+
+
+def test_subsets_that_counters_cannot_tell_apart_are_refused() -> None:
+    with pytest.raises(InvalidInput, match="both carry version=v1"):
+        Shop({"v1": 3}, to("blue"), {"blue": "v1", "green": "v1"}).survey("green")
+
+
+def test_a_route_for_all_is_not_pinned_to_a_few() -> None:
+    with pytest.raises(InvalidInput, match="only 1 of the 11 ready endpoints"):
+        Shop({"": 10, "v1": 1, "v2": 1}, UNPINNED, BOTH).survey()
+    with pytest.raises(InvalidInput, match="only 1 of the 4 ready endpoints"):
+        Shop({"v3": 3, "v1": 1, "v2": 1}, UNPINNED, BOTH).survey(stable="v1")
+    assert Shop({"v1": 4, "v2": 4}, UNPINNED, BOTH).survey().stable == "v1"
+
+
+def test_clients_with_a_rule_of_their_own_must_have_both_subsets() -> None:
+    shop = Shop({"v1": 1, "v2": 1}, to("v1"), BOTH)
+    host = "reviews.shop.svc.cluster.local"
+    shop.put(DESTINATION_RULE, "tls", namespace="front", spec={"host": host})
+    with pytest.raises(InvalidInput, match="DestinationRule front/tls decides for clients in front and lacks"):
+        shop.survey()
+
+
+def test_a_rule_for_some_under_a_route_for_all_is_refused_where_we_would_pin() -> None:
+    shop = Shop({"v1": 1, "v2": 1}, UNPINNED, BOTH)
+    shop.cluster.documents[("DestinationRule", "shop", "reviews")]["spec"]["exportTo"] = ["."]
+    with pytest.raises(InvalidInput, match="exported to some namespaces only"):
+        shop.survey()
+
+
+def test_a_rule_for_all_hosts_would_be_hidden() -> None:
+    shop = Shop({"v1": 1, "v2": 1}, to("v1"))
+    shop.put(DESTINATION_RULE, "all", spec={"host": "*.shop.svc.cluster.local"})
+    with pytest.raises(InvalidInput, match="would hide DestinationRule shop/all"):
+        shop.survey()
+
+
+def test_a_version_named_twice_is_refused_only_where_it_moves() -> None:
+    twice = to("v1")[0]["route"] * 2
+    with pytest.raises(InvalidInput, match="names v1 twice"):
+        Shop({"v1": 1, "v2": 1}, [{"route": [entry | {"weight": 50} for entry in twice]}], BOTH).survey()
+    pin = {"match": [{"uri": {"exact": "/x"}}], "route": [entry | {"weight": 50} for entry in twice]}
+    assert Shop({"v1": 1, "v2": 1}, [pin, *to("v1")], BOTH).survey()
+
+
+def test_two_for_one_host_are_refused_though_the_other_routes_elsewhere() -> None:
+    shop = Shop({"v1": 1, "v2": 1}, to("v1"), BOTH)
+    elsewhere = [{"route": [{"destination": {"host": "maintenance"}}]}]
+    shop.put(VIRTUAL_SERVICE, "other", spec={"hosts": ["reviews"], "http": elsewhere})
+    with pytest.raises(InvalidInput, match="both claim reviews"):
+        shop.survey()
+
+
+def test_mesh_plus_gateway_is_ordinary() -> None:
+    shop = Shop({"v1": 1, "v2": 1}, to("v1"), BOTH)
+    spec = {"hosts": ["shop.example"], "gateways": ["edge/gw"], "http": to("v1")}
+    spec["http"][0]["route"][0]["destination"]["host"] = "reviews.shop.svc.cluster.local"  # type: ignore[index]
+    shop.put(VIRTUAL_SERVICE, "edge", namespace="edge", spec=spec)
+    assert [(r.namespace, r.name) for r in shop.survey().routes] == [("edge", "edge"), ("shop", "reviews")]
+
+
+def test_who_may_see_only_a_namespace_is_told_so() -> None:
+    shop = Shop({"v1": 1, "v2": 1}, to("v1"), BOTH)
+    whole = shop.cluster.list
+
+    def only_here(kind: Kind, namespace: str | None = None, labels: Mapping[str, str] | None = None) -> list[Document]:
+        if namespace != "shop":
+            raise Forbidden("no")
+        return whole(kind, namespace, labels)
+
+    shop.cluster.list = only_here  # type: ignore[method-assign]
+    found = shop.survey()
+    assert found.narrow
+    assert "only namespace shop could be listed" in found.message
