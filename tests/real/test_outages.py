@@ -68,7 +68,8 @@ def test_without_the_right_to_patch_nothing_changes(mesh: Mesh) -> None:
 def test_check_finds_all_that_a_promotion_needs(mesh: Mesh) -> None:
     code, out, err = mesh.run("check", "reviews")
     assert code == 0, out + err
-    assert "counted every 1 s" in out
+    assert "counters are read every 1 s" in out
+    assert "the newest are complete up to" in out
     assert "versions with requests: v1" in out
     code, out, _ = mesh.run("check", "reviews", "--prometheus", f"http://127.0.0.1:{mesh.server.port}")
     assert code == 3
