@@ -112,7 +112,10 @@ def shared_out(look: Look, weight: Decimal) -> tuple[Arm, Arm]:
 
 def read(e: Evidence, blind: bool, overdue: bool) -> Reading:
     """The verdict of the evidence; `overdue` says that the bake has lasted as long as it may."""
-    text = f"{_told(e.canary)} against {_told(e.stable)}" if not blind else f"{_told(e.canary)}, nobody to compare with"
+    if not (e.canary.requests or e.stable.requests):
+        text = "no request seen yet"
+    else:
+        text = f"{_told(e.canary)}, nobody to compare with" if blind else f"{_told(e.canary)} against {_told(e.stable)}"
     if e.unattributed.requests:
         text += f"; {e.unattributed.requests} request(s) reached no version"
     no_worse = e.canary.requests > 0 and e.stable.requests > 0 and e.canary.rate <= e.stable.rate
