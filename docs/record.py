@@ -28,7 +28,7 @@ def main() -> None:
 
     def tell(attempt: Attempt | None, notice: str = "") -> None:
         nonlocal last
-        said = f"{attempt.phase}{attempt.weight}{attempt.message}" if attempt else notice
+        said = f"{attempt.phase}{attempt.weight}{attempt.message}{attempt.last}" if attempt else notice
         if said != last:
             last = said
             frames.append(_frame(attempt, notice, len(frames)))

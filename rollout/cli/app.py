@@ -156,7 +156,9 @@ def _confirm(engine: "Engine", request: "Request", yes: bool) -> None:
     running = engine.states.read().attempt
     if running is None or running.phase.ended:
         steps = " → ".join(f"{step.weight}" for step in request.strategy.steps)
-        typer.confirm(f"Move {request.service} in {request.namespace} to {request.canary}: {steps} %?", abort=True)
+        if not typer.confirm(f"Move {request.service} in {request.namespace} to {request.canary}: {steps} %?"):
+            print("nothing was written", file=sys.stderr)
+            raise typer.Exit(130)
 
 
 @app.command()
@@ -286,8 +288,6 @@ def history(
     service: Service, namespace: Namespace = "", context: Context = "", cluster: Folder = "", output: Output = "text"
 ) -> None:
     """List the attempts that ended."""
-    from rich.console import Console
-
     from rollout.cli import console
 
     _check_output(output)
@@ -295,7 +295,7 @@ def history(
     if output == "json":
         console.print_json([vars(p) for p in past])
     else:
-        Console(highlight=False).print(console.rows(past))
+        console.print_history(past)
 
 
 @app.command()

@@ -68,15 +68,15 @@ def print_diff(lines: Iterable[str]) -> None:
         console.print(Text(line, style={"+": "green", "-": "red", "@": "cyan"}.get(sign, "")))
 
 
-def rows(past: tuple[Past, ...]) -> Table:
-    """Earlier attempts as a table."""
+def print_history(past: tuple[Past, ...]) -> None:
+    """Earlier attempts as a table, as wide as it needs to be in a pipe."""
     table = Table(box=None, pad_edge=False)
     for title in ("ATTEMPT", "FROM", "TO", "PHASE", "REASON", "TOOK", "ENDED"):
         table.add_column(title)
     for p in past:
         took = spoken(p.ended - p.started)
         table.add_row(str(p.number), p.stable, p.canary, p.phase, p.reason or "", took, at(p.ended, date=True))
-    return table
+    Console(highlight=False, width=None if sys.stdout.isatty() else 1000).print(table)
 
 
 def mute(stream: TextIO) -> None:

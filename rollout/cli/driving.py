@@ -99,8 +99,8 @@ def promote(engine: Engine, request: Request, manners: Manners, tell: Tell) -> t
             left = _board(engine, request, manners, tell)
             if left is not None:
                 return left
+            begun = True  # from here on there may be something to take back
             engine.begin(request, clock.now())
-            begun = True
             return _stay(engine, manners, tell)
         except Interrupted as interrupted:
             if not begun:

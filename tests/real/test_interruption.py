@@ -96,7 +96,7 @@ def test_after_kill_9_the_next_process_goes_on(mesh: Mesh) -> None:
 
 SPACE = "kills"
 STRATEGY = "bake: 1s\nsteps: [{weight: 25}, {weight: 100}]\nconfirm: 1s\ndeadline: 4m\n"
-BATCH = 12
+BATCH = 18
 
 
 class Services:
