@@ -1,0 +1,217 @@
+"""How a driving process ends, in the virtual world: exit codes, timeouts, followers, and what to do when all fails."""
+
+import os
+import signal
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+
+from rollout.adapters import clock
+from rollout.cli import driving
+from rollout.cli.driving import Manners
+from rollout.core.attempt import Attempt
+from rollout.core.errors import Forbidden, InvalidInput, Unavailable
+from rollout.core.lifecycle import Phase, Reason
+from rollout.core.strategy import OnInconclusive
+from rollout.engine.engine import Engine
+from tests.simulation.invariants import Watcher
+from tests.simulation.world import START, Faults, World, strategy
+from tests.simulation.worlds import _lower
+
+Event = Callable[[], None]
+
+
+class Stage:
+    """A world whose time passes while the driver waits; events happen at their seconds."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, **changes: object) -> None:
+        self.world = World(seed=5, trouble=0.0, **changes)  # type: ignore[arg-type]
+        self.watcher = Watcher(self.world)
+        self.events: list[tuple[float, Event]] = []
+        self.told: list[str] = []
+        monkeypatch.setattr(clock, "now", lambda: self.world.now)
+        monkeypatch.setattr(clock, "wait", self._wait)
+
+    def at(self, second: float, event: Event) -> None:
+        self.events.append((START + second, event))
+
+    def when(self, weight: int, event: Event) -> None:
+        """As soon as the canary has so much."""
+
+        def check() -> None:
+            if self.world.exposed() >= weight:
+                event()
+            else:
+                self.at(self.world.now - START + 1, check)
+
+        self.at(1, check)
+
+    def promote(self, manners: Manners | None = None, engine: Engine | None = None) -> tuple[Attempt | None, int]:
+        engine = engine or self.world.engine("driver", Faults())
+        return driving.promote(engine, self.world.request(), manners or Manners(), self._tell)
+
+    def _tell(self, attempt: Attempt | None, notice: str = "") -> None:
+        self.told.append(notice or (attempt.message if attempt else ""))
+
+    def _wait(self, seconds: float) -> None:
+        self.world.pass_time(max(seconds, 0.05))
+        due = [event for at, event in self.events if at <= self.world.now]
+        self.events = [(at, event) for at, event in self.events if at > self.world.now]
+        for event in due:
+            event()
+
+
+@pytest.fixture
+def stage(monkeypatch: pytest.MonkeyPatch) -> Stage:
+    return Stage(monkeypatch)
+
+
+def test_promoted_is_0(stage: Stage) -> None:
+    assert stage.promote()[1] == 0
+
+
+def test_rolled_back_is_1(stage: Stage) -> None:
+    stage.world.failing["v2"] = 0.1
+    attempt, code = stage.promote()
+    assert code == 1
+    assert attempt is not None
+    assert attempt.reason is Reason.BREACH
+
+
+def test_unproven_is_4(stage: Stage) -> None:
+    stage.world.rps = 0
+    assert stage.promote()[1] == 4
+    stage.watcher.finished()
+
+
+def test_a_timeout_takes_back_and_is_4(stage: Stage) -> None:
+    attempt, code = stage.promote(Manners(timeout=30))
+    assert code == 4
+    assert stage.world.exposed() == 0
+    assert attempt is not None
+    assert attempt.reason is Reason.TIMED_OUT
+
+
+def test_a_timeout_may_hold(stage: Stage) -> None:
+    assert stage.promote(Manners(timeout=30, hold_on_timeout=True))[1] == 4
+    assert stage.world.exposed() > 0
+
+
+def test_who_need_not_wait_for_a_person_leaves_with_5(stage: Stage) -> None:
+    stage.when(25, lambda: _lower(stage.world))
+    assert stage.promote(Manners(wait=False))[1] == 5
+    assert stage.world.exposed() == 0
+
+
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGHUP", "SIGINT"])
+def test_a_signal_takes_back(stage: Stage, name: str) -> None:
+    number = signal.Signals[name]
+    stage.when(5, lambda: os.kill(os.getpid(), number))
+    attempt, code = stage.promote()
+    assert code == 128 + number
+    assert stage.world.exposed() == 0
+    assert attempt is not None
+    assert attempt.phase is Phase.ROLLED_BACK
+
+
+def test_ctrl_c_at_a_terminal_holds(stage: Stage) -> None:
+    stage.when(5, lambda: os.kill(os.getpid(), signal.SIGINT))
+    assert stage.promote(Manners(at_terminal=True))[1] == 130
+    assert stage.world.exposed() == 5
+
+
+def test_a_no_that_passes_is_waited_for(stage: Stage) -> None:
+    engine = stage.world.engine("driver", Faults())
+    deny(stage, engine, Forbidden("the token has expired"), seconds=20)
+    assert stage.promote(engine=engine)[1] == 0
+    assert "holding: the token has expired" in stage.told
+
+
+def test_a_no_that_stays_is_3(stage: Stage) -> None:
+    engine = stage.world.engine("driver", Faults())
+    deny(stage, engine, Forbidden("not any more"), seconds=1e9)
+    assert stage.promote(engine=engine)[1] == 3
+    assert stage.world.now - START < 150
+
+
+def test_an_api_that_never_comes_back_is_3_after_the_deadline(stage: Stage) -> None:
+    engine = stage.world.engine("driver", Faults())
+    deny(stage, engine, Unavailable("no answer"), seconds=1e9)
+    assert stage.promote(engine=engine)[1] == 3
+    assert stage.world.now - START > stage.world.strategy.limit
+
+
+def test_a_bug_of_ours_takes_back_and_is_70(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    engine = stage.world.engine("driver", Faults())
+
+    def broken() -> None:
+        def raising(*_: object) -> None:
+            raise ZeroDivisionError("oops")
+
+        monkeypatch.setattr(engine._eyes, "reading", raising)
+
+    stage.when(25, broken)
+    assert stage.promote(engine=engine)[1] == 70
+    assert stage.world.exposed() == 0
+    assert any("a bug of ours: ZeroDivisionError: oops" in line for line in stage.told)
+
+
+def deny(stage: Stage, engine: Engine, error: Exception, seconds: float) -> None:
+    """From 25 % on, every call of this process ends so, for so long."""
+    cluster = stage.world.processes[-1]
+
+    def begin() -> None:
+        until = stage.world.now + seconds
+        usual = cluster._call
+
+        def call(verb: str, kind: object, act: Callable[[], object]) -> object:
+            if stage.world.now < until:
+                raise error
+            return usual(verb, kind, act)  # type: ignore[arg-type]
+
+        cluster._call = call  # type: ignore[method-assign]
+
+    stage.when(25, begin)
+
+
+def test_who_follows_ends_as_what_it_followed_and_starts_nothing(stage: Stage) -> None:
+    world = stage.world
+    world.failing["v2"] = 0.1
+    first = world.engine("first", Faults())
+    assert first.acquire(world.now)
+    first.begin(world.request(), world.now)
+
+    def drive_first() -> None:
+        tick = first.tick(world.now)
+        if tick.attempt and tick.attempt.phase.ended and tick.attempt.cleaned:
+            first.lease.release(world.now)
+        else:
+            stage.at(world.now - START + 1, drive_first)
+
+    stage.at(0, drive_first)
+    attempt, code = stage.promote()
+    assert code == 1
+    assert attempt is not None
+    assert attempt.number == 1
+    assert any("first drives reviews" in line for line in stage.told)
+
+
+def test_for_another_version_it_is_refused_at_once(stage: Stage) -> None:
+    world = stage.world
+    first = world.engine("first", Faults())
+    first.acquire(world.now)
+    first.begin(world.request(), world.now)
+    other = replace(world.request(), canary="v3")
+    with pytest.raises(InvalidInput, match="on its way to v2"):
+        driving.promote(world.engine("second", Faults()), other, Manners(), stage._tell)
+    assert world.now == START
+
+
+def test_unproven_at_a_weight_holds_until_the_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One canary request a second cannot show that it fails at most 0.2 points more."""
+    stage = Stage(monkeypatch, rps=20, strategy=strategy(inconclusive=OnInconclusive.HOLD, budget=0.0005))
+    attempt, code = stage.promote()
+    assert code == 4
+    assert attempt is not None
+    assert attempt.reason is Reason.UNPROVEN
