@@ -1,10 +1,7 @@
 """What becomes of the mesh's counters on their way through a real Prometheus."""
 
-import http.server
-import threading
 import time
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
@@ -12,6 +9,7 @@ from rollout.adapters.prometheus import PrometheusMetrics
 from rollout.judge.looks import Arm, difference, grid_time
 from rollout.ports import Target
 from tests.conftest import unavailable
+from tests.fakes.exporter import Row, exporting
 from tests.real.parts import Missing
 from tests.real.servers import Prometheus
 
@@ -21,7 +19,7 @@ HOST = "reviews.shop.svc.cluster.local"
 CANARY = 'v2.1+b"|.*'
 """A version that would match everything, or end the query, if it were not escaped."""
 TARGET = Target(HOST, "shop", (9080,), "v1", CANARY)
-ROWS: list[tuple[dict[str, str], int]] = [
+ROWS: list[Row] = [
     ({}, 100),
     ({"destination_service": f"{HOST}:9080"}, 10),
     ({"response_code": "404"}, 7),
@@ -40,59 +38,29 @@ ROWS: list[tuple[dict[str, str], int]] = [
     ({"destination_version": CANARY, "response_code": "502"}, 2),
     ({"destination_version": "unknown", "response_code": "503", "response_flags": "UH"}, 6),
 ]
-USUAL = {
-    "reporter": "source",
-    "destination_service": HOST,
-    "destination_version": "v1",
-    "response_code": "200",
-    "response_flags": "-",
-    "grpc_response_status": "",
-}
-
-
-class Exporter(http.server.BaseHTTPRequestHandler):
-    """A sidecar whose counters grow by ROWS with every scrape."""
-
-    scrapes = 0
-
-    def do_GET(self) -> None:
-        Exporter.scrapes += 1
-        lines = [f"istio_requests_total{{{_labels(USUAL | row)}}} {n * Exporter.scrapes}" for row, n in ROWS]
-        body = ("# TYPE istio_requests_total counter\n" + "\n".join(lines) + "\n").encode()
-        self.send_response(200)
-        self.send_header("Content-Type", "text/plain; version=0.0.4")
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, *_: object) -> None:
-        pass
-
-
-def _labels(row: dict[str, str]) -> str:
-    return ",".join(f'{name}="{_escaped(value)}"' for name, value in row.items())
-
-
-def _escaped(value: str) -> str:
-    return value.replace("\\", "\\\\").replace('"', '\\"')
 
 
 @pytest.fixture(scope="module")
 def metrics(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrometheusMetrics]:
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Exporter)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    folder: Path = tmp_path_factory.mktemp("prometheus")
-    try:
-        prometheus = Prometheus(folder, [f"127.0.0.1:{server.server_port}"])
-    except Missing as reason:
-        unavailable(reason)
-        return
-    found = PrometheusMetrics(prometheus.url)
+    with exporting(ROWS) as port:
+        try:
+            prometheus = Prometheus(tmp_path_factory.mktemp("prometheus"), [f"127.0.0.1:{port}"])
+        except Missing as reason:
+            unavailable(reason)
+            return
+        found = PrometheusMetrics(prometheus.url)
+        scraped(found, TARGET)
+        yield found
+        prometheus.stop()
+
+
+def scraped(metrics: PrometheusMetrics, target: Target) -> None:
+    """Wait for the first scrapes: a Prometheus that starts takes some seconds to find its targets."""
     until = time.monotonic() + 30
-    while Exporter.scrapes < 6 and time.monotonic() < until:
-        time.sleep(0.2)
-    yield found
-    prometheus.stop()
-    server.shutdown()
+    while metrics.horizon(target) is None:
+        assert time.monotonic() < until
+        time.sleep(0.3)
+    time.sleep(4)
 
 
 def test_failures_are_what_the_user_got_and_nobody_injected(metrics: PrometheusMetrics) -> None:
