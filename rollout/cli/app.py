@@ -255,7 +255,7 @@ def abort(
     with console.teller(output) as tell:
         attempt = driving.take_back(engine, Reason.ABORTED, "asked by `rollout abort`", tell)
         if attempt is not None and not attempt.phase.ended:
-            attempt = driving.finish(engine, tell, within=30.0)
+            attempt = driving.finish(engine, tell, driving.REST_WITHIN)
             engine.lease.release(clock.now())
         else:
             tell(None, f"nothing of {service} is in flight; whatever a claim still held was taken back")

@@ -15,7 +15,9 @@ from rollout.engine.engine import Engine, same_target
 from rollout.engine.survey import Request
 
 LONGEST_WAIT = 1.0
-FINISH_WITHIN = 5.0
+LEAVE_WITHIN, FINISH_WITHIN, REST_WITHIN = 20.0, 5.0, 900.0
+"""Seconds to take back when told to leave, to write that down, and, where nobody hurries us, to give a shrunken stable
+all of the rest."""
 PATIENCE = 60.0
 
 PROMOTED, ROLLED_BACK, BAD_INPUT, UNREACHABLE, UNPROVEN, WAITING, BUG = 0, 1, 2, 3, 4, 5, 70
@@ -115,7 +117,7 @@ def promote(engine: Engine, request: Request, manners: Manners, tell: Tell) -> t
 
 
 def finish(engine: Engine, tell: Tell, within: float) -> Attempt | None:
-    """Go on ticking until the attempt has ended, for at most `within` seconds."""
+    """Go on ticking until what is taken back has ended, or only a person can help, for at most `within` seconds."""
     until = clock.now() + within
     attempt: Attempt | None = None
     while clock.now() < until:
@@ -123,7 +125,7 @@ def finish(engine: Engine, tell: Tell, within: float) -> Attempt | None:
             tick = engine.tick(clock.now())
             attempt = tick.attempt
             tell(attempt, "")
-            if attempt is None or (attempt.phase.ended and attempt.cleaned):
+            if attempt is None or (attempt.phase.ended and attempt.cleaned) or attempt.waits_for_person:
                 return attempt
             clock.wait(min(tick.after, 0.2))
         except Exception as error:  # noqa: BLE001 - as in `_stay`
@@ -179,14 +181,15 @@ def _stay(engine: Engine, manners: Manners, tell: Tell) -> tuple[Attempt, int]:
             tell(attempt, f"holding: {_said(error)}")
             failing = failing or clock.now()
             if clock.now() > _patience(error, attempt, failing):
-                return _give_up(engine, error, attempt, tell)
-        if attempt.phase.ended and attempt.cleaned:
-            return attempt, exit_code(attempt)
-        if attempt.waits_for_person and not manners.wait:
+                return _give_up(engine, manners, error, attempt, tell)
+        if attempt.phase.ended:
+            if attempt.cleaned:
+                return attempt, exit_code(attempt)
+        elif attempt.waits_for_person and not manners.wait:
             return attempt, WAITING
-        if manners.timeout and clock.now() - started > manners.timeout:
-            if not manners.hold_on_timeout and not attempt.phase.ended:
-                attempt = _leave(engine, Reason.TIMED_OUT, tell) or attempt
+        elif manners.timeout and clock.now() - started > manners.timeout:
+            if not manners.hold_on_timeout:
+                attempt = _leave(engine, Reason.TIMED_OUT, tell, REST_WITHIN) or attempt
             return attempt, UNPROVEN
         clock.wait(min(after, LONGEST_WAIT))
 
@@ -195,12 +198,15 @@ def _said(error: Exception) -> str:
     return str(error) if isinstance(error, RolloutError) else f"a bug of ours: {type(error).__name__}: {error}"
 
 
-def _give_up(engine: Engine, error: Exception, attempt: Attempt, tell: Tell) -> tuple[Attempt, int]:
-    """Nothing works any more: leave, and where it is our fault, take back first."""
-    print(f"giving up: {_said(error)}; nobody judges {engine.service} now", file=sys.stderr)
-    if isinstance(error, RolloutError):
-        return attempt, UNREACHABLE
-    return _leave(engine, Reason.INTERRUPTED, tell) or attempt, BUG
+def _give_up(engine: Engine, manners: Manners, error: Exception, attempt: Attempt, tell: Tell) -> tuple[Attempt, int]:
+    """It does not work any more: nobody will judge, so take back what can be taken back, unless told to hold."""
+    if attempt.phase.ended:
+        _say(f"{attempt.service} has ended, but our claim on its routes could not be removed: {_said(error)}")
+        return attempt, exit_code(attempt)
+    if manners.hold_on_interrupt is not True:
+        attempt = _leave(engine, Reason.INTERRUPTED, tell) or attempt
+    _say(f"giving up: {_said(error)}; nobody drives {engine.service} now")
+    return attempt, UNREACHABLE if isinstance(error, RolloutError) else BUG
 
 
 def _patience(error: Exception, attempt: Attempt, failing: float) -> float:
@@ -213,8 +219,8 @@ def _patience(error: Exception, attempt: Attempt, failing: float) -> float:
 
 
 def take_back(engine: Engine, reason: Reason, text: str, tell: Tell) -> Attempt | None:
-    """Take back, again and again until an answer comes, for at most FINISH_WITHIN seconds."""
-    until = clock.now() + FINISH_WITHIN
+    """Take back, again and again until an answer comes, for at most LEAVE_WITHIN seconds."""
+    until = clock.now() + LEAVE_WITHIN
     while True:
         try:
             return engine.take_back(reason, text, clock.now())
@@ -229,18 +235,26 @@ def _hold(engine: Engine) -> Attempt | None:
     """Leave the weight where it is, and say what that means."""
     attempt = engine.states.record.attempt
     if attempt and not attempt.phase.ended:
-        print(
+        _say(
             f"{attempt.canary} keeps its {attempt.weight} %, and nobody judges it now: the same command goes on, "
-            f"`rollout abort {attempt.service}` takes back",
-            file=sys.stderr,
+            f"`rollout abort {attempt.service}` takes back"
         )
     return attempt
 
 
-def _leave(engine: Engine, reason: Reason, tell: Tell) -> Attempt | None:
-    """The take-back first, then words."""
+def _leave(engine: Engine, reason: Reason, tell: Tell, within: float = FINISH_WITHIN) -> Attempt | None:
+    """The take-back first, then words. Where it fails nothing more is driven: a tick could go forward."""
     try:
         take_back(engine, reason, "asked to leave", tell)
     except RolloutError as error:
-        print(f"could not take back: {error}; run `rollout abort {engine.service}`", file=sys.stderr)
-    return finish(engine, tell, FINISH_WITHIN)
+        _say(f"could not take back: {error}; run `rollout abort {engine.service}`")
+        return None
+    attempt = finish(engine, tell, within)
+    if attempt and not attempt.phase.ended:
+        _say(f"{attempt.weight} % are still with {attempt.canary}; `rollout abort {engine.service}` goes on")
+    return attempt
+
+
+def _say(text: str) -> None:
+    with suppress(OSError):
+        print(text, file=sys.stderr, flush=True)

@@ -90,6 +90,7 @@ class Attempt:
     message: str = ""
     cleaned: bool = False
     resume: bool = False
+    stuck: bool = False
     put_back: tuple[float, ...] = ()
     added: tuple[str, ...] = ()
     checkpoint: dict[str, Any] = field(default_factory=dict)
@@ -104,8 +105,8 @@ class Attempt:
 
     @property
     def waits_for_person(self) -> bool:
-        """Whether nothing goes on until somebody acts: a pause, or a take-back that stable cannot carry (I12)."""
-        return self.phase is Phase.PAUSED or (self.phase is Phase.ROLLING_BACK and self.weight > 0)
+        """Whether nothing goes on until somebody acts: a pause, or a take-back to a stable without endpoints (I12)."""
+        return self.phase is Phase.PAUSED or (self.phase is Phase.ROLLING_BACK and self.stuck)
 
     def noted(self, now: float, text: str, **changes: Any) -> "Attempt":
         """The attempt with `changes`, and a line in its journal unless the last line says the same."""

@@ -8,7 +8,7 @@ from fractions import Fraction
 
 from rollout.core.attempt import Attempt, Reading, Verdict
 from rollout.core.lifecycle import Phase, Reason
-from rollout.core.quantities import spoken
+from rollout.core.quantities import floored, spoken
 from rollout.core.strategy import OnInconclusive
 
 FIGHT_COUNT, FIGHT_SECONDS = 3, 60.0
@@ -20,7 +20,8 @@ EASE_EVERY = 30.0
 class RouteState:
     """What one VirtualService shows: our claim (None: it lies not there), and the canary's percent per route.
 
-    `editor` is the last foreign writer by managedFields; `taken_back` the reason that a take-back left.
+    `editor` is the last foreign writer by managedFields; `taken_back` the reason that a take-back left, at `taken_at`;
+    `sealed` that its claim says promoted.
     """
 
     name: str
@@ -28,6 +29,8 @@ class RouteState:
     percents: tuple[Decimal, ...]
     editor: str = ""
     taken_back: Reason | None = None
+    taken_at: float = 0.0
+    sealed: bool = False
     present: bool = True
 
     @property
@@ -68,13 +71,15 @@ class Observation:
 class Decision:
     """The next state of the attempt, and what to do about the world.
 
-    `weight`: write it to every route; `taken_back`: with this reason beside it. `prepare`: add the subsets.
+    `weight`: write it to every route; `taken_back`: with this reason beside it; `seal`: with the word that the canary
+    is promoted. `prepare`: add the subsets.
     `clean`: remove our claims and what we added for nothing. `after`: look again in so many seconds.
     """
 
     attempt: Attempt
     weight: Decimal | None = None
     taken_back: Reason | None = None
+    seal: bool = False
     prepare: bool = False
     clean: bool = False
     after: float = 1.0
@@ -100,6 +105,17 @@ def _ended(o: Observation) -> Answer:
     return Decision(o.attempt, clean=True)
 
 
+def _sealed(o: Observation) -> Answer:
+    """What a claim says is promoted is promoted, whoever wrote it and died: a take-back respects it too."""
+    a = o.attempt
+    if a.phase is not Phase.CONFIRMING or not any(r.sealed for r in o.routes):
+        return None
+    if not all(r.sealed for r in o.routes if r.present):
+        return Decision(a, weight=a.weight, seal=True)
+    text = f"{a.canary} serves all of it" + (f" that namespace {a.namespace} shows" if a.narrow else "")
+    return Decision(a.noted(o.now, text, phase=Phase.PROMOTED, ended=o.now))
+
+
 def _taken_back(o: Observation) -> Answer:
     """A take-back seen on any route is finished, never undone."""
     a = o.attempt
@@ -117,13 +133,11 @@ def _finish_back(o: Observation) -> Decision:
     if all(r.actual == 0 and (r.taken_back or not a.since) for r in o.routes if r.touched(a)):
         text = f"rolled back: {a.message}" if not a.message.startswith("rolled back") else a.message
         return Decision(a.noted(o.now, text, phase=Phase.ROLLED_BACK, weight=Decimal(0), ended=o.now))
-    remains = _remaining(o, eased=o.now - a.since >= EASE_EVERY)
+    remains = _remaining(o)
     if remains and all(r.taken_back and r.actual <= remains for r in o.routes if r.touched(a)):
         note = f"{a.stable} cannot carry all of it: {o.stable_ready} of {a.capacity} ready; {remains} % stay for now"
-        return Decision(a.noted(o.now, note, weight=remains), after=2.0)
-    reason = a.reason or Reason.STATE_LOST
-    since = o.now if a.since else 0.0
-    return Decision(replace(a, weight=remains, since=since), weight=remains, taken_back=reason)
+        return Decision(a.noted(o.now, note, weight=remains, stuck=not o.stable_ready), after=2.0)
+    return Decision(replace(a, weight=remains, stuck=False), weight=remains, taken_back=a.reason or Reason.STATE_LOST)
 
 
 def _overdue(o: Observation) -> Answer:
@@ -164,6 +178,8 @@ def _drifted(o: Observation) -> Answer:
         if all(percent == reference for percent in route.percents):
             continue
         down = route.least < reference
+        if a.phase is Phase.PAUSED and route.actual <= reference:
+            continue  # who paused us may go on doing so
         by = f" by {route.editor}" if route.editor else ""
         text = f"{route.name} was set to {route.least if down else route.actual} % instead of {reference} %{by}"
         if down and route.editor not in a.strategy.gitops_managers:
@@ -178,17 +194,43 @@ def _put_back(o: Observation, text: str) -> Decision:
     if len(recent) > FIGHT_COUNT:
         held = _pause(o, f"DriftFight: {text}, again and again; let its writer ignore the weights")
         return replace(held, attempt=replace(held.attempt, put_back=()))
-    if a.weight > min(r.least for r in o.routes) and (lack := _lacking(o, a.weight)):
-        return Decision(a.noted(o.now, lack), after=2.0)
+    if lack := _unbearable(o, a.weight):
+        return Decision(a.noted(o.now, f"{text}; {lack}"), after=2.0)
     return Decision(a.noted(o.now, f"{text}; put back", put_back=recent), weight=a.weight)
 
 
+def _unbearable(o: Observation, weight: Decimal) -> str:
+    """Why `weight` must not be written to every route now: either version would get more than it can carry."""
+    a = o.attempt
+    if weight > min((r.least for r in o.routes), default=Decimal(0)) and (lack := _lacking(o, weight)):
+        return lack
+    if _remaining(o) > weight:
+        return f"holding: {a.stable} could not carry the rest, {o.stable_ready} of {a.capacity} endpoint(s) are ready"
+    return ""
+
+
 def _pause(o: Observation, text: str) -> Decision:
-    """Stand still where the routes stand; the lowest of what stands becomes the recorded weight, never more."""
+    """Stand still: nothing is written to the routes, and the lowest of what stands is where it would go on."""
     low = min((r.least for r in o.routes if r.present), default=o.attempt.weight)
-    a = replace(o.attempt, weight=min(low, o.attempt.weight), resume=False)
+    a = replace(o.attempt, weight=min(floored(low), o.attempt.weight), resume=False)
     phase = Phase.PAUSED if a.phase is not Phase.PREFLIGHT else a.phase
-    return Decision(a.noted(o.now, text, phase=phase), weight=a.weight, after=2.0)
+    return Decision(a.noted(o.now, text, phase=phase), after=2.0)
+
+
+def _paused(o: Observation) -> Answer:
+    """Somebody must ask to go on; then from the lowest of what stands, on every route."""
+    a = o.attempt
+    if a.phase is not Phase.PAUSED:
+        return None
+    if not a.resume:
+        low = floored(min((r.least for r in o.routes if r.present), default=a.weight))
+        return Decision(replace(a, weight=min(a.weight, low)), after=2.0)
+    if not all(r.carries(a.weight) for r in o.routes):
+        lack = _unbearable(o, a.weight)
+        return Decision(a.noted(o.now, lack), after=2.0) if lack else Decision(a, weight=a.weight, after=0.5)
+    step = max((i for i, s in enumerate(a.strategy.steps) if s.weight <= a.weight), default=-1)
+    changes = {"phase": Phase.SHIFTING, "step": step, "resume": False, "since": o.now, "landed": o.now}
+    return Decision(a.noted(o.now, f"going on from {a.weight} %", **changes), after=0.5)
 
 
 def _subsets(o: Observation) -> Answer:
@@ -218,20 +260,9 @@ def _not_landed(o: Observation) -> Answer:
     a = o.attempt
     if all(r.carries(a.weight) for r in o.routes):
         return None if a.landed else Decision(replace(a, landed=o.now), after=0.5)
-    if a.weight > min((r.least for r in o.routes), default=Decimal(0)) and (lack := _lacking(o, a.weight)):
+    if lack := _unbearable(o, a.weight):
         return Decision(a.noted(o.now, lack), after=2.0)
     return Decision(replace(a, landed=0.0), weight=a.weight)
-
-
-def _paused(o: Observation) -> Answer:
-    a = o.attempt
-    if a.phase is not Phase.PAUSED:
-        return None
-    if not a.resume:
-        return Decision(a, after=2.0)
-    step = max((i for i, s in enumerate(a.strategy.steps) if s.weight <= a.weight), default=-1)
-    changes = {"phase": Phase.SHIFTING, "step": step, "resume": False, "since": o.now, "landed": o.now}
-    return Decision(a.noted(o.now, f"going on from {a.weight} %", **changes), after=0.5)
 
 
 def _waiting(o: Observation) -> Answer:
@@ -282,8 +313,7 @@ def _advance(o: Observation) -> Answer:
     """The next weight, if the canary has the endpoints to carry it."""
     a = o.attempt
     if a.phase is Phase.CONFIRMING:
-        text = f"{a.canary} serves all of it" + (f" that namespace {a.namespace} shows" if a.narrow else "")
-        return Decision(a.noted(o.now, text, phase=Phase.PROMOTED, ended=o.now))
+        return Decision(a, weight=a.weight, seal=True, after=0.0)
     if a.step + 1 >= len(a.strategy.steps):
         return Decision(a.noted(o.now, "at 100 %, confirming", phase=Phase.CONFIRMING), after=0.5)
     weight = a.strategy.steps[a.step + 1].weight
@@ -296,15 +326,16 @@ def _advance(o: Observation) -> Answer:
 
 QUESTIONS: tuple[Callable[[Observation], Answer], ...] = (
     _ended,
+    _sealed,
     _taken_back,
     _overdue,
     _canary_gone,
     _breached,
     _drifted,
+    _paused,
     _subsets,
     _starting,
     _not_landed,
-    _paused,
     _waiting,
     _baking,
     _advance,
@@ -314,32 +345,30 @@ QUESTIONS: tuple[Callable[[Observation], Answer], ...] = (
 
 def take_back(o: Observation, reason: Reason, text: str) -> Decision:
     """The decision that a person or a signal forces: everything back to stable, now."""
-    if o.attempt.phase.ended or o.attempt.phase is Phase.ROLLING_BACK:
+    if o.attempt.phase.ended or o.attempt.phase is Phase.ROLLING_BACK or any(r.sealed for r in o.routes):
         return decide(o)
     return _back(o, reason, text)
 
 
 def _back(o: Observation, reason: Reason, text: str) -> Decision:
-    remains = _remaining(o, eased=True)
-    since = o.now if o.attempt.since else 0.0
-    a = o.attempt.noted(
-        o.now, f"{reason}: {text}", phase=Phase.ROLLING_BACK, reason=reason, weight=remains, since=since
-    )  # fmt: skip
+    remains = _remaining(o)
+    a = o.attempt.noted(o.now, f"{reason}: {text}", phase=Phase.ROLLING_BACK, reason=reason, weight=remains)
     return Decision(a, weight=remains, taken_back=reason)
 
 
-def _remaining(o: Observation, eased: bool) -> Decimal:
+def _remaining(o: Observation) -> Decimal:
     highest = max((r.actual for r in o.routes if r.touched(o.attempt)), default=Decimal(0))
     ready = o.canary_ready if o.canary_subset else 0
-    return remaining(highest, o.attempt.capacity, o.stable_ready, ready, eased)
+    last = max((r.taken_at for r in o.routes), default=0.0)
+    return remaining(highest, o.attempt.capacity, o.stable_ready, ready, o.now - last >= EASE_EVERY)
 
 
 def remaining(actual: Decimal, capacity: int, stable_ready: int, canary_ready: int, eased: bool = True) -> Decimal:
     """What must stay of the canary's `actual` percent because a shrunken stable cannot carry more (I12).
 
     Stable carried everything with `capacity` ready endpoints (0: not known); each is trusted with a quarter more
-    than that, and, where `eased`, with a quarter more than it carries now. Whole percents; nothing stays with a
-    canary that has no endpoint.
+    than that, and, where `eased`, with a quarter more than it carries now, but one percent at least. Whole percents;
+    nothing stays with a canary that has no endpoint.
 
     >>> remaining(Decimal(50), 4, 4, 4), remaining(Decimal(50), 4, 1, 4), remaining(Decimal(5), 4, 3, 4)
     (Decimal('0'), Decimal('38'), Decimal('0'))
@@ -352,7 +381,8 @@ def remaining(actual: Decimal, capacity: int, stable_ready: int, canary_ready: i
         return actual
     trusted = Fraction(125 * stable_ready, capacity or stable_ready)
     if eased:
-        trusted = max(trusted, Fraction(125, 100) * (100 - Fraction(actual)))
+        carried = 100 - Fraction(actual)
+        trusted = max(trusted, Fraction(125, 100) * carried, carried + 1)
     return min(actual, Decimal(max(0, 100 - math.floor(trusted))))
 
 

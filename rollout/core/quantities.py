@@ -1,7 +1,7 @@
 """Durations and percentages as people write them: `90s`, `1h30m`, `0.5%`."""
 
 import re
-from decimal import Decimal, InvalidOperation
+from decimal import ROUND_DOWN, Decimal, InvalidOperation
 
 from rollout.core.errors import InvalidInput
 
@@ -63,3 +63,13 @@ def share(part: float) -> str:
     """
     percentage = 100 * part
     return f"{percentage:.0f} %" if percentage >= 10 else f"{percentage:.2g} %"
+
+
+def floored(value: Decimal) -> Decimal:
+    """A percentage cut to the two decimals that a weight has.
+
+    >>> floored(Decimal(100) / 3), floored(Decimal("25.000"))
+    (Decimal('33.33'), Decimal('25'))
+    """
+    cut = value.quantize(Decimal("0.01"), ROUND_DOWN)
+    return cut.to_integral() if cut == cut.to_integral() else cut

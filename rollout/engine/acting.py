@@ -5,7 +5,7 @@ from dataclasses import replace
 from decimal import Decimal
 
 from rollout.core.attempt import Attempt
-from rollout.core.decision import remaining
+from rollout.core.decision import EASE_EVERY, remaining
 from rollout.core.documents import (
     DESTINATION_RULE,
     SERVICE,
@@ -39,9 +39,9 @@ class Hands:
         self._host = fqdn(service, namespace)
         self._service, self._key = service, annotation(service, namespace)
 
-    def shift(self, a: Attempt, scene: Scene, weight: Decimal) -> None:
+    def shift(self, a: Attempt, scene: Scene, weight: Decimal, sealed: bool = False) -> None:
         """Give the canary `weight` on every route. Raises `Conflict` where a route changed since it was read."""
-        self._each(a, scene, Claim(a.id, a.fence, weight, a.stable, a.canary, (), a.capacity), tries=1)
+        self._each(a, scene, Claim(a.id, a.fence, weight, a.stable, a.canary, (), a.capacity, sealed=sealed), tries=1)
 
     def take_back(self, a: Attempt, scene: Scene, reason: Reason, now: float) -> None:
         """Leave the canary what stable cannot carry (the attempt's weight), with the take-back's own record.
@@ -57,26 +57,36 @@ class Hands:
 
         Raises `InvalidInput` when all is done that can be and stable could not carry the rest (I12).
         """
-        found, held = [], ""
+        found, troubles = [], list[RolloutError]()
         for vs in self._routing():
             claim, after = claim_of(vs, self._key), vs
-            if claim is not None and claim.attempt != ended:
-                pair = Pair(self._host, claim.stable, claim.canary)
-                rest = self._remaining(vs, pair, claim)
-                if rest:
-                    held = f"{claim.stable} cannot carry all of it: {rest} % stay with {claim.canary}"
-                back = replace(claim, weight=rest, taken_back=claim.taken_back or reason, at=claim.at or now)
-                after = self._claim(vs, pair, back, TRIES)
+            try:
+                if claim is not None and claim.attempt != ended and not claim.sealed:
+                    after = self._back_by_claim(vs, claim, reason, now)
+            except RolloutError as error:
+                troubles.append(error)
             if self._key in annotations_of(vs):
                 found.append(after)
-        if held:
-            raise InvalidInput(f"{held}; scale it up, then run this again")
+        if troubles:
+            raise troubles[0]
         return found
+
+    def _back_by_claim(self, vs: Document, claim: Claim, reason: Reason, now: float) -> Document:
+        pair = Pair(self._host, claim.stable, claim.canary)
+        rest = self._remaining(vs, pair, claim, now)
+        at = claim.at if claim.taken_back and rest == claim.weight else now
+        after = self._claim(vs, pair, replace(claim, weight=rest, taken_back=claim.taken_back or reason, at=at), TRIES)
+        if rest:
+            raise InvalidInput(
+                f"{claim.stable} cannot carry all of it: {rest} % stay with {claim.canary}; scale it up, or run this "
+                "again in half a minute"
+            )
+        return after
 
     def _routing(self) -> list[Document]:
         return routing_to(everywhere(self._cluster, VIRTUAL_SERVICE, self._namespace)[0], self._host)
 
-    def _remaining(self, vs: Document, pair: Pair, claim: Claim) -> Decimal:
+    def _remaining(self, vs: Document, pair: Pair, claim: Claim, now: float) -> Decimal:
         actual = max(percents(vs, pair, claim.keys), default=Decimal(0))
         try:
             seen = pods_of(self._cluster, self._cluster.get(SERVICE, self._namespace, self._service))
@@ -84,7 +94,8 @@ class Hands:
         except (Forbidden, NotFound):
             return Decimal(0)  # nobody can tell; who asked wants it back
         stable, canary = (seen.of(labels_for(level, name)).ready for name in (pair.stable, pair.canary))
-        return remaining(actual, claim.capacity, stable, canary)
+        eased = claim.taken_back is None or now - claim.at >= EASE_EVERY
+        return remaining(actual, claim.capacity, stable, canary, eased)
 
     def unclaim(self, vs: Document) -> None:
         """Remove our annotation."""
@@ -140,8 +151,14 @@ class Hands:
 
         Raises `Conflict` where a later engine's claim lies, which a stalled one must not touch.
         """
+        seen = False
         for left in reversed(range(tries)):
             there = claim_of(vs, self._key)
+            if seen and there is None:
+                raise Conflict(f"{ref(VIRTUAL_SERVICE, vs)} was let go meanwhile ({claim.attempt} has ended)")
+            if there is not None and there.sealed and claim.taken_back:
+                raise Conflict(f"{ref(VIRTUAL_SERVICE, vs)} is promoted already ({there.attempt})")
+            seen = there is not None
             if there is not None and (there.attempt != claim.attempt or there.fence > claim.fence):
                 raise Conflict(f"{ref(VIRTUAL_SERVICE, vs)} is driven by another process ({there.attempt})")
             patch = claiming_patch(vs, self._key, pair, claim)

@@ -76,8 +76,7 @@ class Engine:
         running = self.running()
         if running:
             same_target(running, request)
-            self.resume(now)
-            return self.states.record.attempt or running
+            return running
         self.clear(now)
         record = self.states.record
         number = record.attempt.number + 1 if record.attempt else 1
@@ -130,8 +129,8 @@ class Engine:
         if attempt is None:
             self.clear(now)
             return self.states.record.attempt
-        scene = read_scene(self._cluster, attempt)
         try:
+            scene = read_scene(self._cluster, attempt)
             observation = observe(self._cluster, attempt, scene, now, None, "")
         except Forbidden:
             self._hands.take_back_claims(reason, now)
@@ -140,6 +139,9 @@ class Engine:
         if decision.taken_back is None:
             return attempt  # who drives, or our next tick, finishes what is taken back already
         self._hands.take_back(decision.attempt, scene, decision.taken_back, now)
+        if not any(route.touched(attempt) for route in observation.routes):
+            # No claim is there to say it, so the record must: whoever drives would go on otherwise.
+            self.states.write(replace(self.states.record, attempt=decision.attempt))
         return decision.attempt
 
     def clear(self, now: float) -> int:
@@ -186,7 +188,7 @@ class Engine:
         if d.prepare:
             self._hands.add_subsets(after, scene)
         if d.weight is not None and self.lease.sure(now):
-            self._hands.shift(after, scene, d.weight)
+            self._hands.shift(after, scene, d.weight, d.seal)
         if d.clean:
             self._hands.clean(after, scene)
             after = replace(after, cleaned=True)

@@ -89,8 +89,10 @@ def _route(vs: Document | None, ref: RouteRef, attempt: Attempt) -> RouteState:
     if vs is None or not given:
         return RouteState(title, None, (), present=False)
     claim = claim_of(vs, annotation(attempt.service, attempt.namespace))
-    back = claim.taken_back if claim else None
-    return RouteState(title, claim.weight if claim else None, tuple(given), editor(vs), back)
+    if claim is None:
+        return RouteState(title, None, tuple(given), editor(vs))
+    at = claim.at if claim.taken_back else 0.0
+    return RouteState(title, claim.weight, tuple(given), editor(vs), claim.taken_back, at, claim.sealed)
 
 
 def editor(vs: Document) -> str:

@@ -35,7 +35,8 @@ class Evidence:
     """What the judge remembers: replaying the looks after `at` from here gives the same verdict as never stopping.
 
     `relative` and `absolute` are log e-values per grid point; `advance` those of this step; `reserve` the prior not
-    yet spent. `stable`, `canary` count this step's requests, `unattributed` those where no host was chosen.
+    yet spent. `stable`, `canary` count this step's requests, `unattributed` those where no host was chosen, and `given`
+    those of the latter that were held against the canary.
     """
 
     at: float = 0.0
@@ -52,6 +53,7 @@ class Evidence:
     stable: Arm = Arm()
     canary: Arm = Arm()
     unattributed: Arm = Arm()
+    given: int = 0
     together: Arm = Arm()
     memory: tuple[float, float] = (0.5, 100.0)
 
@@ -71,7 +73,7 @@ def judged(e: Evidence, look: Look, rule: Errors, margin: float, since: float | 
     if since != e.weight_since:
         e = replace(
             e, weight_since=since, steps=e.steps + 1, looks=0, looked_at=0.0, advance=(0.0,) * 3, stable=Arm(),
-            canary=Arm(), unattributed=Arm(),
+            canary=Arm(), unattributed=Arm(), given=0,
         )  # fmt: skip
         if blind:  # nobody to compare with: what an earlier outage showed is no evidence against the canary now
             e = replace(e, absolute=(_LOWEST,) * len(TIMES_WORSE), reserve=1.0, steps=1)
@@ -79,7 +81,10 @@ def judged(e: Evidence, look: Look, rule: Errors, margin: float, since: float | 
         return e
     e = replace(e, stable=e.stable + look.stable, canary=e.canary + look.canary)
     e = replace(e, unattributed=e.unattributed + look.unattributed)
-    s, c = shared_out(look, weight)
+    mine = missing(e, look.unattributed.failures, weight)
+    e = replace(e, given=e.given + mine)
+    others = look.unattributed.failures - mine
+    s, c = look.stable + Arm(others, others), look.canary + Arm(mine, mine)
     if not c.requests:
         return e
     e = replace(_started(e), looks=e.looks + 1, looked_at=look.at)
@@ -93,21 +98,21 @@ def judged(e: Evidence, look: Look, rule: Errors, margin: float, since: float | 
     return replace(e, breached=e.breached or min(worse, _mean(e.absolute, e.reserve)) >= enough)
 
 
-def shared_out(look: Look, weight: Decimal) -> tuple[Arm, Arm]:
-    """Stable's and the canary's arms, with the failures that reached no version given to whom they are missing from.
+def missing(e: Evidence, lost: int, weight: Decimal) -> int:
+    """How many of the `lost` requests of a look, which failed without reaching a version, are the canary's.
 
     Where the mesh finds no host (an empty subset, one that a proxy does not know, every host ejected), its counters
-    carry no version. As far as the canary has fewer requests than its weight, they are the canary's.
+    carry no version. They are held against the canary only as far as it has, in this whole step, less than half of
+    the requests that its weight would give it, and less by more than chance explains (four standard deviations).
 
-    >>> from rollout.judge.looks import Increment
-    >>> lost = Look(0, 1, (Increment("a", Arm(95), Arm(), Arm(5, 5)),))
-    >>> shared_out(lost, Decimal(5))
-    (Arm(requests=95, failures=0), Arm(requests=5, failures=5))
+    >>> ejected = Evidence(stable=Arm(950), canary=Arm(0), unattributed=Arm(50, 50))
+    >>> unlucky = Evidence(stable=Arm(950), canary=Arm(30), unattributed=Arm(20, 20))
+    >>> missing(ejected, 50, Decimal(5)), missing(unlucky, 20, Decimal(5))
+    (5, 0)
     """
-    stable, canary, lost = look.stable, look.canary, look.unattributed.failures
-    expected = round(float(weight) / 100 * (stable.requests + canary.requests + lost))
-    mine = min(lost, max(0, expected - canary.requests))
-    return stable + Arm(lost - mine, lost - mine), canary + Arm(mine, mine)
+    half = float(weight) / 200 * (e.stable.requests + e.canary.requests + e.unattributed.failures)
+    deficit = half - e.canary.requests - 4 * math.sqrt(half)
+    return max(0, min(lost, math.floor(deficit) - e.given))
 
 
 def read(e: Evidence, blind: bool, overdue: bool) -> Reading:

@@ -16,8 +16,8 @@ GROUP = "rollout.dev"
 class Claim:
     """Who moves the weights, and where they were put. `taken_back` is the take-back's own record.
 
-    `capacity` is the number of ready endpoints with which stable carried everything: with it, a claim alone is
-    enough for a safe take-back.
+    `sealed` says that the canary is promoted: nothing may be taken back any more. `capacity` is the number of ready
+    endpoints with which stable carried everything: with it, a claim alone is enough for a safe take-back.
     """
 
     attempt: str
@@ -30,6 +30,7 @@ class Claim:
     scales: dict[str, int] = field(default_factory=dict)
     taken_back: Reason | None = None
     at: float = 0.0
+    sealed: bool = False
 
 
 def annotation(service: str, namespace: str) -> str:
@@ -60,6 +61,7 @@ def claim_of(vs: Document, key: str) -> Claim | None:
             {k: int(v) for k, v in raw.get("scales", {}).items()},
             Reason(back["reason"]) if back else None,
             float(back["at"]) if back else 0.0,
+            bool(raw.get("promoted")),
         )
     except (ValueError, KeyError, TypeError, AttributeError, InvalidOperation):
         return None
@@ -80,6 +82,8 @@ def claiming_patch(vs: Document, key: str, pair: Pair, claim: Claim) -> Document
     }
     if scales:
         text["scales"] = scales
+    if claim.sealed:
+        text["promoted"] = True
     if claim.taken_back:
         text["takenBack"] = {"reason": claim.taken_back.value, "at": claim.at}
     patch: Document = {"metadata": {"annotations": {key: json.dumps(text, separators=(",", ":"))}}}

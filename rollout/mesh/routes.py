@@ -90,16 +90,17 @@ def _places(vs: Document, route: Document, pair: Pair) -> tuple[list[int], list[
 def shifted(vs: Document, pair: Pair, keys: Collection[str] = ()) -> list[int]:
     """The indexes of the http routes that move; `keys` are those of an attempt in flight.
 
-    While one is in flight, a route for everybody that somebody gave to the canary alone is one of them too.
+    Where one of them is lost, a route for everybody that goes to the canary alone took its place.
     """
     found = []
+    lost = set(keys) - {key_of(route) for route in http_routes(vs)}
     for index, route in enumerate(http_routes(vs)):
         stable, canary = _places(vs, route, pair)
         units, open_to_all = _units(route), not route.get("match")
         live = any(units[i] for i in canary)
         if not live and not any(units[i] for i in stable):
             continue  # neither has a share here: there is nothing to divide
-        if key_of(route) in keys or (stable and (open_to_all or live)) or (keys and open_to_all and live):
+        if key_of(route) in keys or (stable and (open_to_all or live)) or (lost and open_to_all and live):
             found.append(index)
     return found
 

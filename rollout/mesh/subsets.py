@@ -71,11 +71,10 @@ def added(rule: Document) -> list[str]:
 def adding_patch(rule: Document, names: Sequence[str], like: str) -> Document:
     """The merge patch that adds subsets by the pods' version label, and marks them ours.
 
-    A new subset has the other labels and the traffic policy of the subset `like`, where there is one: both versions
-    are to be reached in the same way.
+    A new subset has the traffic policy of the subset `like`, where there is one: both are to be reached in one way.
     """
-    model = find([rule], like) or {}
-    extra = [{**copied(model), "name": name, "labels": {**(model.get("labels") or {}), LABEL: name}} for name in names]
+    policy = {k: copied(v) for k, v in (find([rule], like) or {}).items() if k == "trafficPolicy"}
+    extra = [{"name": name, "labels": {LABEL: name}, **policy} for name in names]
     return {
         "metadata": {"annotations": {ADDED: ",".join(dict.fromkeys([*added(rule), *names]))}},
         "spec": {"subsets": [*subsets_of(rule), *extra]},

@@ -7,7 +7,7 @@ from typing import Any
 
 from rollout.adapters.store import Key
 from rollout.core.attempt import Attempt
-from rollout.core.decision import needed
+from rollout.core.decision import EASE_EVERY, needed
 from rollout.core.documents import CONFIG_MAP, DESTINATION_RULE, VIRTUAL_SERVICE, Document
 from rollout.core.lifecycle import Phase, Reason
 from rollout.mesh.routes import percents
@@ -29,6 +29,7 @@ class Watcher:
         self.taken_back: set[str] = set()
         self.breached: set[str] = set()
         self.fences: dict[str, int] = {}
+        self.back_at: dict[str, float] = {}
         self.recorded: Attempt | None = None
         self.stood_since = NEVER
         self.edited_after_end = False
@@ -46,7 +47,8 @@ class Watcher:
         if key[0] == VIRTUAL_SERVICE.name and before is not None and after is not None:
             if self.world.by_hand:
                 self.pinned = _foreign(after)
-                self.edited_after_end |= self.recorded is not None and self.recorded.phase.ended
+                promoted = '"promoted":true' in json.dumps(after["metadata"]).replace("\\", "")
+                self.edited_after_end |= promoted or (self.recorded is not None and self.recorded.phase.ended)
             else:
                 self._routed(before, after)
             self._stands(after)
@@ -137,9 +139,13 @@ class Watcher:
             carries = 100 - was
             if not world.ready["v1"]:
                 raise Violation(f"I12: no endpoint is ready and got {100 - now} %")
-            most = max(125 * carries / 100, Decimal(math.floor(125 * world.ready["v1"] / claim["capacity"])))
+            most = Decimal(math.floor(125 * world.ready["v1"] / claim["capacity"]))
+            if world.now - self.back_at.get(attempt, 0.0) >= EASE_EVERY - 0.01:
+                most = max(most, 125 * carries / 100, carries + 1)
             if 100 - now > most:
                 raise Violation(f"I12: {world.ready['v1']} endpoints carried {carries} % and got {100 - now} %")
+        if now < was:
+            self.back_at[attempt] = world.now
 
     def _rose(self, now: Decimal) -> None:
         world, attempt = self.world, self.recorded

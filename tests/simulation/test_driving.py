@@ -11,6 +11,7 @@ from rollout.adapters import clock
 from rollout.cli import driving
 from rollout.cli.driving import Manners
 from rollout.core.attempt import Attempt
+from rollout.core.documents import POD, Kind
 from rollout.core.errors import Forbidden, InvalidInput, Unavailable
 from rollout.core.lifecycle import Phase, Reason
 from rollout.core.strategy import OnInconclusive
@@ -19,7 +20,7 @@ from tests.simulation.invariants import Watcher
 from tests.simulation.world import START, Faults, World, strategy
 from tests.simulation.worlds import _lower
 
-Event = Callable[[], None]
+Event = Callable[[], object]
 
 
 class Stage:
@@ -215,3 +216,77 @@ def test_unproven_at_a_weight_holds_until_the_deadline(monkeypatch: pytest.Monke
     assert code == 4
     assert attempt is not None
     assert attempt.reason is Reason.UNPROVEN
+
+
+@pytest.mark.parametrize("second", [0.2, 1.0, 2.0])
+def test_a_signal_before_anything_moved_moves_nothing(stage: Stage, second: float) -> None:
+    stage.at(second, lambda: os.kill(os.getpid(), signal.SIGTERM))
+    attempt, code = stage.promote()
+    assert code == 143
+    assert stage.world.exposed() == 0
+    assert attempt is not None
+    assert attempt.phase is Phase.ROLLED_BACK
+
+
+def test_abort_before_anything_moved_is_heard_by_who_drives(stage: Stage) -> None:
+    second = stage.world.engine("second", Faults())
+    stage.at(1.5, lambda: second.take_back(Reason.ABORTED, "asked", stage.world.now))
+    attempt, code = stage.promote()
+    assert code == 1
+    assert attempt is not None
+    assert attempt.reason is Reason.ABORTED
+
+
+def test_abort_of_an_orphan_that_never_moved_moves_nothing(stage: Stage) -> None:
+    world = stage.world
+    dead = world.engine("dead", Faults())
+    dead.acquire(world.now)
+    dead.begin(world.request(), world.now)
+    engine = world.engine("abort", Faults())
+    driving.take_back(engine, Reason.ABORTED, "asked", stage._tell)
+    attempt = driving.finish(engine, stage._tell, driving.REST_WITHIN)
+    assert attempt is not None
+    assert attempt.phase is Phase.ROLLED_BACK
+    assert world.exposed() == 0
+
+
+@pytest.mark.parametrize("seconds", [6, 60])
+def test_told_to_leave_while_the_api_is_away_nothing_is_raised(stage: Stage, seconds: float) -> None:
+    engine = stage.world.engine("driver", Faults())
+    deny(stage, engine, Unavailable("no answer"), seconds)
+    stage.when(25, lambda: os.kill(os.getpid(), signal.SIGTERM))
+    assert stage.promote(engine=engine)[1] == 143
+    assert stage.world.exposed() == (0 if seconds < driving.LEAVE_WITHIN else 25)
+
+
+def test_a_breach_is_followed_to_its_end_though_stable_shrank(stage: Stage) -> None:
+    stage.world.failing["v2"] = 0.1
+    stage.when(5, lambda: stage.world.set_ready("v1", 1))
+    assert stage.promote(Manners(wait=False))[1] == 1
+    assert stage.world.exposed() == 0
+
+
+def test_where_a_right_is_lost_for_good_it_is_taken_back_all_the_same(stage: Stage) -> None:
+    engine = stage.world.engine("driver", Faults())
+    cluster = stage.world.processes[-1]
+    usual = cluster._call
+
+    def call(verb: str, kind: Kind, act: Callable[[], object]) -> object:
+        if kind is POD and stage.world.exposed() >= 25:
+            raise Forbidden("we may not list pods")
+        return usual(verb, kind, act)
+
+    cluster._call = call  # type: ignore[method-assign]
+    assert stage.promote(engine=engine)[1] == 3
+    assert stage.world.exposed() == 0
+
+
+def test_abort_that_comes_too_late_takes_nothing_back(stage: Stage) -> None:
+    """Between the claim that says promoted and its record."""
+    world = stage.world
+    attempt, code = stage.promote()
+    assert code == 0
+    assert attempt is not None
+    second = world.engine("second", Faults())
+    assert second.take_back(Reason.ABORTED, "asked", world.now) is not None
+    assert world.exposed() == 100

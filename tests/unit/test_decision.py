@@ -7,7 +7,7 @@ from decimal import Decimal
 import pytest
 
 from rollout.core.attempt import Attempt, Reading, RouteRef, Verdict
-from rollout.core.decision import EASE_EVERY, Observation, RouteState, decide, take_back
+from rollout.core.decision import EASE_EVERY, Observation, RouteState, decide, remaining, take_back
 from rollout.core.lifecycle import Phase, Reason
 from rollout.core.strategy import Bake, Step, Strategy
 
@@ -42,11 +42,27 @@ def test_what_never_started_is_not_taken_back_to_subsets_that_may_not_exist() ->
     assert (last.attempt.phase, last.weight) == (Phase.ROLLED_BACK, None)
 
 
-def test_a_lowering_of_one_of_two_routes_stands_and_holds_the_other() -> None:
+def test_a_lowering_of_one_of_two_routes_stands_and_nothing_else_moves() -> None:
     d = decide(seen(attempt(50), 50, 0))
     assert d.attempt.phase is Phase.PAUSED
-    assert d.weight == 0
+    assert d.weight is None
     assert "0 % instead of 50 %" in d.attempt.message
+    still = decide(seen(d.attempt, 50, 0, claimed=Decimal(50)))
+    assert (still.attempt.phase, still.weight) == (Phase.PAUSED, None)
+
+
+def test_asked_to_go_on_it_goes_on_from_the_lowest() -> None:
+    paused = replace(decide(seen(attempt(50), 50, 33)).attempt, resume=True)
+    d = decide(seen(paused, 50, 33, claimed=Decimal(50)))
+    assert (d.attempt.phase, d.weight) == (Phase.PAUSED, Decimal(33))
+    assert decide(seen(paused, 33, 33)).attempt.phase is Phase.SHIFTING
+
+
+def test_nothing_is_put_back_onto_a_stable_that_is_gone() -> None:
+    """An operator saves users by giving everything to v2."""
+    d = decide(seen(attempt(5), 100, stable_ready=0))
+    assert d.weight is None
+    assert "could not carry the rest" in d.attempt.message
 
 
 def test_a_raise_of_one_of_two_routes_is_put_back() -> None:
@@ -64,20 +80,20 @@ def test_a_breach_gives_a_shrunken_stable_what_it_can_carry(stable_ready: int, r
 def test_the_rest_follows_by_and_by_and_ends() -> None:
     a, weight, now = attempt(50), 50, NOW
     a = decide(seen(a, stable_ready=1, reading=Reading(Verdict.ROLLBACK, "bad", NOW))).attempt
-    weight = int(a.weight)
-    steps = []
+    weight, at = int(a.weight), NOW
+    steps = [(NOW, weight)]
     for _ in range(200):
         now += 5
-        state = RouteState("vs", a.weight, (Decimal(weight),), taken_back=Reason.BREACH)
+        state = RouteState("vs", a.weight, (Decimal(weight),), taken_back=Reason.BREACH, taken_at=at)
         d = decide(Observation(now, a, (state,), 1, 4, True, True, FINE))
         if d.weight is not None:
             steps.append((now, int(d.weight)))
-            weight = int(d.weight)
+            weight, at = int(d.weight), now
         a = d.attempt
         if a.phase.ended:
             break
     assert a.phase is Phase.ROLLED_BACK
-    assert [w for _, w in steps] == [23, 4, 0]
+    assert [w for _, w in steps] == [38, 23, 4, 0]
     assert all(after - before >= EASE_EVERY for (before, _), (after, _) in itertools.pairwise(steps))
 
 
@@ -90,7 +106,24 @@ def test_nothing_stays_with_a_subset_that_is_gone() -> None:
 def test_at_100_nothing_waits_for_stable_or_for_the_capacity_of_hours_ago() -> None:
     a = attempt(100, Phase.CONFIRMING)
     blind = Reading(Verdict.BLIND, "fine", NOW)
-    assert decide(seen(a, stable_ready=0, canary_ready=3, reading=blind)).attempt.phase is Phase.PROMOTED
+    d = decide(seen(a, stable_ready=0, canary_ready=3, reading=blind))
+    assert d.seal
+    assert d.weight == 100
+
+
+def test_what_is_sealed_is_promoted_and_not_taken_back_any_more() -> None:
+    state = RouteState("vs", Decimal(100), (Decimal(100),), sealed=True)
+    o = seen(attempt(100, Phase.CONFIRMING), routes=(state,), reading=Reading(Verdict.ROLLBACK, "late", NOW))
+    assert decide(o).attempt.phase is Phase.PROMOTED
+    assert take_back(o, Reason.ABORTED, "asked").attempt.phase is Phase.PROMOTED
+
+
+@pytest.mark.parametrize("capacity", [4, 50, 130])
+def test_a_take_back_from_everything_ends_however_small_stable_became(capacity: int) -> None:
+    weight, steps = Decimal(100), 0
+    while weight:
+        weight, steps = remaining(weight, capacity, 1, 10), steps + 1
+        assert steps < 40
 
 
 def test_nobody_is_sent_to_the_canary_while_the_metrics_are_away() -> None:

@@ -2,6 +2,7 @@
 
 import itertools
 import math
+import random
 from dataclasses import replace
 from decimal import Decimal
 from functools import reduce
@@ -133,10 +134,24 @@ def test_at_100_percent_only_the_floor_is_left() -> None:
 
 def test_failures_that_reached_no_version_count_against_whom_they_are_missing_from() -> None:
     """Every host of the canary ejected: its 5 % become UH, without a version. A stable that loses hosts is not it."""
-    ejected = [Look(1.0 + i, 2.0 + i, (Increment("gateway", Arm(95), Arm(), Arm(5, 5)),)) for i in range(9)]
+    ejected = [Look(1.0 + i, 2.0 + i, (Increment("gateway", Arm(950), Arm(), Arm(50, 50)),)) for i in range(9)]
     assert read(evidence(ejected), False, False).verdict is Verdict.ROLLBACK
-    elsewhere = [Look(1.0 + i, 2.0 + i, (Increment("gateway", Arm(55), Arm(5), Arm(40, 40)),)) for i in range(9)]
+    elsewhere = [Look(1.0 + i, 2.0 + i, (Increment("gateway", Arm(550), Arm(50), Arm(400, 400)),)) for i in range(9)]
     assert read(evidence(elsewhere), False, False).verdict is not Verdict.ROLLBACK
+
+
+@pytest.mark.parametrize(("requests", "lost"), [(3000, 0.0005), (1500, 0.001), (300, 0.005), (300, 0.05)])
+def test_a_trickle_without_a_version_blames_nobody(requests: int, lost: float) -> None:
+    """Both versions healthy; what is lost is lost for everybody alike. None of 60 good versions may go back."""
+    dice = random.Random(1)
+    for _ in range(60):
+        looks = []
+        for i in range(40):
+            canary = sum(dice.random() < 0.05 for _ in range(requests))
+            gone = sum(dice.random() < lost for _ in range(requests))
+            increment = Increment("gateway", Arm(requests - canary), Arm(canary), Arm(gone, gone))
+            looks.append(Look(1.0 + i, 2.0 + i, (increment,)))
+        assert read(evidence(looks), False, False).verdict is not Verdict.ROLLBACK
 
 
 def test_what_reached_no_version_is_said() -> None:

@@ -15,10 +15,10 @@ def rule(name: str, namespace: str = "shop", host: str = "reviews", **spec: obje
 
 
 def test_a_new_subset_is_reached_like_stable() -> None:
-    v1 = {"name": "v1", "labels": {"app": "reviews", "version": "v1"}, "trafficPolicy": POLICY}
+    v1 = {"name": "v1", "labels": {"track": "stable", "version": "v1"}, "trafficPolicy": POLICY}
     patch = adding_patch(rule("r", subsets=[v1]), ["v2"], "v1")
-    labels = {"app": "reviews", "version": "v2"}
-    assert patch["spec"]["subsets"] == [v1, {"name": "v2", "labels": labels, "trafficPolicy": POLICY}]
+    v2 = {"name": "v2", "labels": {"version": "v2"}, "trafficPolicy": POLICY}
+    assert patch["spec"]["subsets"] == [v1, v2]
 
 
 def test_what_was_added_goes_and_what_users_wrote_stays() -> None:
