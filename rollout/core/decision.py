@@ -72,8 +72,8 @@ class Decision:
     """The next state of the attempt, and what to do about the world.
 
     `weight`: write it to every route; `taken_back`: with this reason beside it; `seal`: with the word that the canary
-    is promoted. `prepare`: add the subsets.
-    `clean`: remove our claims and what we added for nothing. `after`: look again in so many seconds.
+    is promoted. `prepare`: add the subsets. `clean`: remove our claims and what we added for nothing. `after`: look
+    again in so many seconds.
     """
 
     attempt: Attempt
@@ -151,7 +151,7 @@ def _overdue(o: Observation) -> Answer:
 
 def _canary_gone(o: Observation) -> Answer:
     a = o.attempt
-    if a.phase is Phase.PREFLIGHT or not a.weight:
+    if a.phase is Phase.PREFLIGHT or not (a.weight or any(r.actual for r in o.routes)):
         return None
     if not o.canary_subset:
         return _back(o, Reason.SUBSET_GONE, f"the subset {a.canary} is gone from the DestinationRule")

@@ -51,6 +51,12 @@ def test_a_lowering_of_one_of_two_routes_stands_and_nothing_else_moves() -> None
     assert (still.attempt.phase, still.weight) == (Phase.PAUSED, None)
 
 
+def test_a_pause_does_not_hide_that_the_canary_is_gone() -> None:
+    paused = decide(seen(attempt(50), 50, 0)).attempt
+    d = decide(seen(paused, 50, 0, claimed=Decimal(50), canary_ready=0))
+    assert (d.taken_back, d.weight) == (Reason.CANARY_UNREADY, Decimal(0))
+
+
 def test_asked_to_go_on_it_goes_on_from_the_lowest() -> None:
     paused = replace(decide(seen(attempt(50), 50, 33)).attempt, resume=True)
     d = decide(seen(paused, 50, 33, claimed=Decimal(50)))
