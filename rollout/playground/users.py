@@ -10,12 +10,12 @@ from pathlib import Path
 from rollout.playground.http import Answer, Client
 
 SLOTS = 50
-MOST_WAITING = 100
+MOST_WAITING = 250
 """Requests go out in so many bursts a second."""
 
 
 class Users:
-    """Send `rps` requests a second whether or not answers come, up to a quarter of a second's worth at once.
+    """Send `rps` requests a second whether or not answers come, up to MOST_WAITING of them at once.
 
     What cannot be sent in time, or would only pile up in front of a machine that is too slow, is left out: it shows
     as fewer requests sent than wanted, never as failures of a version.
@@ -38,7 +38,7 @@ class Users:
                 behind = int(self._rps) - sent if now - begun < 2 else 0  # a slot that was missed, not a second
                 begun, sent = begun + 1 if now - begun < 2 else now, -behind
             due = int(min(1.0, now - begun) * self._rps)
-            for _ in range(min(due - sent, max(MOST_WAITING, self._rps // 4) - self._waiting)):
+            for _ in range(min(due - sent, MOST_WAITING - self._waiting)):
                 self._sent += 1
                 self._waiting += 1
                 self._client.get("productpage", "/productpage", self._done)
