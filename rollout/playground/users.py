@@ -10,8 +10,9 @@ from pathlib import Path
 from rollout.playground.http import Answer, Client
 
 SLOTS = 50
-MOST_WAITING = 250
 """Requests go out in so many bursts a second."""
+MOST_WAITING = 250
+"""Requests that may wait for an answer at once."""
 
 
 class Users:
