@@ -125,7 +125,7 @@ def finish(engine: Engine, tell: Tell, within: float) -> Attempt | None:
             tick = engine.tick(clock.now())
             attempt = tick.attempt
             tell(attempt, "")
-            if attempt is None or (attempt.phase.ended and attempt.cleaned) or attempt.waits_for_person:
+            if attempt is None or (attempt.phase.ended and attempt.cleaned) or attempt.stuck:
                 return attempt
             clock.wait(min(tick.after, 0.2))
         except Exception as error:  # noqa: BLE001 - as in `_stay`

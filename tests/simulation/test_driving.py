@@ -290,3 +290,13 @@ def test_abort_that_comes_too_late_takes_nothing_back(stage: Stage) -> None:
     second = world.engine("second", Faults())
     assert second.take_back(Reason.ABORTED, "asked", world.now) is not None
     assert world.exposed() == 100
+
+
+def test_abort_of_a_paused_attempt_that_nobody_drives(stage: Stage) -> None:
+    stage.when(25, lambda: _lower(stage.world))
+    assert stage.promote(Manners(wait=False))[1] == 5
+    engine = stage.world.engine("abort", Faults())
+    driving.take_back(engine, Reason.ABORTED, "asked", stage._tell)
+    attempt = driving.finish(engine, stage._tell, driving.REST_WITHIN)
+    assert attempt is not None
+    assert attempt.phase is Phase.ROLLED_BACK
