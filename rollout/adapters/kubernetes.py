@@ -28,6 +28,7 @@ class KubernetesCluster:
         settings = client.Configuration()
         self.default_namespace = _configure(settings, context, kubeconfig)
         settings.retries = False
+        self._host = str(settings.host)
         self._api = client.ApiClient(settings)
         self._served: dict[str, str] = {}
 
@@ -132,7 +133,7 @@ class KubernetesCluster:
         except client.ApiException as error:
             raise Unavailable(f"cannot {what}: {_short(error.reason or error)}") from error
         except (urllib3.exceptions.HTTPError, OSError) as error:
-            raise Unavailable(f"cannot {what}: no answer from the API server ({type(error).__name__})") from error
+            raise Unavailable(f"cannot {what}: {self._host} does not answer ({type(error).__name__})") from error
         if status >= 300:
             raise _refusal(status, data, what)
         try:

@@ -30,10 +30,15 @@ class PrometheusMetrics:
     """The Prometheus at a URL. Its scrape interval is learned from its targets, once."""
 
     def __init__(self, url: str) -> None:
-        parts = urlsplit(url)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise InvalidInput(f"{url!r} is no URL of a Prometheus; write it like http://prometheus:9090")
-        self._where = f"{parts.scheme}://{parts.hostname}" + (f":{parts.port}" if parts.port else "")
+        try:
+            parts = urlsplit(url)
+            good = parts.scheme in ("http", "https") and bool(parts.hostname)
+            port = f":{parts.port}" if parts.port else ""
+        except ValueError:
+            good = False
+        if not good:
+            raise InvalidInput("that is no URL of a Prometheus; write it like http://prometheus:9090")
+        self._where = f"{parts.scheme}://{parts.hostname}{port}"
         # The library would retry by itself for many seconds, and the engine would not drive meanwhile.
         self._prometheus = PrometheusConnect(url=url, timeout=TIMEOUT, method="POST", retry=Retry(total=0))
 

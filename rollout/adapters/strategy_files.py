@@ -84,7 +84,7 @@ class _Strategy(_Model):
     steps: Annotated[list[_Step], Field(min_length=1)]
     confirm: Seconds
     deadline: Seconds = 0.0
-    checks: Annotated[list[_Check], Field(max_length=1)] = []
+    checks: Annotated[list[_Check], Field(max_length=1)]  # `[]` says on purpose that nothing is judged
     drift: _Drift = _Drift()
 
     @model_validator(mode="after")
@@ -111,7 +111,10 @@ def load(name: str) -> Strategy:
     path = Path(name)
     if not path.is_file():
         raise InvalidInput(f"there is no strategy {name!r}: neither a preset ({', '.join(known)}) nor a file")
-    return parse(path.read_text(), path.stem, name)
+    try:
+        return parse(path.read_text(encoding="utf-8"), path.stem, name)
+    except (OSError, UnicodeDecodeError) as error:
+        raise InvalidInput(f"{name} cannot be read as text: {error}") from None
 
 
 def parse(text: str, name: str, source: str) -> Strategy:
@@ -140,9 +143,18 @@ def parse(text: str, name: str, source: str) -> Strategy:
     )
 
 
+SENTENCES = {
+    "extra_forbidden": "there is no such key here",
+    "missing": "this key must be there",
+    "model_type": "this must be a mapping, like `key: value`",
+    "list_type": "this must be a list",
+    "too_short": "there must be at least one",
+    "too_long": "there is only one kind of check so far, so at most one",
+}
+
+
 def _said(error: Any) -> str:
     where = ".".join(str(part) for part in error["loc"])
     text = str(error["msg"]).removeprefix("Value error, ")
-    if error["type"] == "extra_forbidden":
-        text = "there is no such key here"
+    text = SENTENCES.get(error["type"], text)
     return f"{where}: {text}" if where else text

@@ -14,7 +14,7 @@ Path = tuple[Any, ...]
 class NotYaml(ValueError):
     """The text cannot be read; `line` counts from 1."""
 
-    def __init__(self, error: yaml.YAMLError) -> None:
+    def __init__(self, error: Exception) -> None:
         mark = getattr(error, "problem_mark", None)
         self.line = mark.line + 1 if mark else 1
         super().__init__(str(getattr(error, "problem", None) or error))
@@ -24,7 +24,7 @@ def load(text: str | bytes) -> Any:
     """The one document of a text. Raises `NotYaml`."""
     try:
         return yaml.load(text, Loader=_LOADER)  # noqa: S506 - it is a safe loader, in C or not
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise NotYaml(error) from error
 
 

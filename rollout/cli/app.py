@@ -4,7 +4,9 @@ Heavy modules are imported by the command that needs them, so that `rollout --he
 """
 
 import os
+import signal
 import sys
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -146,17 +148,25 @@ def _manners(timeout: str, on_timeout: str, on_interrupt: str, no_wait: bool) ->
             raise InvalidInput(f"{name} is rollback or hold, not {value!r}")
     at_terminal = sys.stdin.isatty() and not os.environ.get("CI")
     hold = on_interrupt == "hold" if on_interrupt else None
-    return Manners(duration(timeout) if timeout else 0.0, on_timeout == "hold", hold, at_terminal, not no_wait)
+    seconds = duration(timeout) if timeout else 0.0
+    if timeout and not seconds:
+        raise InvalidInput("--timeout must be longer than 0s")
+    return Manners(seconds, on_timeout == "hold", hold, at_terminal, not no_wait)
 
 
 def _confirm(engine: "Engine", request: "Request", yes: bool) -> None:
     """Ask a person at a terminal once; a pipeline is not asked."""
-    if yes or not (sys.stdin.isatty() and sys.stdout.isatty()):
+    if yes or not sys.stdin.isatty():
         return
     running = engine.states.read().attempt
     if running is None or running.phase.ended:
         steps = " → ".join(f"{step.weight}" for step in request.strategy.steps)
-        if not typer.confirm(f"Move {request.service} in {request.namespace} to {request.canary}: {steps} %?"):
+        question = f"Move {request.service} in {request.namespace} to {request.canary}: {steps} %?"
+        try:
+            agreed = typer.confirm(question, err=True)
+        except typer.Abort:
+            agreed = False
+        if not agreed:
             print("nothing was written", file=sys.stderr)
             raise typer.Exit(130)
 
@@ -201,7 +211,8 @@ def _standing(engine: "Engine") -> "tuple[Attempt | None, str]":
     from rollout.adapters import clock
     from rollout.cli import console
 
-    attempt = engine.states.read().attempt
+    engine.known()
+    attempt = engine.states.record.attempt
     if attempt is None:
         return None, f"nothing of {engine.service} was ever promoted from here"
     since = None if attempt.phase.ended else engine.lease.unattended(clock.now())
@@ -248,10 +259,13 @@ def abort(
     """Take all traffic back to the version that served, now."""
     from rollout.adapters import clock
     from rollout.cli import console, driving
+    from rollout.core.errors import Forbidden, Unavailable
     from rollout.core.lifecycle import Reason
 
     _check_output(output)
     engine = _engine(service, namespace, cluster, context, "", metrics=False)
+    with suppress(Unavailable, Forbidden):  # an abort should not fail for its first question
+        engine.known()
     with console.teller(output) as tell:
         attempt = driving.take_back(engine, Reason.ABORTED, "asked by `rollout abort`", tell)
         if attempt is not None and not attempt.phase.ended:
@@ -291,7 +305,9 @@ def history(
     from rollout.cli import console
 
     _check_output(output)
-    past = _engine(service, namespace, cluster, context, "", metrics=False).states.read().past()
+    engine = _engine(service, namespace, cluster, context, "", metrics=False)
+    engine.known()
+    past = engine.states.record.past()
     if output == "json":
         console.print_json([vars(p) for p in past])
     else:
@@ -355,7 +371,7 @@ def strategies(name: Annotated[str, typer.Argument(help="Show this one.")] = "")
 
     if name:
         load(name)
-        print(presets().get(name, "").rstrip())
+        print((presets().get(name) or Path(name).read_text(encoding="utf-8")).rstrip())
         return
     for preset in presets():
         print(f"{preset:12} {load(preset).description}")
@@ -376,19 +392,22 @@ def demo(
     from rollout.cli import demo as demos
 
     _check_output(output)
-    text = output == "text"
+    text, played = output == "text", scenario or ["good"]
+    demos.check(played)
     if text:
         print(f"# strategies/canary.yaml, {speed:g} times as fast\n{presets()['canary']}")
     results = []
-    for one in scenario or ["good"]:
+    for one in played:
         if text:
-            print(f"--- {one}: {rps} requests a second from users through Envoy to reviews v1; promoting v2 ---")
+            sent = 0 if one == "no-traffic" else rps
+            print(f"--- {one}: {sent} requests a second from users through Envoy to reviews v1; promoting v2 ---")
         with console.teller(output) as tell:
             results.append(demos.play(one, rps, speed, tell, demos.talk))
         if text:
             print(demos.told(results[-1]), flush=True)
-        else:
-            console.print_json({key: value for key, value in results[-1].items() if key != "exit"})
+    if not text:
+        shown = [{key: value for key, value in result.items() if key != "exit"} for result in results]
+        console.print_json(shown if len(shown) > 1 else shown[0])
     if len(results) == 1:
         raise typer.Exit(int(results[0]["exit"]))
     raise typer.Exit(0 if all(r["exit"] == demos.ENDS[r["scenario"]] for r in results) else 1)
@@ -403,11 +422,15 @@ def playground_up(
     from rollout.core.errors import InvalidInput
     from rollout.playground.stage import Playground, alone
 
+    if folder.exists() and not folder.is_dir():
+        raise InvalidInput(f"{folder} is no folder; name one for the playground's documents")
     if not alone(folder):
         raise InvalidInput(f"a playground runs in {folder} already; end it first, or name another folder")
     with Playground(folder, rps) as playground:
         (playground.own / "pid").write_text(str(os.getpid()))
         print(f"up in {folder}; in another terminal: rollout promote reviews --to v2 --cluster {folder}", flush=True)
+        for number in (signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, signal.default_int_handler)
         try:
             playground.wait_for_end()
         except KeyboardInterrupt:

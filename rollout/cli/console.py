@@ -64,7 +64,7 @@ def print_diff(lines: Iterable[str]) -> None:
     """Lines with differences among them: coloured on a terminal, plain in a pipe, never wrapped."""
     console = Console(highlight=False, soft_wrap=True)
     for line in lines:
-        sign = line.strip()[:1] if line.startswith("  ") else ""
+        sign = line[2:3] if line.startswith("  ") else ""
         console.print(Text(line, style={"+": "green", "-": "red", "@": "cyan"}.get(sign, "")))
 
 

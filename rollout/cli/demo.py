@@ -32,10 +32,15 @@ def strategy(speed: float, scenario: str) -> Strategy:
     return replace(made, deadline=60 / speed * 10) if scenario == "no-traffic" else made
 
 
+def check(scenarios: list[str]) -> None:
+    """Raise `InvalidInput` for a scenario that does not exist."""
+    for scenario in scenarios:
+        if scenario not in SCENARIOS:
+            raise InvalidInput(f"there is no scenario {scenario!r}; there are {', '.join(SCENARIOS)}")
+
+
 def play(scenario: str, rps: int, speed: float, tell: driving.Tell, talk: Callable[[str], None]) -> dict[str, Any]:
     """Play one scenario; returns what the users saw, and how it ended."""
-    if scenario not in SCENARIOS:
-        raise InvalidInput(f"there is no scenario {scenario!r}; there are {', '.join(SCENARIOS)}")
     with (
         tempfile.TemporaryDirectory(prefix="rollout-demo-") as folder,
         Playground(Path(folder), 0 if scenario == "no-traffic" else rps) as playground,

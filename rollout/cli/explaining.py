@@ -18,9 +18,12 @@ def explained(a: Attempt, now: float, notice: str) -> Iterator[str]:
         if a.last:
             yield f"The judge says {a.last.verdict}: {a.last.text}."
         yield from _waits(a)
-        yield f"Whatever happens, traffic goes back at {at(a.deadline)} (in {spoken(max(0.0, a.deadline - now))})."
         if notice:
             yield f"{notice[0].upper()}{notice[1:]}: `rollout promote` goes on, `rollout abort` takes back."
+            yield f"Its deadline is {at(a.deadline)}; whoever drives it after that takes the traffic back."
+        else:
+            rest = spoken(max(0.0, a.deadline - now))
+            yield f"If it has not ended by {at(a.deadline)} (in {rest}), traffic goes back."
     yield "Journal:"
     yield from (f"  {at(entry.at)}  {entry.text}" for entry in a.journal)
 

@@ -163,7 +163,8 @@ def _canary_gone(o: Observation) -> Answer:
 def _breached(o: Observation) -> Answer:
     if o.reading is None or o.reading.verdict is not Verdict.ROLLBACK:
         return None
-    return _back(o, Reason.BREACH, o.reading.text)
+    seen = replace(o, attempt=replace(o.attempt, last=o.reading))
+    return _back(seen, Reason.BREACH, o.reading.text)
 
 
 def _drifted(o: Observation) -> Answer:

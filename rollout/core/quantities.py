@@ -6,6 +6,7 @@ from decimal import ROUND_DOWN, Decimal, InvalidOperation
 from rollout.core.errors import InvalidInput
 
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+LONGEST = 365 * 86400.0
 _PART = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
 
 
@@ -19,7 +20,10 @@ def duration(text: object) -> float:
     parts = _PART.findall(written)
     if not parts or "".join(number + unit for number, unit in parts) != written:
         raise InvalidInput(f"{written!r} is no duration; write it like 30s, 5m or 1h30m")
-    return float(sum(float(number) * _UNITS[unit] for number, unit in parts))
+    seconds = float(sum(float(number) * _UNITS[unit] for number, unit in parts))
+    if seconds > LONGEST:
+        raise InvalidInput(f"{written[:20]!r} is longer than 365 days")
+    return seconds
 
 
 def spoken(seconds: float) -> str:

@@ -12,7 +12,7 @@ from rollout.engine.lease import Holder
 from rollout.engine.looking import Eyes
 from rollout.engine.observing import Scene, observe, plan_subsets, read_scene
 from rollout.engine.state import StateStore
-from rollout.engine.survey import Request, survey
+from rollout.engine.survey import Request, known_service, survey
 from rollout.ports import Cluster, Metrics
 
 CHECKPOINT_EVERY = 20.0
@@ -46,6 +46,11 @@ class Engine:
         """The attempt in flight, if there is one."""
         attempt = self.states.read().attempt
         return attempt if attempt and not attempt.phase.ended else None
+
+    def known(self) -> None:
+        """Raise `InvalidInput` if nothing is recorded of this service and no such Service is there: a wrong name."""
+        if self.states.read().attempt is None:
+            known_service(self._cluster, self.service, self.namespace)
 
     def examine(self, request: Request, now: float) -> Attempt:
         """The attempt that would start now, once everything that it needs was found there. Writes nothing.

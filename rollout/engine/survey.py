@@ -43,7 +43,7 @@ class Request:
 
 def survey(cluster: Cluster, request: Request, number: int, now: float) -> Attempt:
     """The attempt that would start now. Writes nothing; raises `InvalidInput` if it cannot work."""
-    service = _service(cluster, request)
+    service = known_service(cluster, request.service, request.namespace)
     host = fqdn(request.service, request.namespace)
     every, whole = everywhere(cluster, VIRTUAL_SERVICE, request.namespace)
     found = routing_to(every, host)
@@ -85,13 +85,14 @@ def survey(cluster: Cluster, request: Request, number: int, now: float) -> Attem
     return attempt.noted(now, text)
 
 
-def _service(cluster: Cluster, request: Request) -> Document:
+def known_service(cluster: Cluster, service: str, namespace: str) -> Document:
+    """The Service. Raises `InvalidInput` with those that are there."""
     try:
-        return cluster.get(SERVICE, request.namespace, request.service)
+        return cluster.get(SERVICE, namespace, service)
     except NotFound:
-        names = _services(cluster, request.namespace)
+        names = _services(cluster, namespace)
         raise InvalidInput(
-            f"there is no Service {request.service} in namespace {request.namespace} (there: {names}); "
+            f"there is no Service {service} in namespace {namespace} (there: {names}); "
             "name another, or another namespace with -n"
         ) from None
 
@@ -156,8 +157,8 @@ def _moving(found: Sequence[Document], pair: Pair, request: Request) -> list[Doc
     if not moving:
         names = ", ".join(ref(VIRTUAL_SERVICE, vs) for vs in found)
         raise InvalidInput(
-            f"no route for everybody in {names} sends to {pair.stable} of {request.service}; name the version that "
-            "serves with --from"
+            f"no route for everybody in {names} sends to {pair.stable} of {request.service}: a route moves if it has "
+            "no match, or splits between both versions already; name the version that serves with --from, or add one"
         )
     for vs in moving:
         if twice := doubled(vs, pair):

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from decimal import Decimal
 from fractions import Fraction
 
-from rollout.core.documents import Document, copied, namespace_of
+from rollout.core.documents import VIRTUAL_SERVICE, Document, copied, namespace_of, ref
+from rollout.core.errors import InvalidInput
 from rollout.mesh.hosts import resolved
 
 SCALES = (1, 10, 100, 1000, 10000)
@@ -28,8 +29,24 @@ class Pair:
 
 
 def http_routes(vs: Document) -> list[Document]:
-    """The VirtualService's http routes."""
-    return list((vs.get("spec") or {}).get("http") or [])
+    """The VirtualService's http routes. Raises `InvalidInput` where they do not have the shape of routes."""
+    spec = vs.get("spec") or {}
+    found = spec.get("http") or [] if isinstance(spec, dict) else None
+    if not isinstance(found, list) or not all(_is_route(route) for route in found):
+        raise InvalidInput(f"{ref(VIRTUAL_SERVICE, vs)}: spec.http is not a list of routes with destinations")
+    return list(found)
+
+
+def _is_route(route: object) -> bool:
+    if not isinstance(route, dict):
+        return False
+    entries = route.get("route") or []
+    return isinstance(entries, list) and all(
+        isinstance(entry, dict)
+        and isinstance(entry.get("destination"), dict)
+        and isinstance(entry.get("weight") or 0, int)
+        for entry in entries
+    )
 
 
 def key_of(route: Document) -> str:

@@ -160,11 +160,14 @@ class Playground:
 
     def _run(self) -> None:
         while not self._stop.wait(EVERY):
+            before = self.trouble
             try:
                 self.step()
                 self.trouble = ""
-            except (RolloutError, KeyError, ValueError) as error:
-                self.trouble = str(error)
+            except Exception as error:  # noqa: BLE001 - whatever people write into the folder, the mesh stays up
+                self.trouble = str(error) if isinstance(error, RolloutError) else f"{type(error).__name__}: {error}"
+            if self.trouble and self.trouble != before:
+                print(f"the playground keeps what it had: {self.trouble}", file=sys.stderr, flush=True)
 
     def wait_for_end(self) -> None:
         """Stay until somebody ends us."""

@@ -9,18 +9,21 @@ import pytest
 from rollout.adapters.folder import FolderCluster
 from rollout.playground.stage import _documents, _put
 
-GOOD = "bake: 10s\nsteps: [{weight: 100}]\nconfirm: 1m\n"
+GOOD = "bake: 10s\nsteps: [{weight: 100}]\nconfirm: 1m\nchecks: []\n"
 STRATEGIES = {
-    "unknown key": (GOOD + "colour: red\n", "4: colour"),
-    "falling": ("bake: 10s\nsteps: [{weight: 50}, {weight: 25}, {weight: 100}]\nconfirm: 1m\n", "must rise"),
+    "unknown key": (GOOD + "colour: red\n", "5: colour"),
+    "falling": (GOOD.replace("[{weight: 100}]", "[{weight: 50}, {weight: 25}, {weight: 100}]"), "must rise"),
     "no steps": ("bake: 10s\nsteps: []\nconfirm: 1m\n", "steps"),
     "percent of 101": ("bake: 10s\nsteps: [{weight: 101}]\nconfirm: 1m\n", "2: steps.0.weight: 101"),
     "parsecs": (GOOD.replace("10s", "5 parsecs"), "1: bake"),
     "not YAML": ("bake: [10s\n", "not YAML"),
-    "no floor": (GOOD + "checks: [{errors: {floor: 0%}}]\n", "more than 0"),
+    "no floor": (GOOD.replace("[]", "[{errors: {floor: 0%}}]"), "more than 0"),
     "min above max": (GOOD.replace("10s", "{min: 9s, max: 3s}"), "shorter than min"),
     "not a mapping": ("- weight: 5\n", "s.yaml:1"),
     "empty": ("", "s.yaml:1"),
+    "no checks": (GOOD.replace("checks: []\n", ""), "checks: this key must be there"),
+    "for ever": (GOOD.replace("10s", "9" * 400 + "h"), "longer than 365 days"),
+    "binary": ("\x00\x01", "not YAML"),
 }
 
 
