@@ -9,9 +9,10 @@ from datetime import datetime
 from typing import Any, TextIO
 
 from pydantic import TypeAdapter
-from rich.console import Console, Group
+from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.panel import Panel
+from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
@@ -120,13 +121,18 @@ def view(attempt: Attempt | None, notice: str = "") -> Panel:
     if attempt is None:
         return Panel(notice or "nothing in flight")
     share = float(attempt.weight)
-    filled = round(share * 0.4)
     color = COLORS.get(attempt.phase, "cyan")
-    bar = Text.assemble(
-        (f"{attempt.stable} ", "bold"), f"{100 - share:5.5g} % ", ("━" * (40 - filled), "dim"),
-        ("━" * filled, color), f" {share:5.5g} % ", (attempt.canary, "bold"),
+    bar = Table.grid(expand=True, padding=(0, 1))
+    bar.add_column()
+    bar.add_column(ratio=1)
+    bar.add_column()
+    bar.add_row(
+        Text.assemble((attempt.stable, "bold"), f" {100 - share:g} %"),
+        ProgressBar(total=100, completed=100 - share, complete_style="bright_black", finished_style="bright_black",
+                    style=color),
+        Text.assemble(f"{share:g} % ", (attempt.canary, "bold")),
     )  # fmt: skip
-    lines = [bar, Text("")]
+    lines: list[RenderableType] = [bar, Text("")]
     if attempt.last:
         lines += [Text.assemble((f"{attempt.last.verdict}  ", "bold"), attempt.last.text), Text("")]
     lines += [Text.assemble((at(e.at), "dim"), f"  {e.text}") for e in attempt.journal[-SHOWN:]]
