@@ -39,7 +39,7 @@ class FolderCluster(DocumentStore):
         return self.folder / namespace / kind / f"{name}.yaml"
 
     def _read(self, key: Key) -> Document | None:
-        path = self._path(key)
+        path, name = self._path(key), key[2]
         try:
             with path.open("rb") as file:
                 text, stat = file.read(), os.fstat(file.fileno())
@@ -53,6 +53,7 @@ class FolderCluster(DocumentStore):
             raise InvalidInput(f"{path}:{error.line}: this is not YAML: {error}") from error
         if not isinstance(document, dict) or not isinstance(document.get("metadata"), dict):
             raise InvalidInput(f"{path} holds no Kubernetes object (a mapping with `metadata`)")
+        _shaped(document, path, name)
         mark = hashlib.sha256(text + f"{stat.st_mtime_ns}.{stat.st_ino}".encode()).hexdigest()
         document["metadata"]["resourceVersion"] = mark[:16]
         return document
@@ -72,3 +73,13 @@ class FolderCluster(DocumentStore):
         with os.fdopen(handle, "w") as file:
             file.write(yaml_text.dump(document))
         Path(temporary).replace(path)
+
+
+def _shaped(document: Document, path: Path, name: str) -> None:
+    """Refuse what an API server would not have taken: no more than the rest of us relies on."""
+    metadata = document["metadata"]
+    for key, part in (("spec", document), ("labels", metadata), ("annotations", metadata)):
+        if not isinstance(part.get(key) or {}, dict):
+            raise InvalidInput(f"{path}: `{key}` is not a mapping")
+    if metadata.get("name") != name:
+        raise InvalidInput(f"{path}: its metadata.name is {metadata.get('name')!r}; file and object have one name")

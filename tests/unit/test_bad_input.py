@@ -113,6 +113,26 @@ def test_an_object_that_is_not_yaml(cluster: Path) -> None:
     assert "reviews.yaml:2: this is not YAML" in error
 
 
+@pytest.mark.parametrize(
+    ("kind", "old", "new", "said"),
+    [
+        ("VirtualService/reviews", "  http:", "  http: x\n  old:", "spec.http is not a list of routes"),
+        ("VirtualService/reviews", "spec:", "spec: x\nold:", "`spec` is not a mapping"),
+        ("Service/reviews", "spec:", "spec: x\nold:", "`spec` is not a mapping"),
+        ("Pod/reviews-v1-0", "  labels:", "  labels: x\n  old:", "`labels` is not a mapping"),
+        ("DestinationRule/reviews", "name: reviews", "name: other", "file and object have one name"),
+    ],
+)
+def test_an_object_of_another_shape(kind: str, old: str, new: str, said: str, cluster: Path) -> None:
+    path = cluster / "bookinfo" / f"{kind}.yaml"
+    path.write_text(path.read_text().replace(old, new, 1))
+    before = state(cluster)
+    code, error = rollout("promote", "reviews", "--to", "v2", "--cluster", str(cluster))
+    assert code == 2, error
+    assert said in error
+    assert state(cluster) == before
+
+
 def test_a_folder_that_is_none(tmp_path: Path) -> None:
     code, error = rollout("status", "reviews", "--cluster", str(tmp_path / "nowhere"))
     assert code == 2
