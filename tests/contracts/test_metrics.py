@@ -70,8 +70,7 @@ def store(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
         yield _files(folder)
     else:
         from rollout.adapters.prometheus import PrometheusMetrics  # noqa: PLC0415
-        from tests.real.servers import Prometheus  # noqa: PLC0415
-        from tests.real.test_prometheus import scraped  # noqa: PLC0415
+        from tests.real.servers import Prometheus, scraped  # noqa: PLC0415
 
         rows = [({"destination_version": "v1"}, STABLE), ({"destination_version": "v2"}, CANARY)]
         with exporting(rows) as port:

@@ -10,9 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from rollout.adapters.kubernetes import KubernetesCluster
+from rollout.adapters.prometheus import PrometheusMetrics
 from rollout.core.documents import DESTINATION_RULE, VIRTUAL_SERVICE, Document, version_of
+from rollout.mesh.hosts import fqdn
 from rollout.playground.stage import NAMESPACE, Playground
-from tests.real.servers import ApiServer, Prometheus
+from rollout.ports import Target
+from tests.real.servers import ApiServer, Prometheus, scraped
 
 STRATEGY = """
 budget: 4%
@@ -51,6 +54,7 @@ class Mesh:
         self.playground.__enter__()
         target = f"127.0.0.1:{self.playground.admin}"
         self.prometheus = Prometheus(self.folder, [target], "/stats/prometheus", RELABEL)
+        scraped(PrometheusMetrics(self.prometheus.url), Target(fqdn("reviews", NAMESPACE), NAMESPACE, (), "v1", "v2"))
         return self
 
     def __exit__(self, *_: object) -> None:

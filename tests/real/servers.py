@@ -15,6 +15,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from rollout.playground.stage import free_ports
+from rollout.ports import Metrics, Target
 from tests.real import parts
 
 ADMIN = "admin-token"
@@ -167,6 +168,15 @@ class Prometheus:
     def stop(self) -> None:
         self._process.terminate()
         self._process.wait(30)
+
+
+def scraped(metrics: Metrics, target: Target) -> None:
+    """Wait for the first scrapes: a Prometheus that starts takes some seconds to find its targets."""
+    until = time.monotonic() + 30
+    while metrics.horizon(target) is None:
+        assert time.monotonic() < until
+        time.sleep(0.3)
+    time.sleep(4)
 
 
 def signing_key() -> bytes:

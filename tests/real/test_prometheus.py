@@ -11,7 +11,7 @@ from rollout.ports import Target
 from tests.conftest import unavailable
 from tests.fakes.exporter import Row, exporting
 from tests.real.parts import Missing
-from tests.real.servers import Prometheus
+from tests.real.servers import Prometheus, scraped
 
 pytestmark = pytest.mark.real
 
@@ -52,15 +52,6 @@ def metrics(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrometheusMetr
         scraped(found, TARGET)
         yield found
         prometheus.stop()
-
-
-def scraped(metrics: PrometheusMetrics, target: Target) -> None:
-    """Wait for the first scrapes: a Prometheus that starts takes some seconds to find its targets."""
-    until = time.monotonic() + 30
-    while metrics.horizon(target) is None:
-        assert time.monotonic() < until
-        time.sleep(0.3)
-    time.sleep(4)
 
 
 def test_failures_are_what_the_user_got_and_nobody_injected(metrics: PrometheusMetrics) -> None:
