@@ -21,7 +21,6 @@ from rollout.core.attempt import Attempt, Entry, Past
 from rollout.core.lifecycle import Phase
 from rollout.core.quantities import spoken
 
-TALK = Console(stderr=True, highlight=False, soft_wrap=True)
 _ATTEMPT = TypeAdapter(Attempt)
 COLORS = {Phase.PROMOTED: "green", Phase.ROLLED_BACK: "red", Phase.ROLLING_BACK: "red", Phase.PAUSED: "yellow"}
 SHOWN = 8

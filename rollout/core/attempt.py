@@ -92,7 +92,6 @@ class Attempt:
     resume: bool = False
     stuck: bool = False
     put_back: tuple[float, ...] = ()
-    added: tuple[str, ...] = ()
     checkpoint: dict[str, Any] = field(default_factory=dict)
     journal: tuple[Entry, ...] = ()
     last: Reading | None = None

@@ -1,7 +1,7 @@
 """Before anything is written: what is there, which routes would move, and whether a rollout can work at all."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from fractions import Fraction
 
 from rollout.core.attempt import Attempt, RouteRef
@@ -241,8 +241,3 @@ def _no_route(request: Request) -> str:
         f"metadata: {{name: {request.service}, namespace: {request.namespace}}}\n"
         f"spec:\n  hosts: [{request.service}]\n  http:\n  - route:\n    - destination: {{host: {request.service}}}"
     )
-
-
-def restarted(attempt: Attempt, now: float) -> Attempt:
-    """A paused attempt that its user asks to go on."""
-    return replace(attempt.noted(now, "asked to go on"), resume=True)

@@ -9,7 +9,7 @@ import hashlib
 import itertools
 import json
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 FAILED = "failed"
@@ -159,18 +159,6 @@ def pairwise_looks(snapshots: Sequence[Snapshot], stable: str, canary: str) -> I
     """The looks between each snapshot and the next, oldest first."""
     for before, after in itertools.pairwise(snapshots):
         yield difference(before, after, stable, canary)
-
-
-def total(looks: Iterable[Look]) -> tuple[Arm, Arm, Arm]:
-    """Stable's, the canary's and the unattributed requests over many looks."""
-    stable = canary = unattributed = Arm()
-    for look in looks:
-        stable, canary, unattributed = (
-            stable + look.stable,
-            canary + look.canary,
-            unattributed + look.unattributed,
-        )
-    return stable, canary, unattributed
 
 
 def grid_time(now: float, interval: float) -> float:

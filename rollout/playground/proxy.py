@@ -80,11 +80,6 @@ class Proxy:
                     sums[key] = sums.get(key, 0.0) + sample.value
         return [(*key, value) for key, value in sorted(sums.items())]
 
-    def stop(self) -> None:
-        """End the process."""
-        self.process.terminate()
-        self.process.wait(10)
-
     def _swap(self, name: str, resources: list[Resource]) -> None:
         """Put a whole file in the place of the old one in one rename: Envoy never reads half of it."""
         self._version += 1
