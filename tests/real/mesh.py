@@ -126,6 +126,9 @@ class Mesh:
         self.server.call("PATCH", f"{NETWORKING}/virtualservices/reviews?fieldManager=us", {"spec": {"http": routes}})
 
     def without_rule(self) -> None:
+        """No DestinationRule, and one route that needs none; Envoy has that route before its subsets go."""
+        self.set_routes([{"name": "primary", "route": [{"destination": {"host": "reviews"}}]}])
+        wait(lambda: self.playground.events[-1][1] == {"": 100}, 20)
         self.server.call("DELETE", f"{NETWORKING}/destinationrules/reviews")
 
     def rule(self) -> Document:
@@ -151,11 +154,11 @@ class Mesh:
         self.until(lambda: self.canary() >= weight, process)
 
     def until(self, there: Callable[[], bool], process: Process, within: float = 90) -> None:
-        end = time.monotonic() + within
-        while not there():
+        def running_and_there() -> bool:
             assert process.poll() is None, process.communicate()
-            assert time.monotonic() < end
-            time.sleep(0.1)
+            return there()
+
+        wait(running_and_there, within)
 
     def seen(self) -> list[str]:
         """What users saw fail, as status, Envoy's flags and the version that answered."""
@@ -170,6 +173,14 @@ def set_weights(canary: int) -> Callable[[Document], None]:
             entry["weight"] = canary if entry["destination"]["subset"] == "v2" else 100 - canary
 
     return change
+
+
+def wait(there: Callable[[], bool], within: float) -> None:
+    """Until it is so, which must be within so many seconds."""
+    end = time.monotonic() + within
+    while not there():
+        assert time.monotonic() < end
+        time.sleep(0.1)
 
 
 def ended(process: Process, within: float = 240) -> tuple[int, str, str]:

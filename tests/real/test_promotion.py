@@ -59,7 +59,6 @@ def test_a_bad_version_is_taken_back(mesh: Mesh) -> None:
 def test_the_first_time_no_subset_no_weight_no_rule(mesh: Mesh) -> None:
     """One destination without a subset already sends to every version; the first write pins stable."""
     mesh.without_rule()
-    mesh.set_routes([{"name": "primary", "route": [{"destination": {"host": "reviews"}}]}])
     code, out, err = mesh.run("plan", "reviews", "--to", "v2", "--from", "v1")
     assert code == 0, err
     assert "the first write pins v1" in out
