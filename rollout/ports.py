@@ -43,7 +43,8 @@ class Target:
 
     `service` is the fully qualified host; `ports` the Service's ports, because clients also name `host:port`.
     `stable` and `canary` are values of the pods' `version` label, as the mesh's counters carry them;
-    both empty: every version.
+    both empty: every version. `reporter` is who counts: "source", the clients' proxies, each of which holds both
+    versions at one moment, or "destination", the pods' own, each of which holds its version only.
     """
 
     service: str
@@ -51,15 +52,20 @@ class Target:
     ports: tuple[int, ...]
     stable: str
     canary: str
+    reporter: str = "source"
 
 
 class Metrics(Protocol):
     """The mesh's request counters, as they stood at given moments of the store's own time (epoch seconds)."""
 
-    def snapshots(self, target: Target, start: float, end: float, step: float) -> list[Snapshot]:
-        """The raw counters at start, start + step … end, one answer, oldest first.
+    def snapshots(
+        self, target: Target, start: float, end: float, step: float, edges: tuple[float, ...] | None = ()
+    ) -> list[Snapshot]:
+        """The raw counters at start, start + step … end, oldest first.
 
-        A moment without any counter is a snapshot without counters. Raises `Unavailable`.
+        With `edges` (milliseconds; None: all there are) also the histogram of answers, at those of its edges that
+        exist and at infinity; answers that failed or were rejected are not in it. A moment without any counter is a
+        snapshot without counters. Raises `Unavailable`.
         """
 
     def horizon(self, target: Target) -> float | None:

@@ -29,7 +29,9 @@ class CounterFiles:
         temporary.replace(self._folder / f"{second}.json")
         (self._folder / f"{second - KEPT}.json").unlink(missing_ok=True)
 
-    def snapshots(self, target: Target, start: float, end: float, step: float) -> list[Snapshot]:
+    def snapshots(
+        self, target: Target, start: float, end: float, step: float, edges: tuple[float, ...] | None = ()
+    ) -> list[Snapshot]:
         """See the port. A moment takes the latest second that is not after it, at most FRESH seconds old."""
         times = [start + step * i for i in range(round((end - start) / step) + 1)]
         return [Snapshot(at, self._counters(target, at)) for at in times]

@@ -42,7 +42,9 @@ class PrometheusMetrics:
         # The library would retry by itself for many seconds, and the engine would not drive meanwhile.
         self._prometheus = PrometheusConnect(url=url, timeout=TIMEOUT, method="POST", retry=Retry(total=0))
 
-    def snapshots(self, target: Target, start: float, end: float, step: float) -> list[Snapshot]:
+    def snapshots(
+        self, target: Target, start: float, end: float, step: float, edges: tuple[float, ...] | None = ()
+    ) -> list[Snapshot]:
         """See the port."""
         times = [start + step * i for i in range(round((end - start) / step) + 1)]
         found: dict[int, dict[Series, float]] = {round(1000 * at): {} for at in times}

@@ -11,9 +11,10 @@ import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
-FAILED = "failed"
-ALL = "all"
+ALL, FAILED, REJECTED = "all", "failed", "rejected"
+_WITHIN = "<="
 
 
 @dataclass(frozen=True, order=True)
@@ -21,12 +22,21 @@ class Series:
     """One counter: the reporting `instance`, the `version` that answered, and the `outcome` counted.
 
     `version` is empty where no host was chosen (the mesh's flags UH, NR, NC): such requests are unattributed.
-    `outcome` is "all" or "failed".
+    `outcome` is "all", "failed", "rejected", or a bucket of the histogram of answers (see `within`).
     """
 
     instance: str
     version: str
     outcome: str
+
+
+def within(edge: float) -> str:
+    """The outcome "answered within `edge` milliseconds"; an infinite edge counts every answer that was timed.
+
+    >>> within(250.0), within(math.inf)
+    ('<=250', '<=inf')
+    """
+    return f"{_WITHIN}{edge:g}"
 
 
 @dataclass(frozen=True)
@@ -43,18 +53,41 @@ class Snapshot:
 
 @dataclass(frozen=True)
 class Arm:
-    """What one version did in a look: `requests` and, among them, `failures`."""
+    """What one version did in a look: `requests` and, among them, `failures` and `rejections`.
+
+    `answers` is a cumulative histogram: for each edge in milliseconds, rising and ending with infinity, how many
+    answers came within it. It is empty where nothing was timed.
+    """
 
     requests: int = 0
     failures: int = 0
+    rejections: int = 0
+    answers: tuple[tuple[float, int], ...] = ()
 
     def __add__(self, other: "Arm") -> "Arm":
-        """Add two arms.
+        """Add two arms; of their histograms, the edges that both have (nothing timed counts as every edge).
 
-        >>> Arm(10, 1) + Arm(5, 0)
-        Arm(requests=15, failures=1)
+        >>> Arm(10, 1) + Arm(5, 0, 2)
+        Arm(requests=15, failures=1, rejections=2, answers=())
+        >>> (Arm(1, answers=((100.0, 0), (math.inf, 1))) + Arm(2, answers=((math.inf, 2),))).answers
+        ((inf, 3),)
         """
-        return Arm(self.requests + other.requests, self.failures + other.failures)
+        return Arm(
+            self.requests + other.requests,
+            self.failures + other.failures,
+            self.rejections + other.rejections,
+            _added(self.answers, other.answers),
+        )
+
+    def slower(self, edge: float) -> tuple[int, int]:
+        """How many answers were timed, and how many of them took longer than `edge` milliseconds.
+
+        Both are 0 where the histogram lacks the edge.
+        """
+        counts = dict(self.answers)
+        if edge not in counts:
+            return 0, 0
+        return counts[math.inf], counts[math.inf] - counts[edge]
 
     @property
     def rate(self) -> float:
@@ -62,21 +95,34 @@ class Arm:
         return self.failures / self.requests if self.requests else 0.0
 
 
+def _added(one: tuple[tuple[float, int], ...], other: tuple[tuple[float, int], ...]) -> tuple[tuple[float, int], ...]:
+    if not one or not other:
+        return one or other
+    more = dict(other)
+    return tuple((edge, count + more[edge]) for edge, count in one if edge in more)
+
+
 @dataclass(frozen=True)
 class Increment:
-    """What one reporting instance saw in one look."""
+    """What one reporting instance saw in one look.
+
+    `splits` says whether this instance has ever sent to the canary. One that never did, because a pin binds it to
+    stable, has users of another kind: it tells how stable scatters, and is not compared with.
+    """
 
     instance: str
     stable: Arm
     canary: Arm
     unattributed: Arm = Arm()
+    splits: bool = True
 
 
 @dataclass(frozen=True)
 class Look:
     """One comparison of both versions: the increments between grid times `since` and `at` (epoch seconds).
 
-    `skipped` names instances that could not be differenced (new, or restarted in between).
+    `skipped` names instances that could not be differenced (new, or restarted in between). `stable`, `canary` and
+    `unattributed` are sums over the `compared` instances.
     """
 
     since: float
@@ -84,35 +130,38 @@ class Look:
     increments: tuple[Increment, ...] = ()
     skipped: tuple[str, ...] = ()
 
-    @property
+    @cached_property
+    def compared(self) -> tuple[Increment, ...]:
+        """The instances that split their requests; where none has ever reached the canary, all of them."""
+        return tuple(i for i in self.increments if i.splits) or self.increments
+
+    @cached_property
     def stable(self) -> Arm:
-        """Stable's arm over all instances."""
-        return sum((i.stable for i in self.increments), Arm())
+        """Stable's arm."""
+        return sum((i.stable for i in self.compared), Arm())
 
-    @property
+    @cached_property
     def canary(self) -> Arm:
-        """The canary's arm over all instances."""
-        return sum((i.canary for i in self.increments), Arm())
+        """The canary's arm."""
+        return sum((i.canary for i in self.compared), Arm())
 
-    @property
+    @cached_property
     def unattributed(self) -> Arm:
         """Requests for which the mesh chose no host."""
-        return sum((i.unattributed for i in self.increments), Arm())
+        return sum((i.unattributed for i in self.compared), Arm())
 
     def digest(self, before: str) -> str:
         """The chain's digest after this look, `before` being the digest so far.
 
         Two replays that end in the same digest have seen the same looks in the same order.
         """
-        arms = [
-            [
-                i.instance,
-                *(n for arm in (i.stable, i.canary, i.unattributed) for n in (arm.requests, arm.failures)),
-            ]
-            for i in self.increments
-        ]
+        arms = [[i.instance, i.splits, *map(_flat, (i.stable, i.canary, i.unattributed))] for i in self.increments]
         text = json.dumps([before, self.since, self.at, arms], separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _flat(arm: Arm) -> list[int]:
+    return [arm.requests, arm.failures, arm.rejections, *(count for _, count in arm.answers)]
 
 
 def difference(before: Snapshot, after: Snapshot, stable: str, canary: str) -> Look:
@@ -123,8 +172,8 @@ def difference(before: Snapshot, after: Snapshot, stable: str, canary: str) -> L
 
     >>> a = Snapshot(0.0, {Series("envoy", "v1", "all"): 10.0})
     >>> b = Snapshot(5.0, {Series("envoy", "v1", "all"): 30.0, Series("envoy", "v2", "all"): 4.0})
-    >>> difference(a, b, "v1", "v2").canary
-    Arm(requests=4, failures=0)
+    >>> difference(a, b, "v1", "v2").canary.requests
+    4
     """
     known, increments, skipped = before.instances(), [], []
     for instance in sorted(after.instances()):
@@ -132,9 +181,8 @@ def difference(before: Snapshot, after: Snapshot, stable: str, canary: str) -> L
         if instance not in known or grown is None:
             skipped.append(instance)
             continue
-        increments.append(
-            Increment(instance, _arm(grown, stable), _arm(grown, canary), _arm(grown, "")),
-        )
+        splits = after.counters.get(Series(instance, canary, ALL), 0.0) > 0
+        increments.append(Increment(instance, _arm(grown, stable), _arm(grown, canary), _arm(grown, ""), splits))
     return Look(before.at, after.at, tuple(increments), tuple(skipped))
 
 
@@ -152,7 +200,14 @@ def _growth(before: Snapshot, after: Snapshot, instance: str) -> dict[tuple[str,
 
 def _arm(grown: Mapping[tuple[str, str], int], version: str) -> Arm:
     requests = grown.get((version, ALL), 0)
-    return Arm(requests, min(requests, grown.get((version, FAILED), 0)))
+    failures = min(requests, grown.get((version, FAILED), 0))
+    rejections = min(requests - failures, grown.get((version, REJECTED), 0))
+    counts = sorted(
+        (float(outcome.removeprefix(_WITHIN)), count)
+        for (of, outcome), count in grown.items()
+        if of == version and outcome.startswith(_WITHIN)
+    )
+    return Arm(requests, failures, rejections, tuple(counts))
 
 
 def pairwise_looks(snapshots: Sequence[Snapshot], stable: str, canary: str) -> Iterator[Look]:

@@ -142,7 +142,9 @@ class VirtualMetrics:
             self.counters = {}  # the proxy restarted
         self.history[round(now)] = dict(self.counters)
 
-    def snapshots(self, target: Target, start: float, end: float, step: float) -> list[Snapshot]:
+    def snapshots(
+        self, target: Target, start: float, end: float, step: float, edges: tuple[float, ...] | None = ()
+    ) -> list[Snapshot]:
         if self.world.now < self.down_until:
             raise Unavailable("the metrics store is away")
         times = [start + step * i for i in range(round((end - start) / step) + 1)]
