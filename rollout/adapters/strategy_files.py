@@ -10,7 +10,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from rollout.adapters import yaml_text
 from rollout.core.errors import InvalidInput
 from rollout.core.quantities import duration, percent
-from rollout.core.strategy import Bake, Errors, OnInconclusive, Step, Strategy
+from rollout.core.strategy import ERRORS, LATENCY, REJECTIONS, Bake, Check, Kind, OnInconclusive, Step, Strategy
 
 
 def _sentence(parse: Any) -> Any:
@@ -63,13 +63,35 @@ def _positive(value: Decimal) -> Decimal:
 Positive = Annotated[Decimal, _sentence(percent), AfterValidator(_positive)]
 
 
-class _Errors(_Model):
-    worseBy: Percent = percent(50)  # noqa: N815 - as users write it
-    floor: Positive = percent("0.1")
+class _Rate(_Model):
+    worseBy: Percent | None = None  # noqa: N815 - as users write it
+    floor: Positive | None = None
+
+
+class _Latency(_Rate):
+    over: Seconds = 0.0
 
 
 class _Check(_Model):
-    errors: _Errors
+    errors: _Rate | None = None
+    rejections: _Rate | None = None
+    latency: _Latency | None = None
+
+    @model_validator(mode="after")
+    def _one(self) -> "_Check":
+        if len(self.model_fields_set) != 1 or self.one() is None:
+            raise ValueError(f"a check is one of {', '.join(Kind)}, like `errors: {{}}`")
+        return self
+
+    def one(self) -> Check | None:
+        """The check, with what the user left out as we ship it."""
+        for usual in (ERRORS, REJECTIONS, LATENCY):
+            said: _Rate | None = getattr(self, usual.kind)
+            if said is not None:
+                worse = usual.worse_by if said.worseBy is None else float(said.worseBy) / 100
+                floor = usual.floor if said.floor is None else float(said.floor) / 100
+                return Check(usual.kind, worse, floor, 1000 * said.over if isinstance(said, _Latency) else 0.0)
+        return None
 
 
 class _Drift(_Model):
@@ -84,7 +106,7 @@ class _Strategy(_Model):
     steps: Annotated[list[_Step], Field(min_length=1)]
     confirm: Seconds
     deadline: Seconds = 0.0
-    checks: Annotated[list[_Check], Field(max_length=1)]  # `[]` says on purpose that nothing is judged
+    checks: list[_Check]  # `[]` says on purpose that nothing is judged
     drift: _Drift = _Drift()
 
     @model_validator(mode="after")
@@ -94,6 +116,9 @@ class _Strategy(_Model):
             raise ValueError(f"the weights must rise: {', '.join(map(str, weights))}")
         if weights[-1] != 100:
             raise ValueError(f"the last weight must be 100, not {weights[-1]}")
+        kinds = [kind for check in self.checks for kind in check.model_fields_set]
+        if twice := sorted({kind for kind in kinds if kinds.count(kind) > 1}):
+            raise ValueError(f"the check {', '.join(twice)} is there twice")
         return self
 
 
@@ -128,15 +153,13 @@ def parse(text: str, name: str, source: str) -> Strategy:
         raise InvalidInput("\n".join(faults)) from None
     bake = Bake(model.bake.min, model.bake.max)
     steps = tuple(Step(s.weight, Bake(s.bake.min, s.bake.max) if s.bake else bake) for s in model.steps)
-    check = next((c.errors for c in model.checks), None)
-    errors = Errors(float(check.worseBy) / 100, float(check.floor) / 100) if check else None
     return Strategy(
         name,
         steps,
         model.confirm,
         float(model.budget) / 100,
         model.inconclusive,
-        errors,
+        tuple(check for one in model.checks if (check := one.one())),
         model.deadline,
         gitops_managers=tuple(model.drift.gitopsManagers),
         description=model.description,
@@ -149,7 +172,6 @@ SENTENCES = {
     "model_type": "this must be a mapping, like `key: value`",
     "list_type": "this must be a list",
     "too_short": "there must be at least one",
-    "too_long": "there is only one kind of check so far, so at most one",
 }
 
 

@@ -127,7 +127,7 @@ def promote(
     _check_output(output)
     manners = _manners(timeout, on_timeout, on_interrupt, no_wait)
     chosen = load(strategy)
-    engine = _engine(service, namespace, cluster, context, prometheus, metrics=chosen.errors is not None)
+    engine = _engine(service, namespace, cluster, context, prometheus, metrics=bool(chosen.checks))
     request = Request(service, engine.namespace, to, chosen, stable, not no_create)
     _confirm(engine, request, yes)
     with console.teller(output) as tell:

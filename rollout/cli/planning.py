@@ -84,7 +84,7 @@ def _steps(a: Attempt, strategy: Strategy) -> Iterator[str]:
         if step.bake.max > step.bake.min:
             bake += f" to {spoken(step.bake.max)}"
         text += f"; stands {bake}"
-        if strategy.errors is not None and step.bake.max:
+        if strategy.checks and step.bake.max:
             margin = 100 * strategy.margin(strategy.steps[index + 1].weight)
             text += f", until {a.canary} is shown to fail at most {margin:.2g} points more than {a.stable}"
         yield text

@@ -21,7 +21,7 @@ READY_WITHIN = 600.0
 
 def strategy() -> Strategy:
     """All at once and unjudged: the version served before, and waiting costs users."""
-    return Strategy("undo", (Step(Decimal(100), Bake(0.0, 0.0)),), confirm=0.0, errors=None, propagation=2.0)
+    return Strategy("undo", (Step(Decimal(100), Bake(0.0, 0.0)),), confirm=0.0, checks=(), propagation=2.0)
 
 
 def request(record: Record, service: str, namespace: str) -> Request:

@@ -28,13 +28,20 @@ class Reading:
     """The judge's verdict at one moment, with the numbers behind it.
 
     `looked_at` is the time of the last look with canary traffic (0: none at this weight); `no_worse` whether the
-    canary's rate is not above stable's; `text` tells it to a person.
+    canary's rates, taken as they are, would be no harm; `text` tells it to a person. `check` is what weighs most,
+    `luck` bounds the chance that a good version would look as bad; `to_go_back` and `to_go_on` say how much of the
+    evidence needed is there (0 to 1); `hurt` counts the canary's failed requests since the first step.
     """
 
     verdict: Verdict
     text: str
     looked_at: float = 0.0
     no_worse: bool = False
+    check: str = ""
+    luck: float = 1.0
+    to_go_back: float = 0.0
+    to_go_on: float = 0.0
+    hurt: int = 0
 
 
 @dataclass(frozen=True)

@@ -54,7 +54,10 @@ class RouteState:
 
 @dataclass(frozen=True)
 class Observation:
-    """All facts of one moment. `reading` is None when the metrics could not be asked (`silence` says why)."""
+    """All facts of one moment. `reading` is None when the metrics could not be asked (`silence` says why).
+
+    `canary_youngest` is when the last of the canary's pods became ready (0: not known).
+    """
 
     now: float
     attempt: Attempt
@@ -63,6 +66,7 @@ class Observation:
     canary_ready: int
     stable_subset: bool
     canary_subset: bool
+    canary_youngest: float = 0.0
     reading: Reading | None = None
     silence: str = ""
 
@@ -292,9 +296,9 @@ def _baking(o: Observation) -> Answer:
     least, most = (a.strategy.confirm, math.inf) if confirming else (bake.min, bake.max)
     stood = o.now - a.landed
     fresh = reading.looked_at >= a.landed + least and reading.looked_at > a.landed
-    if stood < least or (not fresh and a.strategy.errors is not None and (confirming or bake.max > 0)):
+    if stood < least or (not fresh and a.strategy.checks and (confirming or bake.max > 0)):
         return Decision(_said(o, reading), after=1.0)
-    if a.strategy.errors is None or confirming or reading.verdict is Verdict.ADVANCE:
+    if not a.strategy.checks or confirming or reading.verdict is Verdict.ADVANCE:
         return None
     if bake.max == 0:
         return None

@@ -1,6 +1,7 @@
 """Durations and percentages as people write them: `90s`, `1h30m`, `0.5%`."""
 
 import re
+from datetime import datetime
 from decimal import ROUND_DOWN, Decimal, InvalidOperation
 
 from rollout.core.errors import InvalidInput
@@ -24,6 +25,15 @@ def duration(text: object) -> float:
     if seconds > LONGEST:
         raise InvalidInput(f"{written[:20]!r} is longer than 365 days")
     return seconds
+
+
+def moment(text: object) -> float:
+    """An RFC 3339 time as epoch seconds; 0 where there is none.
+
+    >>> moment("1970-01-01T00:01:00Z"), moment(None)
+    (60.0, 0.0)
+    """
+    return datetime.fromisoformat(str(text)).timestamp() if text else 0.0
 
 
 def spoken(seconds: float) -> str:

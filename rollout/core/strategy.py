@@ -29,12 +29,31 @@ class Step:
     bake: Bake
 
 
-@dataclass(frozen=True)
-class Errors:
-    """The check on failed requests: harm is failing more than (1 + worse_by) times stable's odds, above `floor`."""
+class Kind(StrEnum):
+    """What a check counts: failed requests, rejected ones, or slow answers."""
 
-    worse_by: float = 0.5
-    floor: float = 0.001
+    ERRORS = "errors"
+    REJECTIONS = "rejections"
+    LATENCY = "latency"
+
+
+@dataclass(frozen=True)
+class Check:
+    """Harm is more than (1 + worse_by) times stable's odds of a hit, and above `floor` (a share, 0 to 1).
+
+    For latency it is a share of slow answers above (1 + worse_by) times stable's plus `floor`; `over` (milliseconds) is
+    an edge that counts beside those chosen from stable's past.
+    """
+
+    kind: Kind
+    worse_by: float
+    floor: float
+    over: float = 0.0
+
+
+ERRORS = Check(Kind.ERRORS, 0.5, 0.001)
+REJECTIONS = Check(Kind.REJECTIONS, 1.0, 0.01)
+LATENCY = Check(Kind.LATENCY, 0.25, 0.005)
 
 
 @dataclass(frozen=True)
@@ -51,7 +70,7 @@ class Strategy:
     confirm: float
     budget: float = 0.005
     inconclusive: OnInconclusive = OnInconclusive.HOLD
-    errors: Errors | None = Errors()
+    checks: tuple[Check, ...] = (ERRORS,)
     deadline: float = 0.0
     look: float = 1.0
     propagation: float = 10.0

@@ -136,7 +136,7 @@ class Engine:
             return self.states.record.attempt
         try:
             scene = read_scene(self._cluster, attempt)
-            observation = observe(self._cluster, attempt, scene, now, None, "")
+            observation = observe(self._cluster, attempt, scene, now)
         except Forbidden:
             self._hands.take_back_claims(reason, now)
             return attempt
@@ -173,10 +173,11 @@ class Engine:
         return attempt, False
 
     def _judged(self, a: Attempt, scene: Scene, now: float) -> Observation:
-        reading, silence, checkpoint = None, "", a.checkpoint
-        if not a.phase.ended:
-            reading, silence, checkpoint = self._eyes.reading(a, scene.target(a), now)
-        return observe(self._cluster, replace(a, checkpoint=checkpoint), scene, now, reading, silence)
+        seen = observe(self._cluster, a, scene, now)
+        if a.phase.ended:
+            return seen
+        reading, silence, checkpoint = self._eyes.reading(a, scene.target(a), now, seen.canary_youngest)
+        return replace(seen, attempt=replace(a, checkpoint=checkpoint), reading=reading, silence=silence)
 
     def _carry_out(self, d: Decision, before: Attempt, scene: Scene, now: float) -> Attempt:
         after = d.attempt

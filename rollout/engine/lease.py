@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 
 from rollout.core.documents import LEASE, MANAGED_BY, Document, version_of
 from rollout.core.errors import Conflict, NotFound
+from rollout.core.quantities import moment
 from rollout.engine.state import state_name
 from rollout.ports import Cluster
 
@@ -70,7 +71,7 @@ class Holder:
             spec = self._cluster.get(LEASE, self._namespace, self._name).get("spec") or {}
         except NotFound:
             return 0.0
-        renewed = datetime.fromisoformat(str(spec.get("renewTime") or "1970-01-01T00:00:00+00:00")).timestamp()
+        renewed = moment(spec.get("renewTime"))
         return None if spec.get("holderIdentity") and now - renewed < DURATION else renewed
 
     def wait(self, now: float) -> float:

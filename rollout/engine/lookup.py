@@ -14,19 +14,25 @@ from rollout.core.documents import (
     namespace_of,
 )
 from rollout.core.errors import Forbidden
+from rollout.core.quantities import moment
 from rollout.mesh.routes import destinations
 from rollout.mesh.subsets import LABEL, seen_from
 from rollout.ports import Cluster
 
 ROOT_NAMESPACE = "istio-system"
+SLOW_START = 300.0
 
 
 @dataclass(frozen=True)
 class Pod:
-    """A pod that the Service selects: its labels, and whether its endpoint is ready."""
+    """A pod that the Service selects: its labels, whether its endpoint is ready, and since when it can serve.
+
+    `since` is an epoch second, 0 where nothing tells.
+    """
 
     labels: dict[str, str]
     ready: bool
+    since: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -45,6 +51,11 @@ class Pods:
         return sum(pod.ready for pod in self.pods)
 
     @property
+    def youngest(self) -> float:
+        """Since when the last of those with a ready endpoint can serve."""
+        return max((pod.since for pod in self.pods if pod.ready), default=0.0)
+
+    @property
     def versions(self) -> list[str]:
         """Their `version` labels, which the mesh's counters carry; empty for a pod without one."""
         return sorted({pod.labels.get(LABEL, "") for pod in self.pods})
@@ -61,7 +72,21 @@ def pods_of(cluster: Cluster, service: Document) -> Pods:
         for endpoint in one.get("endpoints") or []
         if (endpoint.get("conditions") or {}).get("ready") is not False
     }
-    return Pods(tuple(Pod(labels_of(pod), name_of(pod) in ready) for pod in cluster.list(POD, namespace, selector)))
+    found = cluster.list(POD, namespace, selector)
+    return Pods(tuple(Pod(labels_of(pod), name_of(pod) in ready, _serving_since(pod)) for pod in found))
+
+
+def _serving_since(pod: Document) -> float:
+    """When the pod became ready, if that was within SLOW_START of its start: readiness that comes and goes is no start.
+
+    Otherwise when it started.
+    """
+    status = pod.get("status") or {}
+    started = moment(status.get("startTime"))
+    conditions = status.get("conditions") or []
+    changed = next((c.get("lastTransitionTime") for c in conditions if c.get("type") == "Ready"), None)
+    ready = moment(changed)
+    return ready if started <= ready <= started + SLOW_START else started
 
 
 def ports_of(service: Document | None) -> tuple[int, ...]:

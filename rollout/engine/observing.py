@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from rollout.core.attempt import Attempt, Reading, RouteRef
+from rollout.core.attempt import Attempt, RouteRef
 from rollout.core.decision import Observation, RouteState
 from rollout.core.documents import SERVICE, VIRTUAL_SERVICE, Document, Kind
 from rollout.core.errors import NotFound
@@ -47,25 +47,23 @@ def read_scene(cluster: Cluster, attempt: Attempt) -> Scene:
     )
 
 
-def observe(
-    cluster: Cluster, attempt: Attempt, scene: Scene, now: float, reading: Reading | None, silence: str
-) -> Observation:
-    """Put the facts of one moment together; `silence` says why there is no reading."""
+def observe(cluster: Cluster, attempt: Attempt, scene: Scene, now: float) -> Observation:
+    """Put the facts of one moment together, all but the judge's reading."""
     pair = pair_of(attempt)
     levels = [
         seen_from(scene.rules, pair.host, space, attempt.namespace, ROOT_NAMESPACE) for space in spaces_of(attempt)
     ]
     seen = pods_of(cluster, scene.service) if scene.service else Pods()
+    canary = seen.of(labels_for(levels[0], attempt.canary))
     return Observation(
         now,
         attempt,
         tuple(_route(vs, ref, attempt) for vs, ref in zip(scene.routes, attempt.routes, strict=True)),
         seen.of(labels_for(levels[0], attempt.stable)).ready,
-        seen.of(labels_for(levels[0], attempt.canary)).ready,
+        canary.ready,
         all(find(level, attempt.stable) for level in levels),
         all(find(level, attempt.canary) for level in levels),
-        reading,
-        silence,
+        canary.youngest,
     )
 
 

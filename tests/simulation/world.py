@@ -20,7 +20,7 @@ from rollout.core.documents import (
     copied,
 )
 from rollout.core.errors import Conflict, InvalidInput, Unavailable, Unreachable
-from rollout.core.strategy import Bake, Errors, OnInconclusive, Step, Strategy
+from rollout.core.strategy import ERRORS, Bake, OnInconclusive, Step, Strategy
 from rollout.engine.engine import Engine
 from rollout.engine.state import StateStore
 from rollout.engine.survey import Request
@@ -171,7 +171,7 @@ def strategy(**changes: Any) -> Strategy:
         tuple(Step(w, Bake(6.0, 40.0)) for w in weights),
         confirm=10.0,
         inconclusive=OnInconclusive.ADVANCE_NOTED,
-        errors=Errors(),
+        checks=(ERRORS,),
         deadline=400.0,
         look=2.0,
         propagation=3.0,

@@ -29,7 +29,7 @@ def attempt(weight: int, phase: Phase = Phase.SHIFTING, **changes: object) -> At
 def seen(a: Attempt, *percents: int, **changes: object) -> Observation:
     claimed = changes.pop("claimed", a.weight)
     state = RouteState("vs", claimed, tuple(Decimal(p) for p in percents or (int(a.weight),)))  # type: ignore[arg-type]
-    made = Observation(NOW, a, (state,), 4, 4, True, True, FINE)
+    made = Observation(NOW, a, (state,), 4, 4, True, True, reading=FINE)
     return replace(made, **changes)  # type: ignore[arg-type]
 
 
@@ -91,7 +91,7 @@ def test_the_rest_follows_by_and_by_and_ends() -> None:
     for _ in range(200):
         now += 5
         state = RouteState("vs", a.weight, (Decimal(weight),), taken_back=Reason.BREACH, taken_at=at)
-        d = decide(Observation(now, a, (state,), 1, 4, True, True, FINE))
+        d = decide(Observation(now, a, (state,), 1, 4, True, True, reading=FINE))
         if d.weight is not None:
             steps.append((now, int(d.weight)))
             weight, at = int(d.weight), now

@@ -1,0 +1,216 @@
+"""One kind of hit compared between the two versions: evidence that the canary has too many, and that it has not.
+
+Evidence to go back is a mixture of bets, over effect sizes and over the looks at which harm may have begun (a sum of
+Shiryaev and Roberts' kind, its prior spent look by look). Evidence to go on starts afresh at every step.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from rollout.core.strategy import Check, Kind
+from rollout.judge import bets
+from rollout.judge.bets import Line, Logs, Tally
+from rollout.judge.looks import Arm
+from rollout.judge.scatter import Scatter
+
+LOWEST = -700.0
+MEMORY = 0.98
+"""How much of stable's past counts at the next look, where its rate is foretold."""
+
+
+@dataclass(frozen=True)
+class Rule:
+    """What a contest decides about: harm is more than `odds` times stable's odds and, for rare hits, above `floor`.
+
+    Slow answers are not rare: for them harm is a rate beyond `line`. Before the next weight it must be shown that the
+    canary stays below stable's rate times `bearable` plus `share` of the points that the budget allows there.
+    """
+
+    odds: float
+    floor: float
+    rare: bool
+    bearable: float
+    share: float
+
+    @property
+    def line(self) -> Line:
+        """The line beyond which slow answers are harm."""
+        return Line(self.odds, self.floor)
+
+    def harmful(self, stable: float, canary: float) -> bool:
+        """Whether these rates, if they were known exactly, would be harm."""
+        if self.rare:
+            return canary > self.floor and canary * (1 - stable) > self.odds * stable * (1 - canary)
+        return canary > self.line.at(stable)
+
+    def limit(self, margin: float) -> Line:
+        """The line that the canary must stay below to get more, where the budget allows `margin` points."""
+        return Line(self.bearable, min(0.9, margin * self.share))
+
+
+WARMING = Rule(10.0, 0.2, rare=True, bearable=1.0, share=1.0)
+"""While pods of the canary are warming up, only this much counts."""
+
+
+def rule_of(check: Check) -> Rule:
+    """The rule of a check. Errors may rise by the budget's points; rejections and slow answers hurt less."""
+    odds = 1 + check.worse_by
+    if check.kind is Kind.ERRORS:
+        return Rule(odds, check.floor, rare=True, bearable=1.0, share=1.0)
+    if check.kind is Kind.REJECTIONS:
+        return Rule(odds, check.floor, rare=True, bearable=1 + check.worse_by / 2, share=2.0)
+    return Rule(odds, check.floor, rare=False, bearable=1 + 2 * check.worse_by, share=1.0)
+
+
+def tally(arm: Arm, kind: Kind, edge: float | None = None) -> Tally:
+    """An arm's hits of a kind; for slow answers, those slower than `edge` milliseconds among the answers timed."""
+    if kind is Kind.LATENCY:
+        return Tally(*arm.slower(edge or math.inf))
+    return Tally(arm.requests, arm.failures if kind is Kind.ERRORS else arm.rejections)
+
+
+@dataclass(frozen=True)
+class Contest:
+    """Log e-values per grid point (`relative`, `block`, `absolute`, `advance`), and what is known of stable.
+
+    `stable` and `canary` are this step's tallies, `together` all of stable's while it could be compared with;
+    `recent` is stable's discounted past, from which its rate is foretold.
+    """
+
+    relative: Logs
+    block: Logs = (LOWEST,) * len(bets.BETS)
+    absolute: Logs = (LOWEST,) * len(bets.TIMES)
+    advance: Logs = (0.0,) * len(bets.PARTS)
+    scatter: Scatter = Scatter()
+    recent: tuple[float, float] = (100.0, 0.5)
+    stable: tuple[int, int] = (0, 0)
+    canary: tuple[int, int] = (0, 0)
+    together: tuple[int, int] = (0, 0)
+
+    @property
+    def expected(self) -> float:
+        """Stable's rate, from its past alone."""
+        return self.recent[1] / self.recent[0]
+
+    def remembering(self, parts: Sequence[Tally]) -> "Contest":
+        """After a look at stable that counts for nothing but its own past."""
+        whole = Tally(sum(p.of for p in parts), sum(p.hits for p in parts))
+        return replace(self, scatter=self.scatter.seen(parts), recent=_recent(self.recent, whole))
+
+    def at_next_step(self, blind: bool) -> "Contest":
+        """At a new weight: evidence to go on starts afresh. Where nobody is left to compare with, so does the bound."""
+        fresh = replace(self, advance=(0.0,) * len(bets.PARTS), stable=(0, 0), canary=(0, 0))
+        return replace(fresh, absolute=(LOWEST,) * len(bets.TIMES)) if blind else fresh
+
+    def staking(self, share: float) -> "Contest":
+        """After a part of the prior over beginnings was put on the look to come."""
+        if not share:
+            return self
+        stake = math.log(share)
+        relative, block, absolute = (
+            tuple(_log_add(log, stake) for log in logs) for logs in (self.relative, self.block, self.absolute)
+        )
+        return replace(self, relative=relative, block=block, absolute=absolute)
+
+    def compared(self, rule: Rule, stable: Tally, canary: Tally, most: float, apart: bool) -> "Contest":
+        """After a look with both versions.
+
+        `most` (0 to 1): the largest weight that the canary may have had at a moment of the look, if it changed; 0 if it
+        did not. `apart`: the two were not counted at the same moments.
+        """
+        weight = max(most, canary.of / (canary.of + stable.of))
+        odds = rule.odds if rule.rare else self._odds_on(rule.line)
+        total = stable.hits + canary.hits
+        made = self
+        if total:
+            made = replace(made, block=_grown(made.block, bets.block(canary.hits, total, weight, odds)))
+        rate = self._rate if not apart else 0.0
+        if not rule.rare:
+            if rate and not most:  # rates over a change of weight are averages of different moments
+                factors = bets.beyond(stable, canary, rule.line, self.expected)
+                made = replace(made, relative=_grown(made.relative, factors, rate))
+            return made
+        if rate and total:
+            factors = bets.conditional(canary.hits, total, weight, rule.odds)
+            made = replace(made, relative=_grown(made.relative, factors, rate))
+        return replace(made, absolute=_grown(made.absolute, bets.absolute(canary, rule.floor), rate or 1.0))
+
+    @property
+    def _rate(self) -> float:
+        """The learning rate of bets that need independent requests: 1 / dispersion; 0, no bet, where it is unknown."""
+        known = self.scatter.factor
+        return 1 / known if known else 0.0
+
+    def approved(self, rule: Rule, stable: Tally, canary: Tally, margin: float) -> "Contest":
+        """After a look that counts for going on. The past is brought up to date last: every bet is made before."""
+        factors = bets.short_of(stable, canary, rule.limit(margin), self.expected)
+        return replace(
+            self,
+            advance=_grown(self.advance, factors, self._rate or 1.0),
+            recent=_recent(self.recent, stable),
+            together=_sum(self.together, stable),
+        )
+
+    def counted(self, stable: Tally, canary: Tally) -> "Contest":
+        """After a look, as far as this step's numbers go."""
+        return replace(self, stable=_sum(self.stable, stable), canary=_sum(self.canary, canary))
+
+    def alone(self, rule: Rule, canary: Tally) -> "Contest":
+        """After a look with nobody to compare with: against a bound from when there was somebody."""
+        of, hits = self.together
+        usual = hits / of if of else 0.0
+        bound = min(0.5, (max(rule.floor, usual * rule.odds) if rule.rare else rule.line.at(usual)) + 0.005)
+        return replace(self, absolute=_grown(self.absolute, bets.absolute(canary, bound)))
+
+    def harm(self, rule: Rule, reserve: float, blind: bool) -> float:
+        """The log e-value against "no harm"."""
+        absolute = _mean(self.absolute, reserve)
+        if blind:
+            return absolute
+        relative = _log_add(_mean(self.relative, reserve), _mean(self.block, reserve)) - math.log(2)
+        return min(relative, absolute) if rule.rare else relative
+
+    @property
+    def harmless(self) -> float:
+        """The log e-value against "harm", for going on."""
+        return _log_mean(self.advance)
+
+    def _odds_on(self, line: Line) -> float:
+        """The odds ratio that `line` allows where stable is expected to be."""
+        stable = min(max(self.expected, 1e-6), 0.98)
+        canary = min(line.at(stable), 0.99)
+        return max(1.0, canary * (1 - stable) / (stable * (1 - canary)))
+
+
+def contest(rule: Rule) -> Contest:
+    """A contest in which nothing has been seen."""
+    return Contest((LOWEST,) * len(bets.RATIOS if rule.rare else bets.STEPS))
+
+
+def _recent(recent: tuple[float, float], seen: Tally) -> tuple[float, float]:
+    if not seen.of:
+        return recent
+    return MEMORY * recent[0] + seen.of, max(0.5, MEMORY * recent[1] + seen.hits)
+
+
+def _sum(one: tuple[int, int], other: Tally) -> tuple[int, int]:
+    return one[0] + other.of, one[1] + other.hits
+
+
+def _grown(logs: Logs, factors: Logs, rate: float = 1.0) -> Logs:
+    return tuple(max(LOWEST, log + rate * factor) for log, factor in zip(logs, factors, strict=True))
+
+
+def _log_add(one: float, other: float) -> float:
+    high, low = max(one, other), min(one, other)
+    return high + math.log1p(math.exp(low - high))
+
+
+def _log_mean(logs: Logs) -> float:
+    high = max(logs)
+    return high + math.log(sum(math.exp(log - high) for log in logs) / len(logs))
+
+
+def _mean(logs: Logs, reserve: float) -> float:
+    return _log_add(_log_mean(logs), math.log(reserve) if reserve > 0 else LOWEST)

@@ -1,0 +1,321 @@
+"""The judge: evidence over all checks of an attempt, look by look, and the verdict that it amounts to.
+
+Evidence to go back is the weighted average of the checks' e-values, valid however they depend on each other (Vovk and
+Wang 2021); to go on, every check must have its own. docs/judge.md tells it all.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from decimal import Decimal
+
+from rollout.core.attempt import Verdict
+from rollout.core.strategy import Check, Kind
+from rollout.judge.bets import Tally
+from rollout.judge.contest import WARMING, Contest, Rule, contest, rule_of, tally
+from rollout.judge.looks import Arm, Look
+
+ALPHA = 0.01
+"""The chance that a good version is rolled back in a whole rollout."""
+BETA = 0.05
+"""The chance that a step is passed by a version on the edge of what its budget allows."""
+STARTS, DRIP = (0.4, 0.15, 0.15), 0.3 / 2000
+"""How the prior over the beginning of harm is spent: at the first looks of three steps, the rest drop by drop."""
+WORTH = {Kind.ERRORS: 0.5, Kind.LATENCY: 0.3, Kind.REJECTIONS: 0.2}
+"""What part of ALPHA a kind of check gets, before parts of absent ones are shared out."""
+QUANTILES = (0.5, 0.9, 0.99)
+TIMED_ENOUGH = 100
+
+
+@dataclass(frozen=True)
+class Terms:
+    """Under which circumstances looks are judged.
+
+    `weight` (percent) stands since `since` (epoch seconds; None: it is not there yet, or the canary has none). `margin`
+    is how many points worse the canary may be before it gets the next weight. Counts of a look may come from up to
+    `lag` seconds before it began. `apart` says that the two versions are not counted at the same moments, `warm_until`
+    when the canary's youngest pod has warmed up.
+    """
+
+    checks: tuple[Check, ...]
+    weight: Decimal
+    since: float | None
+    margin: float
+    lag: float = 0.0
+    apart: bool = False
+    warm_until: float = 0.0
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What the judge remembers: replaying the looks after `at` from here gives the same verdict as never stopping.
+
+    `contests` holds one contest a check, and one for each edge of a latency check; `reserve` is the part of the prior
+    over beginnings not yet spent; `highest` the largest log e-value so far against "no harm", and `breached` the
+    contest that carried it over the line. `stable`, `canary` and `unattributed` count this step, `given` those of the latter
+    that were held against the canary, `hurt` the canary's failures since the first step.
+    """
+
+    at: float = 0.0
+    digest: str = ""
+    weight: Decimal = Decimal(0)
+    weight_before: Decimal = Decimal(0)
+    weight_since: float = 0.0
+    steps: int = 0
+    looks: int = 0
+    looked_at: float = 0.0
+    reserve: float = 1.0
+    contests: Mapping[str, Contest] = field(default_factory=dict)
+    edges: tuple[float, ...] = ()
+    timed: tuple[tuple[float, int], ...] = ()
+    highest: float = 0.0
+    breached: str = ""
+    stable: Arm = Arm()
+    canary: Arm = Arm()
+    unattributed: Arm = Arm()
+    given: int = 0
+    hurt: int = 0
+
+    @property
+    def blind(self) -> bool:
+        """Whether nobody is left to compare with."""
+        return self.weight == 100
+
+
+@dataclass(frozen=True)
+class Judged:
+    """What the evidence amounts to. `luck` bounds the chance that a good version would look as bad at any time so far.
+
+    `to_go_back` and `to_go_on` say how far the evidence is, from 0 to 1; `check` is the contest that weighs most for
+    the verdict.
+    """
+
+    verdict: Verdict
+    check: str
+    harm: float
+    luck: float
+    to_go_back: float
+    to_go_on: float
+    no_worse: bool
+
+
+def judged(e: Evidence, look: Look, terms: Terms) -> Evidence:
+    """The evidence after one more look.
+
+    A look at or before the last one is ignored: none is judged twice. One that reaches back before a change of weight
+    is judged as if the canary had had the larger of the two weights all along, and does not count for going on. A look
+    while the canary has nothing tells about stable's past.
+    """
+    if look.at <= e.at:
+        return e
+    e = _prepared(replace(e, at=look.at, digest=look.digest(e.digest)), look, terms)
+    if terms.since is None or not terms.weight:
+        return e if terms.weight else _remembered(e, look)
+    if (terms.since, terms.weight) != (e.weight_since, e.weight):
+        e = _at_next_step(e, terms)
+    if look.at <= terms.since:
+        return e
+    e, stable, canary = _attributed(e, look)
+    if not canary.requests:
+        return e
+    e = replace(_staked(e), looks=e.looks + 1, looked_at=look.at, hurt=e.hurt + canary.failures)
+    made = {
+        name: _contested(e, name, one, look, terms, (tally(stable, *kind_of(name)), tally(canary, *kind_of(name))))
+        for name, one in e.contests.items()
+    }
+    return _weighed(replace(e, contests=made), terms)
+
+
+def edges_of(check: Check, timed: Sequence[tuple[float, int]]) -> tuple[float, ...]:
+    """The edges at which slow answers are counted: those of a histogram that are nearest to half, 90 and 99 % of it.
+
+    And the one nearest to what the check names. Without a histogram of at least TIMED_ENOUGH answers, none.
+    """
+    known = [(edge, count) for edge, count in timed if math.isfinite(edge)]
+    total = timed[-1][1] if timed else 0
+    if not known or total < TIMED_ENOUGH:
+        return ()
+    found = {min(known, key=lambda it: abs(it[1] / total - quantile))[0] for quantile in QUANTILES}
+    if check.over:
+        over = check.over
+        found.add(min(known, key=lambda it: abs(it[0] - over))[0])
+    return tuple(sorted(found))
+
+
+def name_of(kind: Kind, edge: float | None = None) -> str:
+    """The name of a contest.
+
+    >>> name_of(Kind.ERRORS), name_of(Kind.LATENCY, 250.0), kind_of("latency 250")
+    ('errors', 'latency 250', (<Kind.LATENCY: 'latency'>, 250.0))
+    """
+    return f"{kind} {edge:g}" if edge is not None else str(kind)
+
+
+def kind_of(name: str) -> tuple[Kind, float | None]:
+    """The kind and the edge of a contest by its name."""
+    kind, _, edge = name.partition(" ")
+    return Kind(kind), float(edge) if edge else None
+
+
+def rules(checks: Sequence[Check]) -> dict[Kind, Rule]:
+    """Each check's rule."""
+    return {check.kind: rule_of(check) for check in checks}
+
+
+def missing(e: Evidence, lost: int) -> int:
+    """How many of the `lost` requests of a look, which failed without reaching a version, are the canary's.
+
+    Where the mesh finds no host (an empty subset, one that a proxy does not know, every host ejected), its counters
+    carry no version. They are held against the canary only as far as it has, in this whole step, less than half of
+    the requests that its weight would give it, and less by more than chance explains (four standard deviations).
+
+    >>> at = Evidence(weight=Decimal(5))
+    >>> missing(replace(at, stable=Arm(950), unattributed=Arm(50, 50)), 50)
+    5
+    >>> missing(replace(at, stable=Arm(950), canary=Arm(30), unattributed=Arm(20, 20)), 20)
+    0
+    """
+    half = float(e.weight) / 200 * (e.stable.requests + e.canary.requests + e.unattributed.failures)
+    deficit = half - e.canary.requests - 4 * math.sqrt(half)
+    return max(0, min(lost, math.floor(deficit) - e.given))
+
+
+def read(e: Evidence, checks: Sequence[Check], overdue: bool) -> Judged:
+    """The verdict of the evidence; `overdue` says that the bake has lasted as long as it may."""
+    by_kind = rules(checks)
+    harms = _harms(e, by_kind)
+    harm = _total(harms)
+    go = min((one.harmless for one in e.contests.values()), default=0.0)
+    worst = e.breached or max(harms, key=lambda name: harms[name][1], default="")
+    least = min(e.contests, key=lambda name: e.contests[name].harmless, default="")
+    calm = harm < math.log(1 / ALPHA) / 2 and _complete(e, by_kind)
+    if e.breached:
+        verdict = Verdict.ROLLBACK
+    elif not e.looked_at:
+        verdict = Verdict.NO_DATA
+    elif e.blind:
+        verdict = Verdict.BLIND
+    elif calm and go >= math.log(1 / BETA):
+        verdict = Verdict.ADVANCE
+    else:
+        verdict = Verdict.INCONCLUSIVE if overdue else Verdict.CONTINUE
+    compared = [(by_kind[kind_of(name)[0]], Tally(*one.stable), Tally(*one.canary)) for name, one in e.contests.items()]
+    no_worse = bool(compared) and all(
+        s.of and c.of and not rule.harmful(s.hits / s.of, c.hits / c.of) for rule, s, c in compared
+    )
+    return Judged(
+        verdict,
+        worst if verdict is Verdict.ROLLBACK or not calm else least,
+        harm,
+        min(1.0, math.exp(-e.highest)),
+        _part(harm, ALPHA),
+        0.0 if e.blind else _part(go, BETA),
+        no_worse,
+    )
+
+
+def _complete(e: Evidence, by_kind: Mapping[Kind, Rule]) -> bool:
+    """Whether every check has something to count: a latency check needs a histogram."""
+    return by_kind.keys() == {kind_of(name)[0] for name in e.contests}
+
+
+def _part(log: float, chance: float) -> float:
+    return min(1.0, max(0.0, log / math.log(1 / chance)))
+
+
+def _prepared(e: Evidence, look: Look, terms: Terms) -> Evidence:
+    """With a contest for each check; a latency check's begin once enough of stable's answers were timed."""
+    made = dict(e.contests)
+    edges, timed = e.edges, e.timed
+    for check in terms.checks:
+        if check.kind is not Kind.LATENCY:
+            made.setdefault(name_of(check.kind), contest(rule_of(check)))
+            continue
+        if not edges:
+            edges = edges_of(check, timed)
+            timed = () if edges else (Arm(answers=timed) + Arm(answers=look.stable.answers)).answers
+        made |= {name: contest(rule_of(check)) for edge in edges if (name := name_of(check.kind, edge)) not in made}
+    return replace(e, contests=made, edges=edges, timed=timed)
+
+
+def _remembered(e: Evidence, look: Look) -> Evidence:
+    parts = {name: [tally(i.stable, *kind_of(name)) for i in look.increments] for name in e.contests}
+    return replace(e, contests={name: one.remembering(parts[name]) for name, one in e.contests.items()})
+
+
+def _at_next_step(e: Evidence, terms: Terms) -> Evidence:
+    assert terms.since is not None
+    blind = terms.weight == 100
+    fresh = replace(
+        e, weight=terms.weight, weight_before=e.weight, weight_since=terms.since, steps=e.steps + 1, looks=0,
+        looked_at=0.0, stable=Arm(), canary=Arm(), unattributed=Arm(), given=0,
+        contests={name: one.at_next_step(blind) for name, one in e.contests.items()},
+    )  # fmt: skip
+    # Nobody to compare with: what an earlier outage showed is no evidence against the canary now.
+    return replace(fresh, reserve=1.0, steps=1) if blind else fresh
+
+
+def _attributed(e: Evidence, look: Look) -> tuple[Evidence, Arm, Arm]:
+    """The look's arms, with those of its lost requests that are the canary's."""
+    e = replace(
+        e, stable=e.stable + look.stable, canary=e.canary + look.canary,
+        unattributed=e.unattributed + look.unattributed,
+    )  # fmt: skip
+    lost = look.unattributed.failures
+    mine = missing(e, lost)
+    return replace(e, given=e.given + mine), look.stable + Arm(lost - mine, lost - mine), look.canary + Arm(mine, mine)
+
+
+def _staked(e: Evidence) -> Evidence:
+    """Spend a part of the prior over beginnings on the look to come."""
+    share = STARTS[e.steps - 1] if not e.looks and 0 < e.steps <= len(STARTS) else DRIP
+    share = min(share, e.reserve)
+    staking = {name: one.staking(share) for name, one in e.contests.items()}
+    return replace(e, reserve=e.reserve - share, contests=staking)
+
+
+def _contested(e: Evidence, name: str, one: Contest, look: Look, terms: Terms, tallies: tuple[Tally, Tally]) -> Contest:
+    """One contest after a look of which it counts `tallies`."""
+    rule = rules(terms.checks)[kind_of(name)[0]]
+    stable, canary = tallies
+    assert terms.since is not None
+    if not canary.of:
+        return one
+    one = one.counted(stable, canary)
+    if e.blind:
+        return one.alone(rule, canary)
+    if not stable.of:
+        return one
+    warming = look.since < terms.warm_until
+    spans = look.since - terms.lag < terms.since
+    most = float(max(e.weight, e.weight_before)) / 100 if spans else 0.0
+    if not (warming and not rule.rare):
+        one = one.compared(WARMING if warming else rule, stable, canary, most, terms.apart)
+    return one if warming or spans else one.approved(rule, stable, canary, terms.margin)
+
+
+def _harms(e: Evidence, by_kind: Mapping[Kind, Rule]) -> dict[str, tuple[float, float]]:
+    """Each contest's worth and log e-value; a kind's edges share its worth."""
+    kinds = [kind_of(name)[0] for name in e.contests]
+    whole = sum(WORTH[kind] for kind in set(kinds))
+    return {
+        name: (WORTH[kind] / whole / kinds.count(kind), one.harm(by_kind[kind], e.reserve, e.blind))
+        for (name, one), kind in zip(e.contests.items(), kinds, strict=True)
+    }
+
+
+def _total(harms: Mapping[str, tuple[float, float]]) -> float:
+    if not harms:
+        return 0.0
+    high = max(log for _, log in harms.values())
+    return high + math.log(sum(worth * math.exp(log - high) for worth, log in harms.values()))
+
+
+def _weighed(e: Evidence, terms: Terms) -> Evidence:
+    """Remember how bad it ever looked, and a breach for good."""
+    harms = _harms(e, rules(terms.checks))
+    total = _total(harms)
+    breached = e.breached
+    if not breached and total >= math.log(1 / ALPHA):
+        breached = max(harms, key=lambda name: math.log(harms[name][0]) + harms[name][1])
+    return replace(e, highest=max(e.highest, total), breached=breached)

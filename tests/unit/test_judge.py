@@ -1,0 +1,213 @@
+"""The judge over whole streams of looks: verdicts, and the same ones after any interruption."""
+
+import math
+import random
+from dataclasses import replace
+from decimal import Decimal
+from functools import reduce
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import TypeAdapter
+
+from rollout.core.attempt import Verdict
+from rollout.core.strategy import ERRORS, LATENCY, REJECTIONS, Check
+from rollout.judge.judge import ALPHA, Evidence, Terms, judged, read
+from rollout.judge.looks import Arm, Increment, Look
+from rollout.judge.telling import reading
+
+ALL = (ERRORS, REJECTIONS, LATENCY)
+AT_5 = Terms((ERRORS,), Decimal(5), 0.5, 0.02)
+BEFORE = Terms((ERRORS,), Decimal(0), None, 0.02)
+
+
+def look(at: float, stable: Arm, canary: Arm) -> Look:
+    return Look(at - 1, at, (Increment("gateway", stable, canary),))
+
+
+def evidence(looks: list[Look], start: Evidence | None = None, terms: Terms = AT_5) -> Evidence:
+    return reduce(lambda e, one: judged(e, one, terms), looks, start or Evidence())
+
+
+def verdict(e: Evidence, overdue: bool = False, checks: tuple[Check, ...] = (ERRORS,)) -> Verdict:
+    return read(e, checks, overdue).verdict
+
+
+def past(rate: float, looks: int = 200, checks: tuple[Check, ...] = (ERRORS,), seed: int = 2) -> Evidence:
+    """Stable's past before the first step, counted by two instances; times end before 0."""
+    dice, made = random.Random(seed), []
+    for i in range(looks):
+        parts = [
+            Increment(name, timed(500, sum(dice.random() < rate for _ in range(500))), Arm(), splits=False)
+            for name in ("one", "other")
+        ]
+        made.append(Look(-looks + i - 1.0, float(-looks + i), tuple(parts)))
+    return evidence(made, Evidence(at=-1e9), replace(BEFORE, checks=checks))
+
+
+def timed(requests: int, failures: int = 0, slow: int = 0, rejections: int = 0) -> Arm:
+    """Half of the answers within 50 ms, all but `slow` within 250 ms."""
+    answers = ((50.0, requests // 2), (250.0, requests - slow), (1000.0, requests), (math.inf, requests))
+    return Arm(requests, failures, rejections, answers)
+
+
+ARMS = st.integers(0, 60).flatmap(lambda n: st.integers(0, n).map(lambda k: Arm(n, k)))
+STREAMS = st.lists(st.tuples(ARMS, ARMS), min_size=1, max_size=25)
+
+
+@given(STREAMS, st.integers(0, 25))
+def test_a_crash_changes_no_verdict_and_no_digest(stream: list[tuple[Arm, Arm]], died_at: int) -> None:
+    """Replay after a checkpoint that went through JSON, looks seen twice among it, ends where an unbroken run ends."""
+    adapter = TypeAdapter(Evidence)
+    looks = [look(i + 2.0, s, c) for i, (s, c) in enumerate(stream)]
+    start = past(0.01, 30)
+    checkpoint = adapter.validate_json(adapter.dump_json(evidence(looks[:died_at], start)))
+    assert evidence(looks[max(0, died_at - 3) :], checkpoint) == evidence(looks, start)
+
+
+@given(STREAMS)
+def test_a_breach_is_never_forgotten(stream: list[tuple[Arm, Arm]]) -> None:
+    breached = replace(Evidence(), breached="errors")
+    after = evidence([look(i + 2.0, s, c) for i, (s, c) in enumerate(stream)], breached)
+    assert verdict(after, overdue=True) is Verdict.ROLLBACK
+
+
+def test_without_a_past_one_look_is_one_observation_and_a_storm_is_enough() -> None:
+    storm = [look(2.0 + i, Arm(950, 0), Arm(50, 50)) for i in range(4)]
+    assert verdict(evidence(storm[:1])) is Verdict.CONTINUE
+    assert verdict(evidence(storm)) is Verdict.ROLLBACK
+
+
+def test_where_requests_are_known_to_be_independent_one_look_is_enough() -> None:
+    assert verdict(evidence([look(2.0, Arm(950, 0), Arm(50, 25))], past(0.002))) is Verdict.ROLLBACK
+    one_clump = [look(2.0, Arm(9500, 10), Arm(500, 7)), *(look(3.0 + i, Arm(9500, 10), Arm(500)) for i in range(9))]
+    assert verdict(evidence(one_clump, past(0.002))) is not Verdict.ROLLBACK
+
+
+def test_a_shared_outage_blames_nobody() -> None:
+    storm = [look(2.0 + i, Arm(950, 475), Arm(50, 25)) for i in range(200)]
+    for start in (Evidence(), past(0.002)):
+        assert verdict(evidence(storm, start), overdue=True) in (Verdict.INCONCLUSIVE, Verdict.ADVANCE)
+
+
+@pytest.mark.parametrize("failures", [0, 300])
+def test_an_outage_that_begins_with_a_higher_weight_blames_nobody(failures: int) -> None:
+    """The look over the change holds mostly healthy requests of the old weight and failed ones of the new."""
+    before = evidence([look(2.0 + i, Arm(950), Arm(50)) for i in range(30)], past(0.002))
+    at_50 = Terms((ERRORS,), Decimal(50), 31.6, 0.005, lag=1.0)
+    over = Look(31.0, 32.0, (Increment("gateway", Arm(950 + 500, failures), Arm(50 + 500, failures)),))
+    after = evidence([over, *(look(33.0 + i, Arm(500, failures), Arm(500, failures)) for i in range(5))], before, at_50)
+    assert verdict(after) in (Verdict.CONTINUE, Verdict.ADVANCE)
+
+
+def test_harm_that_begins_with_a_higher_weight_is_seen_at_once() -> None:
+    before = evidence([look(2.0 + i, Arm(950), Arm(50)) for i in range(30)], past(0.002))
+    over = Look(31.0, 32.0, (Increment("gateway", Arm(1200), Arm(300, 100)),))
+    after = evidence([over], before, Terms((ERRORS,), Decimal(25), 31.6, 0.005, lag=1.0))
+    assert verdict(after) is Verdict.ROLLBACK
+
+
+def test_what_happened_late_is_not_outweighed_by_a_quiet_past() -> None:
+    quiet = evidence([look(2.0 + i, Arm(950), Arm(50)) for i in range(400)], past(0.002))
+    late = [look(402.0 + i, Arm(950), Arm(50, 10)) for i in range(4)]
+    assert verdict(evidence(late, quiet)) is Verdict.ROLLBACK
+
+
+def test_no_data_is_no_verdict() -> None:
+    nothing = [look(2.0 + i, Arm(100, 0), Arm()) for i in range(50)]
+    assert verdict(evidence(nothing), overdue=True) is Verdict.NO_DATA
+
+
+def test_a_good_version_goes_on() -> None:
+    looks = [look(2.0 + i, Arm(950, 1), Arm(50, 0)) for i in range(20)]
+    assert verdict(evidence(looks, past(0.002))) is Verdict.ADVANCE
+
+
+def test_every_check_must_agree_to_go_on_and_one_is_enough_to_go_back() -> None:
+    def looks(canary: Arm) -> list[Look]:
+        return [look(2.0 + i, timed(950, 1, 10, 20), canary) for i in range(30)]
+
+    start = past(0.002, checks=ALL)
+    terms = replace(AT_5, checks=ALL)
+    good, rejecting, slow = (
+        evidence(looks(arm), start, terms) for arm in (timed(50, 0, 0, 1), timed(50, 0, 0, 10), timed(50, 0, 20, 1))
+    )
+    assert verdict(good, checks=ALL) is Verdict.ADVANCE
+    for harm, check in ((rejecting, "rejections"), (slow, "latency 250")):
+        found = read(harm, ALL, overdue=False)
+        assert (found.verdict, found.check) == (Verdict.ROLLBACK, check)
+        assert found.luck <= ALPHA
+
+
+def test_a_latency_check_without_a_histogram_never_goes_on() -> None:
+    looks = [look(2.0 + i, Arm(950, 1), Arm(50, 0)) for i in range(60)]
+    both = (ERRORS, LATENCY)
+    assert verdict(evidence(looks, terms=replace(AT_5, checks=both)), True, both) is Verdict.INCONCLUSIVE
+
+
+def test_pods_that_warm_up_may_fail_more_but_not_everything() -> None:
+    warming = replace(AT_5, warm_until=30.0)
+    cold = [look(2.0 + i, Arm(950, 1), Arm(50, 5)) for i in range(25)]
+    dead = [look(2.0 + i, Arm(950, 1), Arm(50, 50)) for i in range(25)]
+    assert verdict(evidence(cold, past(0.002), warming)) is Verdict.CONTINUE
+    assert verdict(evidence(dead, past(0.002), warming)) is Verdict.ROLLBACK
+
+
+def test_two_versions_counted_at_different_moments_need_more_than_one_look() -> None:
+    apart = replace(AT_5, apart=True)
+    edge = [look(2.0, Arm(950, 0), Arm(50, 15)), look(3.0, Arm(950, 300), Arm(50, 15))]
+    assert verdict(evidence(edge, past(0.002), apart)) is Verdict.CONTINUE
+
+
+def test_at_100_percent_only_a_bound_is_left() -> None:
+    before = evidence([look(2.0, Arm(1000, 10), Arm(1000, 10))])
+    alone = Terms((ERRORS,), Decimal(100), 2.5, 0.005)
+    quiet = [look(4.0 + i, Arm(), Arm(1000, 10)) for i in range(20)]
+    broken = [look(4.0 + i, Arm(), Arm(1000, 100)) for i in range(3)]
+    assert verdict(evidence(quiet, before, alone)) is Verdict.BLIND
+    assert verdict(evidence(broken, before, alone)) is Verdict.ROLLBACK
+
+
+def test_failures_that_reached_no_version_count_against_whom_they_are_missing_from() -> None:
+    """Every host of the canary ejected: its 5 % become UH, without a version. A stable that loses hosts is not it."""
+    ejected = [Look(1.0 + i, 2.0 + i, (Increment("gateway", Arm(950), Arm(), Arm(50, 50)),)) for i in range(9)]
+    assert verdict(evidence(ejected)) is Verdict.ROLLBACK
+    elsewhere = [Look(1.0 + i, 2.0 + i, (Increment("gateway", Arm(550), Arm(50), Arm(400, 400)),)) for i in range(9)]
+    assert verdict(evidence(elsewhere)) is not Verdict.ROLLBACK
+
+
+@pytest.mark.parametrize(("requests", "lost"), [(3000, 0.0005), (1500, 0.001), (300, 0.005), (300, 0.05)])
+def test_a_trickle_without_a_version_blames_nobody(requests: int, lost: float) -> None:
+    """Both versions healthy; what is lost is lost for everybody alike. None of 60 good versions may go back."""
+    dice = random.Random(1)
+    for _ in range(60):
+        looks = []
+        for i in range(40):
+            canary = sum(dice.random() < 0.05 for _ in range(requests))
+            gone = sum(dice.random() < lost for _ in range(requests))
+            increment = Increment("gateway", Arm(requests - canary), Arm(canary), Arm(gone, gone))
+            looks.append(Look(1.0 + i, 2.0 + i, (increment,)))
+        assert verdict(evidence(looks)) is not Verdict.ROLLBACK
+
+
+def test_a_client_that_is_bound_to_stable_is_not_compared_with() -> None:
+    """A batch job that never fails and never meets the canary makes it look worse than its users' own failures do."""
+    users = Increment("gateway", Arm(95, 5), Arm(5, 0))
+    batch = Increment("batch", Arm(9000, 0), Arm(), splits=False)
+    unlucky = Increment("gateway", Arm(95, 4), Arm(5, 1))
+    looks = [Look(1.0 + i, 2.0 + i, ((users if i % 4 else unlucky), batch)) for i in range(200)]
+    assert verdict(evidence(looks), overdue=True) is not Verdict.ROLLBACK
+
+
+def test_it_is_told_to_people() -> None:
+    names = ("v1", "v2")
+    storm = evidence([look(2.0, Arm(9500, 9), Arm(500, 14))], past(0.001))
+    said = reading(storm, (ERRORS,), names, overdue=False).text
+    assert said.startswith("v2 fails 2.8 % (1.6 % to 4.9 %) of 500, v1 0.095 % (0.0"), said
+    assert "chance that this is luck: under 1 in" in said
+    assert "14 requests of users failed on v2" in said
+    lost = Look(1.0, 2.0, (Increment("gateway", Arm(10, 0), Arm(5, 0), Arm(7, 7)),))
+    assert "7 request(s) reached no version" in reading(evidence([lost]), (ERRORS,), names, False).text
+    few = evidence([look(2.0 + i, Arm(950), Arm(10)) for i in range(20)])
+    assert "v2 got 1 % of the requests, not 5 %" in reading(few, (ERRORS,), names, False).text
