@@ -378,6 +378,33 @@ def strategies(name: Annotated[str, typer.Argument(help="Show this one.")] = "")
 
 
 @app.command()
+def judge(
+    strategy: StrategyName = "canary",
+    output: Output = "text",
+) -> None:
+    """Judge looks that others took: JSON lines on stdin, a verdict a line; exit code 1 if it would go back."""
+    import json
+
+    from rollout.adapters.strategy_files import load
+    from rollout.cli.console import verdict_line
+    from rollout.cli.judging import Stream
+    from rollout.core.attempt import Verdict
+    from rollout.core.errors import InvalidInput
+
+    _check_output(output)
+    chosen = load(strategy)
+    if not chosen.checks:
+        raise InvalidInput(f"the strategy {chosen.name} has no checks, so there is nothing to judge")
+    harm = False
+    for told in Stream(chosen).answers(sys.stdin):
+        harm = harm or told.reading.verdict is Verdict.ROLLBACK
+        if told.note:
+            print(f"rollout: {told.note}; the look is left out", file=sys.stderr, flush=True)
+        print(json.dumps(told.document()) if output == "json" else verdict_line(told.at, told.reading), flush=True)
+    raise typer.Exit(1 if harm else 0)
+
+
+@app.command()
 def demo(
     scenario: Annotated[
         list[str] | None, typer.Option(help="good (default), errors, crash, no-traffic or outage; may repeat.")

@@ -17,7 +17,7 @@ from rich.table import Table
 from rich.text import Text
 
 from rollout.adapters import clock
-from rollout.core.attempt import Attempt, Entry, Past
+from rollout.core.attempt import Attempt, Entry, Past, Reading
 from rollout.core.lifecycle import Phase
 from rollout.core.quantities import spoken
 
@@ -53,6 +53,11 @@ def summary(attempt: Attempt | None, notice: str = "") -> str:
     a = attempt
     said = f"{a.service} {a.stable} → {a.canary}: {a.phase}, {a.canary} at {a.weight} %; {a.message}"
     return f"{said} ({notice})" if notice else said
+
+
+def verdict_line(when: float, said: Reading) -> str:
+    """A verdict in one line."""
+    return f"{when:10.1f}  {said.verdict:12}  {said.text}"
 
 
 def print_view(attempt: Attempt | None, notice: str) -> None:

@@ -52,8 +52,8 @@ class Evidence:
 
     `contests` holds one contest a check, and one for each edge of a latency check; `reserve` is the part of the prior
     over beginnings not yet spent; `highest` the largest log e-value so far against "no harm", and `breached` the
-    contest that carried it over the line. `stable`, `canary` and `unattributed` count this step, `given` those of the latter
-    that were held against the canary, `hurt` the canary's failures since the first step.
+    contest that carried it over the line. `stable`, `canary` and `unattributed` count this step, `given` those of the
+    latter that were held against the canary, `hurt` the canary's failures since the first step.
     """
 
     at: float = 0.0

@@ -1,0 +1,102 @@
+"""Judge a stream of looks that somebody else took: one line in, one verdict out."""
+
+import math
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+from rollout.adapters.look_lines import Implausible, Line, parsed
+from rollout.core.attempt import Reading, Verdict
+from rollout.core.strategy import Kind, Step, Strategy
+from rollout.judge.judge import Evidence, Terms, edges_of, judged, read
+from rollout.judge.looks import Arm
+from rollout.judge.telling import reading
+
+NAMES = ("stable", "canary")
+
+
+@dataclass(frozen=True)
+class Told:
+    """One answer: at what time, the reading, the total e-value, and what was wrong with the line."""
+
+    at: float
+    reading: Reading
+    evidence: float
+    note: str = ""
+
+    def document(self) -> dict[str, Any]:
+        """The answer as people's scripts read it."""
+        made = {
+            "at": self.at,
+            "verdict": str(self.reading.verdict),
+            "check": self.reading.check,
+            "evidence": float(f"{self.evidence:.6g}"),
+            "p_value": float(f"{self.reading.luck:.6g}"),
+        }
+        return made | ({"note": self.note} if self.note else {})
+
+
+class Stream:
+    """The judge over lines. The stream decides the weights; looks at weight 0 before the first step are history."""
+
+    def __init__(self, strategy: Strategy) -> None:
+        self._strategy = strategy
+        self._evidence = Evidence(at=-math.inf)
+        self._past: list[Line] = []
+        self._terms = _terms(strategy, None)
+        self._before: float | None = None
+
+    def answers(self, lines: Iterable[str]) -> Iterator[Told]:
+        """An answer for each line that is not empty."""
+        for number, text in enumerate(lines, 1):
+            if text.strip():
+                yield self._answer(text, number)
+
+    def _answer(self, text: str, number: int) -> Told:
+        try:
+            line = parsed(text, number, self._before)
+        except Implausible as error:
+            return self._told(self._before or 0.0, str(error))
+        self._before = line.at
+        if not line.weight and not self._terms.weight:
+            self._past.append(line)
+            return self._told(line.at)
+        if line.weight != self._terms.weight:
+            self._remember()
+            self._terms = _terms(self._strategy, line)
+        self._evidence = judged(self._evidence, line.look, self._terms)
+        return self._told(line.at)
+
+    def _remember(self) -> None:
+        """Read the history, whose whole histogram says at which edges slow answers are counted."""
+        latency = next((check for check in self._strategy.checks if check.kind is Kind.LATENCY), None)
+        if latency is not None and not self._evidence.edges:
+            answers = sum((line.look.stable for line in self._past), Arm()).answers
+            self._evidence = replace(self._evidence, edges=edges_of(latency, answers))
+        for line in self._past:
+            self._evidence = judged(self._evidence, line.look, self._terms)
+        self._past = []
+
+    def _told(self, at: float, note: str = "") -> Told:
+        overdue = (
+            self._terms.since is not None and at - self._terms.since >= _step(self._strategy, self._terms).bake.max
+        )
+        checks = self._strategy.checks
+        said = reading(self._evidence, checks, NAMES, overdue)
+        if note and said.verdict is not Verdict.ROLLBACK:
+            said = replace(said, verdict=Verdict.NO_DATA)
+        harm = read(self._evidence, checks, overdue).harm
+        return Told(at, said, math.exp(min(harm, 690.0)), note)
+
+
+def _terms(strategy: Strategy, line: Line | None) -> Terms:
+    """The circumstances from a line on, whose weight differs from the one before."""
+    if line is None:
+        return Terms(strategy.checks, strategy.steps[0].weight * 0, None, 0.0)
+    following = next((step.weight for step in strategy.steps if step.weight > line.weight), strategy.steps[-1].weight)
+    return Terms(strategy.checks, line.weight, line.look.since, strategy.margin(following))
+
+
+def _step(strategy: Strategy, terms: Terms) -> Step:
+    """The step whose bake a weight has: the last one that is not above it."""
+    return next((step for step in reversed(strategy.steps) if step.weight <= terms.weight), strategy.steps[0])
