@@ -56,12 +56,9 @@ class Eyes:
             self._look(attempt, target, youngest)
         except Unreachable as error:
             silence = str(error)
-        overdue = bool(attempt.landed) and now - attempt.landed >= _bake_limit(attempt)
-        found = reading(self._evidence, checks, (attempt.stable, attempt.canary), overdue)
+        found = reading_of(self._evidence, attempt, now)
         if silence and found.verdict is not Verdict.ROLLBACK:
             return None, silence, self.checkpoint()
-        if self._evidence.weight_since != attempt.landed and found.verdict is not Verdict.ROLLBACK:
-            found = Reading(Verdict.NO_DATA, "no look at this weight yet")
         if self._reporter == "destination":
             found = replace(found, text=f"{found.text}; counted by the pods' own proxies, which see no refused request")
         return found, "", self.checkpoint()
@@ -100,20 +97,28 @@ class Eyes:
         apart = target.reporter == "destination"
         often = self._interval or UNKNOWN
         interval = max(attempt.strategy.look, 2 * often if apart else often)
+        terms = terms_of(attempt, often, apart, youngest + WARM_UP if youngest else 0.0)
+        if not self._evidence.at:
+            self._remember(attempt, target, max(interval, UNKNOWN), terms)
         last = grid_time(horizon, interval)
-        seen = self._evidence.at
-        if not seen:
-            seen = attempt.started - HISTORY
-            self._choose_edges(attempt, target, seen)
-        start = max(-grid_time(-seen, interval), last - MOST_LOOKS * interval)
-        if last <= start:
-            return
-        terms = _terms(attempt, often, apart, youngest + WARM_UP if youngest else 0.0)
-        snapshots = self._metrics.snapshots(target, start, last, interval, self._edges(attempt))
-        for look in pairwise_looks(snapshots, target.stable, target.canary):
-            before_the_start = look.at <= attempt.started
-            said = replace(terms, since=None, weight=_NOTHING) if before_the_start else terms
-            self._evidence = judged(self._evidence, look, said)
+        start = max(-grid_time(-max(self._evidence.at, attempt.started), interval), last - MOST_LOOKS * interval)
+        if last > start:
+            self._judge(attempt, target, (start, last, interval), terms)
+
+    def _remember(self, attempt: Attempt, target: Target, step: float, terms: Terms) -> None:
+        """Read stable's past, from which its scatter is known, and where to count slow answers."""
+        start, end = grid_time(attempt.started - HISTORY, step), grid_time(attempt.started, step)
+        latency = _latency(attempt)
+        if latency is not None:
+            edges = edges_of(latency, self._past(target, start, end).answers)
+            self._evidence = replace(self._evidence, edges=edges)
+        self._judge(attempt, target, (start, end, step), replace(terms, since=None, weight=_NOTHING))
+
+    def _judge(self, attempt: Attempt, target: Target, times: tuple[float, float, float], terms: Terms) -> None:
+        for look in pairwise_looks(
+            self._metrics.snapshots(target, *times, self._edges(attempt)), target.stable, target.canary
+        ):
+            self._evidence = judged(self._evidence, look, terms)
 
     def _seen_by(self, target: Target) -> tuple[Target, float | None]:
         """The target as the clients' proxies see it, or else as its pods' own do; and up to when."""
@@ -126,12 +131,6 @@ class Eyes:
                 self._reporter = reporter
                 return asked, horizon
         return target, None
-
-    def _choose_edges(self, attempt: Attempt, target: Target, since: float) -> None:
-        check = _latency(attempt)
-        if check is not None and not self._evidence.edges:
-            edges = edges_of(check, self._past(target, since, attempt.started).answers)
-            self._evidence = replace(self._evidence, edges=edges)
 
     def _past(self, target: Target, start: float, end: float) -> Arm:
         before, after = self._metrics.snapshots(target, start, end, end - start, None)
@@ -146,7 +145,8 @@ def _latency(attempt: Attempt) -> Check | None:
     return next((check for check in attempt.strategy.checks if check.kind is Kind.LATENCY), None)
 
 
-def _terms(attempt: Attempt, lag: float, apart: bool, warm_until: float) -> Terms:
+def terms_of(attempt: Attempt, lag: float, apart: bool = False, warm_until: float = 0.0) -> Terms:
+    """Under which circumstances the looks of an attempt are judged now; see `Terms`."""
     strategy = attempt.strategy
     following = strategy.steps[min(attempt.step + 1, len(strategy.steps) - 1)]
     since = attempt.landed if attempt.landed and attempt.phase is not Phase.PREFLIGHT else None
@@ -155,5 +155,11 @@ def _terms(attempt: Attempt, lag: float, apart: bool, warm_until: float) -> Term
     )  # fmt: skip
 
 
-def _bake_limit(attempt: Attempt) -> float:
-    return attempt.strategy.steps[max(0, attempt.step)].bake.max
+def reading_of(e: Evidence, attempt: Attempt, now: float) -> Reading:
+    """What the evidence says of the attempt as it stands now."""
+    limit = attempt.strategy.steps[max(0, attempt.step)].bake.max
+    overdue = bool(attempt.landed) and now - attempt.landed >= limit
+    found = reading(e, attempt.strategy.checks, (attempt.stable, attempt.canary), overdue)
+    if e.weight_since != attempt.landed and found.verdict is not Verdict.ROLLBACK:
+        return Reading(Verdict.NO_DATA, "no look at this weight yet")
+    return found
