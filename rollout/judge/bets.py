@@ -78,6 +78,11 @@ def absolute(canary: Tally, bound: float) -> Logs:
     return tuple(canary.hits * math.log(q / bound) + missed * math.log((1 - q) / (1 - bound)) for q in rates)
 
 
+def bounded(canary: Tally, bound: float) -> Logs:
+    """The same null, one look counted as one observation however its hits clump: a bet on the look's own rate."""
+    return tuple(math.log(1 + bet * (canary.hits / canary.of - bound) / bound) for bet in BETS)
+
+
 def beyond(stable: Tally, canary: Tally, line: Line, expected: float) -> Logs:
     """Evidence that the canary's rate lies above `line`, per alternative in STEPS; `expected` is stable's rate so far.
 

@@ -101,7 +101,9 @@ class Contest:
     def at_next_step(self, blind: bool) -> "Contest":
         """At a new weight: evidence to go on starts afresh. Where nobody is left to compare with, so does the bound."""
         fresh = replace(self, advance=(0.0,) * len(bets.PARTS), stable=(0, 0), canary=(0, 0))
-        return replace(fresh, absolute=(LOWEST,) * len(bets.TIMES)) if blind else fresh
+        if not blind:
+            return fresh
+        return replace(fresh, absolute=(LOWEST,) * len(bets.TIMES), block=(LOWEST,) * len(bets.BETS))
 
     def staking(self, share: float) -> "Contest":
         """After a part of the prior over beginnings was put on the look to come."""
@@ -161,14 +163,17 @@ class Contest:
         of, hits = self.together
         usual = hits / of if of else 0.0
         bound = min(0.5, (max(rule.floor, usual * rule.odds) if rule.rare else rule.line.at(usual)) + 0.005)
-        return replace(self, absolute=_grown(self.absolute, bets.absolute(canary, bound)))
+        made = replace(self, block=_grown(self.block, bets.bounded(canary, bound)))
+        if not self._rate:
+            return made
+        return replace(made, absolute=_grown(made.absolute, bets.absolute(canary, bound), self._rate))
 
     def harm(self, rule: Rule, reserve: float, blind: bool) -> float:
         """The log e-value against "no harm"."""
-        absolute = _mean(self.absolute, reserve)
+        absolute, block = _mean(self.absolute, reserve), _mean(self.block, reserve)
         if blind:
-            return absolute
-        relative = _log_add(_mean(self.relative, reserve), _mean(self.block, reserve)) - math.log(2)
+            return _log_add(absolute, block) - math.log(2)
+        relative = _log_add(_mean(self.relative, reserve), block) - math.log(2)
         return min(relative, absolute) if rule.rare else relative
 
     @property

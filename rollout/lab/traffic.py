@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from itertools import accumulate
 
@@ -156,6 +156,11 @@ class Traffic:
             increments.append(Increment(client.name, stable, canary, splits=client.splits))
         self.at = until
         return Look(since, until, tuple(increments))
+
+    def outage(self, seconds: float, probability: float) -> None:
+        """Let an outage of both versions begin now."""
+        self.truth = replace(self.truth, outages=(*self.truth.outages, (self.at, seconds, probability)))
+        self._state, self._since, self._until = self.truth.at(self.at), self.at, self.truth.until(self.at)
 
     def counts(self, seconds: float, weight: float | Decimal) -> tuple[Arm, Arm]:
         """Let so many seconds pass with a weight (percent); what stable and the canary did, read or not."""

@@ -8,7 +8,19 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rollout.judge.bets import Line, Logs, Tally, absolute, beyond, block, conditional, fair_share, nearest, short_of
+from rollout.judge.bets import (
+    Line,
+    Logs,
+    Tally,
+    absolute,
+    beyond,
+    block,
+    bounded,
+    conditional,
+    fair_share,
+    nearest,
+    short_of,
+)
 
 
 def chance(n: int, k: int, p: float) -> float:
@@ -52,7 +64,8 @@ def test_bets_on_the_canarys_part_are_fair(n_stable: int, n_canary: int, bet: Ca
 @pytest.mark.parametrize(("n", "bound"), [(1, 0.001), (7, 0.01), (30, 0.2), (9, 0.5)])
 def test_below_the_bound_there_is_no_evidence_of_being_above_it(n: int, bound: float) -> None:
     for rate in (bound / 10, bound):
-        assert expected(0, n, (0.0, rate), lambda _, canary: absolute(canary, bound)) <= 1 + 1e-9
+        for bet in (absolute, bounded):
+            assert expected(0, n, (0.0, rate), lambda _, canary, bet=bet: bet(canary, bound)) <= 1 + 1e-9
 
 
 @settings(max_examples=60, deadline=None)
