@@ -405,6 +405,54 @@ def judge(
 
 
 @app.command()
+def simulate(
+    rps: Annotated[float, typer.Option(min=0.001, help="Requests a second of all users.")] = 100.0,
+    stable_errors: Annotated[float, typer.Option(min=0, max=1, help="The share that stable fails.")] = 0.001,
+    canary_errors: Annotated[float, typer.Option(min=0, max=1, help="The share that the canary fails.")] = 0.001,
+    runs: Annotated[int, typer.Option(min=1, help="How many rollouts.")] = 1000,
+    seed: Annotated[int, typer.Option(help="The first run's seed; each has its own.")] = 1,
+    look: Annotated[str, typer.Option(metavar="DURATION", help="Between two looks.")] = "5s",
+    scrape: Annotated[
+        str, typer.Option(metavar="DURATION", help="Between two readings of a client's counters; 0s: at each look.")
+    ] = "0s",
+    clump: Annotated[float, typer.Option(min=1, help="Errors come in clumps of so many on average.")] = 1.0,
+    outage: Annotated[
+        str, typer.Option(metavar="DURATION@SHARE", help="Both versions fail, once before and once over a new weight.")
+    ] = "",
+    late: Annotated[str, typer.Option(metavar="DURATION", help="Until then the canary is as good as stable.")] = "0s",
+    latency_factor: Annotated[float, typer.Option(min=0.01, help="How many times as slow the canary is.")] = 1.0,
+    strategy: StrategyName = "canary",
+    compare: Annotated[
+        bool, typer.Option("--compare", help="What Flagger, Argo Rollouts and Kayenta do, too.")
+    ] = False,
+    output: Output = "text",
+) -> None:
+    """Run virtual rollouts with the engine's own decision and judge, and see how they end."""
+    from rollout.adapters.strategy_files import load
+    from rollout.cli import console, simulating
+    from rollout.core.errors import InvalidInput
+    from rollout.core.quantities import duration
+    from rollout.lab.traffic import Truth
+
+    _check_output(output)
+    truth = Truth(
+        rps, stable_errors, canary_errors, clump, late=duration(late), latency_factor=latency_factor,
+        scrape=duration(scrape),
+    )  # fmt: skip
+    every = duration(look)
+    if every < 1:
+        raise InvalidInput(f"--look is {look}; the shortest is 1s")
+    question = simulating.Question(truth, runs, seed, every, simulating.outage_of(outage))
+    found = {}
+    for name, summary in simulating.answered(question, load(strategy), compare):
+        found[name] = simulating.document(summary)
+        if output == "text":
+            print(simulating.told(name, summary), flush=True)
+    if output == "json":
+        console.print_json(found)
+
+
+@app.command()
 def demo(
     scenario: Annotated[
         list[str] | None, typer.Option(help="good (default), errors, crash, no-traffic or outage; may repeat.")

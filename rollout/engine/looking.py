@@ -72,10 +72,9 @@ class Eyes:
         checks = attempt.strategy.checks
         if not checks:
             return
-        self._interval = self._metrics.interval(target)
-        horizon = self._metrics.horizon(target)
-        latency = next((check for check in checks if check.kind is Kind.LATENCY), None)
-        if latency is None or horizon is None:
+        self._metrics.interval(target)
+        target, horizon = self._seen_by(target)
+        if _latency(attempt) is None or horizon is None:
             return
         seen = self._past(target, horizon - HISTORY, horizon)
         if seen.requests and not seen.answers:
@@ -122,13 +121,12 @@ class Eyes:
 
     def _seen_by(self, target: Target) -> tuple[Target, float | None]:
         """The target as the clients' proxies see it, or else as its pods' own do; and up to when."""
-        if self._interval is None:
-            self._interval = self._metrics.interval(target)
         for reporter in (self._reporter,) if self._reporter else REPORTERS:
             asked = replace(target, reporter=reporter)
             horizon = self._metrics.horizon(asked)
             if horizon is not None:
-                self._reporter = reporter
+                if reporter != self._reporter:
+                    self._reporter, self._interval = reporter, self._metrics.interval(asked)
                 return asked, horizon
         return target, None
 

@@ -116,7 +116,7 @@ def _ratio(stable: Tally, canary: Tally, base: float, alternative: float, line: 
     )
 
 
-def nearest(base: float, alternative: float, n_stable: int, n_canary: int, line: Line) -> tuple[float, float]:
+def nearest(base: float, alternative: float, n_stable: float, n_canary: float, line: Line) -> tuple[float, float]:
     """The pair of rates on `line` that is nearest to (base, alternative).
 
     Nearest in Kullback-Leibler divergence weighted by requests, which is convex along the line: Newton's method on its

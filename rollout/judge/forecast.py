@@ -10,8 +10,9 @@ from dataclasses import dataclass, replace
 from decimal import Decimal
 
 from rollout.core.quantities import spoken
-from rollout.core.strategy import Bake, Errors, OnInconclusive, Step, Strategy
-from rollout.judge.growth import STARTS, Traffic, detectable, growth_of_harm, until_found, until_shown
+from rollout.core.strategy import Bake, Check, Kind, OnInconclusive, Step, Strategy
+from rollout.judge.growth import Traffic, detectable, growth_of_harm, until_found, until_shown
+from rollout.judge.judge import STARTS
 
 WEIGHTS = tuple(Decimal(w) for w in (1, 2, 5, 10, 25, 50))
 """Weights that a warning proposes to start at."""
@@ -82,12 +83,17 @@ def forecast(rps: float, rate: float, strategy: Strategy, look: float | None = N
     """
     look = look or strategy.look
     rps, rate = _sane(rps, rate)
-    rule = strategy.errors
+    rule = _errors(strategy)
     judged = () if rule is None else tuple(_steps(rps, rate, strategy, rule, look))
     return Forecast(rps, rate, strategy, look, judged)
 
 
-def _steps(rps: float, rate: float, strategy: Strategy, rule: Errors, look: float) -> Iterator[StepForecast]:
+def _errors(strategy: Strategy) -> Check | None:
+    """The check that is foretold: the others need no more, or tell of themselves."""
+    return next((check for check in strategy.checks if check.kind is Kind.ERRORS), None)
+
+
+def _steps(rps: float, rate: float, strategy: Strategy, rule: Check, look: float) -> Iterator[StepForecast]:
     for index, (step, needed, seconds, likely) in enumerate(_shown(rps, rate, strategy, look)):
         traffic = Traffic(rps, float(step.weight) / 100, look)
         start = STARTS[min(index, len(STARTS) - 1)]
@@ -206,8 +212,8 @@ def fitting(rps: float, rate: float, base: Strategy, look: float | None = None) 
 
     It begins with 1 % where traffic is high, and else with the base's first weight, if half of good versions may go on
     from there within 10 min; otherwise with the smallest weight of 5, 10, 25 and 50 % from which they may within
-    20 min; otherwise with 50 %. Then come the base's larger weights. A bake lasts at most its `min` and twice the time
-    to evidence, rounded up, and never over 30 min (unless `min` does). Bakes that wait for no evidence stay.
+    20 min; otherwise where the base does. Then come the base's larger weights. A bake lasts at most its `min` and twice
+    the time to evidence, rounded up, and never over 30 min (unless `min` does). Bakes that wait for no evidence stay.
 
     >>> import textwrap
     >>> from rollout.core.strategy import Bake, Step, Strategy
@@ -220,7 +226,7 @@ def fitting(rps: float, rate: float, base: Strategy, look: float | None = None) 
     % and each step may take up to 25m
     """
     first, look = base.steps[0], look or base.look
-    if base.errors is None or first.weight >= 100 or not first.bake.max:
+    if _errors(base) is None or first.weight >= 100 or not first.bake.max:
         return base
     rps, rate = _sane(rps, rate)
 
@@ -231,7 +237,7 @@ def fitting(rps: float, rate: float, base: Strategy, look: float | None = None) 
     options = [(first.weight, SOON), *((weight, LATER) for weight in FITTING if weight >= first.weight)]
     if rps >= BUSY and first.weight > SNIFF:
         options.insert(0, (SNIFF, SOON))
-    weight = next((weight for weight, most in options if at(weight)[1] <= most), max(FITTING[-1], first.weight))
+    weight = next((weight for weight, most in options if at(weight)[1] <= most), first.weight)
     started = starting(base, weight)
     times = [seconds for _, _, seconds, _ in _shown(rps, rate, started, look)]
     steps = tuple(Step(step.weight, _baking(step.bake, time)) for step, time in zip(started.steps, times, strict=False))
@@ -241,7 +247,7 @@ def fitting(rps: float, rate: float, base: Strategy, look: float | None = None) 
     why = f"at {rps:{'.0f' if rps >= 10 else '.2g'}} requests/s the new version needs {_needs(about, *at(about))}"
     why += f", so it starts {'there' if about == weight else f'at {weight} %'} and each step may take up to {longest}"
     if unproven:
-        why += f"; even so it will likely end unproven at {' and '.join(f'{weight} %' for weight in unproven)}"
+        why += f"; even so it will likely end unproven at {', '.join(f'{weight} %' for weight in unproven)}"
     return replace(base, steps=steps + started.steps[len(steps) :], description=why)
 
 

@@ -10,18 +10,10 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from rollout.core.strategy import Errors
+from rollout.core.strategy import Check
+from rollout.judge.bets import BETS, PARTS, TIMES, Line, fair_share, nearest
+from rollout.judge.judge import ALPHA, BETA
 
-ALPHA = 0.01
-"""The chance that a good version is rolled back in a whole rollout."""
-BETA = 0.05
-"""The chance that a step is passed by a version worse than its margin."""
-ALTERNATIVES = 3
-"""Over how many alternatives the evidence to go on is averaged: the price is their logarithm."""
-BETS = (0.05, 0.1, 0.2, 0.35, 0.5, 0.7, 0.9, 0.98)
-TIMES_WORSE = (2.0, 5.0, 20.0, 100.0, 500.0)
-STARTS = (0.4, 0.15)
-"""What part of the evidence against the canary is staked at the first look of the first step, and of a later one."""
 LIKELY = 0.84
 """The standard normal quantile of 80 %."""
 _MANY = 10.0
@@ -57,7 +49,7 @@ def until_shown(traffic: Traffic, rate: float, margin: float) -> tuple[int, floa
 
     Only looks in which both versions answered count, so where they are thin more requests are needed.
     """
-    target = math.log(1 / BETA) + math.log(ALTERNATIVES)
+    target = math.log(1 / BETA) + math.log(len(PARTS))
     both = math.expm1(-traffic.stable) * math.expm1(-traffic.canary)
     stable, canary = _at_least_one(traffic.stable), _at_least_one(traffic.canary)
     mean, variance = no_harm(rate, margin, stable, canary)
@@ -77,20 +69,9 @@ def no_harm(rate: float, margin: float, stable: float, canary: float) -> Moments
     >>> [round(no_harm(0.01, 0.005, stable, 1)[0], 6) for stable in (1e9, 19, 1)]
     [0.000958, 0.000929, 0.000614]
     """
-    low = _nearest(rate, margin, stable, canary)
-    ours, theirs = _log_ratio(rate, low), _log_ratio(rate, low + margin)
+    low, high = nearest(rate, rate, stable, canary, Line(1.0, margin)) if rate else (0.0, margin)
+    ours, theirs = _log_ratio(rate, low), _log_ratio(rate, high)
     return stable * ours[0] + canary * theirs[0], stable * ours[1] + canary * theirs[1]
-
-
-def _nearest(rate: float, margin: float, stable: float, canary: float) -> float:
-    """Stable's rate in the nearest pair on the line, found by bisection (the derivative falls)."""
-    least, most = 1e-12, 1 - margin - 1e-12
-    for _ in range(50):
-        low = (least + most) / 2
-        high = low + margin
-        slope = canary * (rate - high) / (high * (1 - high)) + stable * (rate - low) / (low * (1 - low))
-        least, most = (low, most) if slope > 0 else (least, low)
-    return 0.0 if rate == 0 else (least + most) / 2
 
 
 def _log_ratio(rate: float, other: float) -> Moments:
@@ -131,7 +112,7 @@ class Harm:
     absolute: tuple[Moments, ...]
 
 
-def growth_of_harm(traffic: Traffic, rate: float, worse: float, rule: Errors) -> Harm:
+def growth_of_harm(traffic: Traffic, rate: float, worse: float, rule: Check) -> Harm:
     """The growth where stable fails at `rate` and the canary is `worse` by so many points."""
     canary = min(1.0, rate + worse)
     return Harm(
@@ -140,7 +121,7 @@ def growth_of_harm(traffic: Traffic, rate: float, worse: float, rule: Errors) ->
     )
 
 
-def detectable(traffic: Traffic, rate: float, rule: Errors, start: float, looks: int) -> float | None:
+def detectable(traffic: Traffic, rate: float, rule: Check, start: float, looks: int) -> float | None:
     """The smallest regression (points) that is likely found within so many looks, by bisection of its logarithm.
 
     `start` is the part of the evidence that is staked at the first of them. None: nothing is found.
@@ -164,7 +145,8 @@ def until_found(harm: Harm, start: float) -> float:
     A canary that fails every request beside a stable version that fails none: each look that compares gives at most
     ln(1 / share), at 5 % with 1.5 times the odds 2.6 nats, so it takes three.
 
-    >>> until_found(growth_of_harm(Traffic(100.0, 0.05, 5.0), 0.0, 1.0, Errors()), 0.4)
+    >>> from rollout.core.strategy import ERRORS
+    >>> until_found(growth_of_harm(Traffic(100.0, 0.05, 5.0), 0.0, 1.0, ERRORS), 0.4)
     3.0
     """
     enough = math.log(1 / ALPHA)
@@ -196,7 +178,7 @@ def _block_bets(traffic: Traffic, stable_rate: float, canary_rate: float, odds: 
     requests. So one look gives at most ln(1 / share).
     """
     looks = [
-        (chance, part, odds * canary / (odds * canary + stable))
+        (chance, part, fair_share(canary / (canary + stable), odds))
         for chance, part, stable, canary in _looks(traffic, stable_rate, canary_rate)
     ]
     for bet in BETS:
@@ -235,8 +217,8 @@ def _outcomes(requests: float, rate: float) -> Iterator[tuple[float, float, floa
 
 
 def _above(requests: float, rate: float, floor: float) -> Iterator[Moments]:
-    """Moments of the log likelihood ratios of failing so many `TIMES_WORSE` as `floor` against failing as often."""
-    for times in TIMES_WORSE:
+    """Moments of the log likelihood ratios of failing so many `TIMES` as `floor` against failing as often."""
+    for times in TIMES:
         claimed = min(0.95, floor * times)
         failed, answered = math.log(claimed / floor), math.log((1 - claimed) / (1 - floor))
         mean = rate * failed + (1 - rate) * answered

@@ -14,21 +14,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rollout.core.strategy import Bake, Errors, OnInconclusive, Step, Strategy
+from rollout.core.strategy import ERRORS, Bake, OnInconclusive, Step, Strategy
+from rollout.judge.bets import BETS, TIMES
 from rollout.judge.forecast import fitting, forecast, nice, starting, warnings
-from rollout.judge.growth import (
-    ALPHA,
-    BETA,
-    BETS,
-    TIMES_WORSE,
-    Traffic,
-    detectable,
-    growth_of_harm,
-    until_found,
-    until_shown,
-)
+from rollout.judge.growth import Traffic, detectable, growth_of_harm, until_found, until_shown
+from rollout.judge.judge import ALPHA, BETA
 
-RULE = Errors(worse_by=0.5, floor=0.001)
+RULE = ERRORS
 CANARY = Strategy("canary", tuple(Step(Decimal(w), Bake(30.0, 600.0)) for w in (5, 25, 50, 100)), 300.0)
 
 traffics = st.floats(0.05, 5000)
@@ -123,7 +115,7 @@ def test_warnings_know_what_follows() -> None:
     assert "may end unproven at 50 %" in "".join(warnings(forecast(6, 0.001, CANARY, 5)))
     assert "not even a version that fails every request" in "".join(warnings(forecast(0.2, 0.0, CANARY, 5)))
     assert warnings(forecast(0, 0.0, CANARY, 5)) == ["stable serves no requests, so nothing can be shown at any weight"]
-    assert not warnings(forecast(math.nan, math.nan, replace(CANARY, errors=None), 5))
+    assert not warnings(forecast(math.nan, math.nan, replace(CANARY, checks=()), 5))
     assert not warnings(forecast(1000, 0.001, CANARY, 5))
 
 
@@ -147,8 +139,8 @@ def test_durations_are_rounded_up_to_what_people_write() -> None:
         (6, 0.0, [5, 25, 50, 100], "which come within 12m, so it starts there and each step may take up to 25m"),
         (3, 0.001, [10, 25, 50, 100], "needs 240 requests at 5 %, which come within 30m, so it starts at 10 %"),
         (1.5, 0.0, [25, 50, 100], "needs 203 requests at 5 %, which come within 1h, so it starts at 25 %"),
-        (1, 0.001, [50, 100], "even so it will likely end unproven at 50 %"),
-        (0, 0.0, [50, 100], "which never come, so it starts there and each step may take up to 30m; even so"),
+        (1, 0.001, [5, 25, 50, 100], "even so it will likely end unproven at 5 %, 25 %, 50 %"),
+        (0, 0.0, [5, 25, 50, 100], "which never come, so it starts there and each step may take up to 30m; even so"),
     ],
 )
 def test_a_strategy_is_fitted_to_its_traffic(rps: float, rate: float, weights: list[int], why: str) -> None:
@@ -174,7 +166,7 @@ def test_a_fitted_strategy_keeps_its_bounds(rps: float, rate: float, start: int)
 
 
 def test_where_nothing_is_judged_nothing_is_fitted() -> None:
-    for base in (replace(CANARY, errors=None), starting(CANARY, Decimal(100))):
+    for base in (replace(CANARY, checks=()), starting(CANARY, Decimal(100))):
         assert fitting(10, 0.0, base, 5) == base
 
 
@@ -280,7 +272,7 @@ def projected(base: float, other: float, n: int, m: int, margin: float) -> float
 
 def going_back(chance: random.Random, traffic: Traffic, rate: float, worse: float, looks: int) -> float:
     """Seconds until a bad version is found, by block bets and by the absolute rate, in the first step."""
-    relative, absolute, reserve = [-math.inf] * len(BETS), [-math.inf] * len(TIMES_WORSE), 1.0
+    relative, absolute, reserve = [-math.inf] * len(BETS), [-math.inf] * len(TIMES), 1.0
     stream = arriving(chance, traffic, rate, min(1.0, rate + worse))
     for look, ((n, x), (m, y)) in zip(range(1, looks + 1), stream, strict=False):
         if not m:
@@ -291,7 +283,7 @@ def going_back(chance: random.Random, traffic: Traffic, rate: float, worse: floa
         part = y / (x + y) if x + y else share
         for i, bet in enumerate(BETS):
             relative[i] = staked(relative[i], stake) + (math.log(1 + bet * (part - share) / share) if n else 0.0)
-        for i, times in enumerate(TIMES_WORSE):
+        for i, times in enumerate(TIMES):
             claimed = min(0.95, 0.001 * times)
             grown = y * math.log(claimed / 0.001) + (m - y) * math.log((1 - claimed) / 0.999)
             absolute[i] = staked(absolute[i], stake) + grown

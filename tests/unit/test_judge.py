@@ -164,7 +164,7 @@ def test_at_100_percent_only_a_bound_is_left() -> None:
     before = evidence([look(2.0, Arm(1000, 10), Arm(1000, 10))])
     alone = Terms((ERRORS,), Decimal(100), 2.5, 0.005)
     quiet = [look(4.0 + i, Arm(), Arm(1000, 10)) for i in range(20)]
-    broken = [look(4.0 + i, Arm(), Arm(1000, 100)) for i in range(3)]
+    broken = [look(4.0 + i, Arm(), Arm(1000, 100)) for i in range(6)]
     assert verdict(evidence(quiet, before, alone)) is Verdict.BLIND
     assert verdict(evidence(broken, before, alone)) is Verdict.ROLLBACK
 
