@@ -1,8 +1,10 @@
-"""Prometheus behind the Metrics port: raw counters of both versions, one range query for any number of looks."""
+"""Prometheus behind the Metrics port: raw counters, one range query for any number of looks (one more for times)."""
 
 import json
 import math
+import operator
 import re
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import urlsplit
@@ -12,18 +14,19 @@ from prometheus_api_client.exceptions import PrometheusApiClientException
 from requests import RequestException
 from urllib3.util.retry import Retry
 
+from rollout.adapters.questions import (
+    NEEDED,
+    answers_query,
+    counters_query,
+    horizon_query,
+    instances_query,
+    labels_query,
+)
 from rollout.core.errors import Forbidden, InvalidInput, Unavailable, Unintelligible
-from rollout.judge.looks import ALL, FAILED, Series, Snapshot
+from rollout.judge.looks import Series, Snapshot, within
 from rollout.ports import Target
 
 TIMEOUT = 5
-NOT_OURS = 'response_flags!~"(.*,)?(FI|DI|DC)(,.*)?"'
-"""Injected faults, and clients that hung up, are no version's doing."""
-FAILURES = (
-    'response_code=~"5..|0"',
-    'grpc_response_status=~"2|4|13|14|15"',
-    'response_flags=~"(.*,)?(UF|UH|UC|UO|URX|UT|NR|NC|UR|LR|LH)(,.*)?"',
-)
 
 
 class PrometheusMetrics:
@@ -48,40 +51,62 @@ class PrometheusMetrics:
         """See the port."""
         times = [start + step * i for i in range(round((end - start) / step) + 1)]
         found: dict[int, dict[Series, float]] = {round(1000 * at): {} for at in times}
-        first, last = datetime.fromtimestamp(start, UTC), datetime.fromtimestamp(end, UTC)
-        rows = self._ask(
-            lambda: self._prometheus.custom_query_range(
-                query=counters_query(target), start_time=first, end_time=last, step=f"{step:g}", timeout=TIMEOUT
-            )
-        )
-        for row in rows:
-            labels = row["metric"]
-            version = labels.get("destination_version", "")
-            version = "" if version == "unknown" else version
-            series = Series(labels.get("instance", ""), version, labels["outcome"])
-            for at, value in row["values"]:
-                counters = found.get(round(1000 * float(at)))
-                if counters is not None and math.isfinite(float(value)):
-                    counters[series] = counters.get(series, 0.0) + float(value)
+        rows = self._range(counters_query(target), start, end, step)
+        _collect(rows, found, lambda labels: labels["outcome"], operator.add)
+        if edges is None or edges:
+            timed: dict[int, dict[Series, float]] = {at: {} for at in found}
+            rows = self._range(answers_query(target, edges), start, end, step)
+            rows = [row for row in rows if _numeric(row["metric"].get("le", ""))]
+            # One edge in two spellings is one counter, met while a Prometheus changes how it writes edges: not two.
+            _collect(rows, timed, lambda labels: within(float(labels["le"])), max)
+            for at, buckets in timed.items():
+                found[at].update(_whole(buckets))
         return [Snapshot(at, found[round(1000 * at)]) for at in times]
 
     def horizon(self, target: Target) -> float | None:
         """See the port: the oldest among the instances' newest samples, by the store's own clock."""
-        query = f"min(max by (instance) (timestamp({_all(target)})))"
-        rows = self._ask(lambda: self._prometheus.custom_query(query, timeout=TIMEOUT))
+        rows = self._now(horizon_query(target))
         return float(rows[0]["value"][1]) if rows else None
 
     def interval(self, target: Target) -> float | None:
-        """See the port: the longest scrape interval of the targets that report this service."""
-        query = f"group by (instance) ({_all(target)})"
-        rows = self._ask(lambda: self._prometheus.custom_query(query, timeout=TIMEOUT))
-        instances = {row["metric"].get("instance") for row in rows}
+        """See the port: the longest scrape interval of the targets that report this service.
+
+        Raises `Unintelligible` where the service's counters lost a label that every counter of Istio has.
+        """
+        self._demand_labels(target)
+        instances = {row["metric"].get("instance") for row in self._now(instances_query(target))}
         try:
             found = self._ask(lambda: self._prometheus.get_targets(state="active"))
         except Unintelligible:
             return None  # what stores for many Prometheuses often answers queries only
         targets = [t for t in found["activeTargets"] if t["labels"].get("instance") in instances]
         return max((_seconds(t["scrapeInterval"]) for t in targets if t.get("scrapeInterval")), default=None)
+
+    def _demand_labels(self, target: Target) -> None:
+        """Without one of them a promotion would wait for evidence that cannot come, or never see a failure."""
+        found = (row["metric"] for row in self._now(labels_query(target)))
+        rows = [(labels.get("reporter", ""), labels.get("has", "")) for labels in found]
+        # Where this reporter is silent, the engine turns to another without asking again.
+        mine = {has for reporter, has in rows if reporter == target.reporter} or {has for _, has in rows}
+        for label in NEEDED if mine else ():
+            if label not in mine:
+                raise Unintelligible(
+                    f"the counters of {target.service} in Prometheus at {self._where} lack the label {label}, which "
+                    "Istio gives to each; look for a recording rule, a relabelling or a Telemetry that drops it"
+                )
+
+    def _now(self, query: str) -> Any:
+        return self._ask(lambda: self._prometheus.custom_query(query, timeout=TIMEOUT))
+
+    def _range(self, query: str, start: float, end: float, step: float) -> Any:
+        first, last = datetime.fromtimestamp(start, UTC), datetime.fromtimestamp(end, UTC)
+        # The library rounds both times to whole seconds; these stand in their place.
+        exact = {"start": f"{round(1000 * start) / 1000:.3f}", "end": f"{round(1000 * end) / 1000:.3f}"}
+        return self._ask(
+            lambda: self._prometheus.custom_query_range(
+                query=query, start_time=first, end_time=last, step=f"{step:g}", params=exact, timeout=TIMEOUT
+            )
+        )
 
     def _ask(self, call: Any) -> Any:
         """Ask once: the next look asks again."""
@@ -103,44 +128,35 @@ class PrometheusMetrics:
             raise Unavailable(f"Prometheus at {self._where} does not answer ({kind})") from error
 
 
-def counters_query(target: Target) -> str:
-    """The PromQL for a target's counters by instance, version and outcome; every value escaped.
-
-    A request that fails in two ways is one element of the union, because `or` keeps one of equal label sets.
-    """
-    failures = " or ".join(_labelled(_selector(target, failure), FAILED) for failure in FAILURES)
-    return f"sum by (instance, destination_version, outcome) ({_labelled(_all(target), ALL)} or {failures})"
-
-
-def _labelled(selector: str, outcome: str) -> str:
-    return f'label_replace({selector}, "outcome", "{outcome}", "", "")'
-
-
-def _all(target: Target) -> str:
-    return _selector(target, "")
-
-
-def _selector(target: Target, more: str) -> str:
-    name = target.service.split(".", maxsplit=1)[0]
-    hosts = (target.service, name, f"{name}.{target.namespace}", f"{name}.{target.namespace}.svc")
-    ports = "|".join(str(port) for port in target.ports)
-    suffix = f"(:({ports}))?" if ports else ""
-    services = "|".join(re.escape(host) for host in dict.fromkeys(hosts))
-    named = [re.escape(version) for version in (target.stable, target.canary) if version]
-    versions = "|".join(["", "unknown", *named]) if named else ".*"
-    matchers = [
-        'reporter="source"',
-        f"destination_service=~{_quoted(f'({services}){suffix}')}",
-        f"destination_version=~{_quoted(versions)}",
-        NOT_OURS,
-        *([more] if more else []),
-    ]
-    return "istio_requests_total{" + ",".join(matchers) + "}"
+def _collect(
+    rows: Any,
+    found: Mapping[int, dict[Series, float]],
+    outcome: Callable[[dict[str, str]], str],
+    join: Callable[[float, float], float],
+) -> None:
+    """Put the samples of all rows into the counters of their moments (milliseconds)."""
+    for row in rows:
+        labels = row["metric"]
+        version = labels.get("destination_version", "")
+        series = Series(labels.get("instance", ""), "" if version == "unknown" else version, outcome(labels))
+        for at, value in row["values"]:
+            counters = found.get(round(1000 * float(at)))
+            if counters is not None and math.isfinite(float(value)):
+                counters[series] = join(counters.get(series, 0.0), float(value))
 
 
-def _quoted(text: str) -> str:
-    """A PromQL string."""
-    return '"' + text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n") + '"'
+def _whole(buckets: Mapping[Series, float]) -> dict[Series, float]:
+    """The histograms of those instances whose every histogram counts all answers, at infinity."""
+    broken = {s.instance for s in buckets if Series(s.instance, s.version, within(math.inf)) not in buckets}
+    return {series: value for series, value in buckets.items() if series.instance not in broken}
+
+
+def _numeric(label: str) -> bool:
+    """Whether the label `le` is a number."""
+    try:
+        return not math.isnan(float(label))
+    except ValueError:
+        return False
 
 
 def _seconds(text: str) -> float:

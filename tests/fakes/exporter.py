@@ -1,4 +1,4 @@
-"""A sidecar that a real Prometheus can scrape: Istio's request counter, growing by given rows with every scrape."""
+"""A sidecar that a real Prometheus can scrape: Istio's counters, growing by given rows with every scrape."""
 
 import http.server
 import threading
@@ -13,21 +13,32 @@ USUAL = {
     "response_flags": "-",
     "grpc_response_status": "",
 }
+DURATION = "istio_request_duration_milliseconds"
 Row = tuple[dict[str, str], int]
 """What differs from the usual labels, and the requests between two scrapes."""
 
 
+def histogram(labels: dict[str, str], counts: dict[str, int]) -> list[Row]:
+    """The buckets of one histogram, by how their edges are written."""
+    return [(labels | {"le": edge}, count) for edge, count in counts.items()]
+
+
 @contextmanager
-def exporting(rows: Sequence[Row]) -> Iterator[int]:
-    """Serve the counters on a port of loopback."""
+def exporting(rows: Sequence[Row], buckets: Sequence[Row] = ()) -> Iterator[int]:
+    """Serve the counters, and buckets of histograms, on a port of loopback.
+
+    The buckets are not said to be a histogram's, because Prometheus would then write their edges in its own way.
+    """
     scrapes = 0
 
     class Exporter(http.server.BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             nonlocal scrapes
             scrapes += 1
-            lines = [f"istio_requests_total{{{_labels(USUAL | row)}}} {n * scrapes}" for row, n in rows]
-            body = ("# TYPE istio_requests_total counter\n" + "\n".join(lines) + "\n").encode()
+            lines = ["# TYPE istio_requests_total counter"]
+            lines += [f"istio_requests_total{{{_labels(USUAL | row)}}} {n * scrapes}" for row, n in rows]
+            lines += [f"{DURATION}_bucket{{{_labels(USUAL | row)}}} {n * scrapes}" for row, n in buckets]
+            body = ("\n".join(lines) + "\n").encode()
             self.send_response(200)
             self.send_header("Content-Type", "text/plain; version=0.0.4")
             self.end_headers()

@@ -1,15 +1,18 @@
 """What becomes of the mesh's counters on their way through a real Prometheus."""
 
+import math
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 
 from rollout.adapters.prometheus import PrometheusMetrics
-from rollout.judge.looks import Arm, difference, grid_time
+from rollout.core.errors import Unintelligible
+from rollout.judge.looks import Arm, Look, difference, grid_time
 from rollout.ports import Target
 from tests.conftest import unavailable
-from tests.fakes.exporter import Row, exporting
+from tests.fakes.exporter import Row, exporting, histogram
 from tests.real.parts import Missing
 from tests.real.servers import Prometheus, scraped
 
@@ -19,6 +22,14 @@ HOST = "reviews.shop.svc.cluster.local"
 CANARY = 'v2.1+b"|.*'
 """A version that would match everything, or end the query, if it were not escaped."""
 TARGET = Target(HOST, "shop", (9080,), "v1", CANARY)
+SERVED = replace(TARGET, reporter="destination")
+
+
+def named(service: str, **labels: str) -> dict[str, str]:
+    """Labels of another service of the same namespace; an empty label is none."""
+    return {"destination_service": f"{service}.shop.svc.cluster.local", **labels}
+
+
 ROWS: list[Row] = [
     ({}, 100),
     ({"destination_service": f"{HOST}:9080"}, 10),
@@ -28,41 +39,182 @@ ROWS: list[Row] = [
     ({"response_code": "503", "response_flags": "UC"}, 3),
     ({"grpc_response_status": "14"}, 2),
     ({"grpc_response_status": "5"}, 1),
+    ({"grpc_response_status": "7"}, 30),
+    ({"response_code": "404", "grpc_response_status": "12"}, 40),
+    ({"response_code": "404", "grpc_response_status": "14"}, 200),
+    ({"response_code": "404", "response_flags": "UT"}, 300),
+    ({"response_code": "500", "grpc_response_status": "7"}, 400),
     ({"response_code": "503", "response_flags": "FI"}, 1000),
     ({"response_flags": "DI"}, 1000),
     ({"response_code": "0", "response_flags": "DC"}, 1000),
-    ({"reporter": "destination"}, 1000),
+    ({"response_code": "404", "response_flags": "FI"}, 1000),
     ({"destination_service": "other.shop.svc.cluster.local"}, 1000),
     ({"destination_version": "v3"}, 1000),
     ({"destination_version": CANARY}, 20),
     ({"destination_version": CANARY, "response_code": "502"}, 2),
     ({"destination_version": "unknown", "response_code": "503", "response_flags": "UH"}, 6),
+    (named("uncoded", response_code=""), 1),
+    (named("unversioned", destination_version=""), 1),
+    (named("unreported", reporter=""), 1),
+    (named("unhosted", destination_version="unknown", response_code="503", response_flags="UH"), 1),
+    (named("bare", reporter="", response_code="", destination_version=""), 1),
+    (named("halved", response_code=""), 1),
+    (named("halved", reporter="destination"), 1),
+    (named("inbound", reporter="destination"), 1),
+    (named("blind", reporter="destination", response_code=""), 1),
 ]
+GOOD = {"100": 1, "250": 2, "2500": 3, "+Inf": 4}
+BUCKETS: list[Row] = [
+    *histogram({}, {"100": 10, "250": 60, "250.5": 65, "2500": 80, "25000": 85, "+Inf": 90}),
+    *histogram({"response_code": "304"}, GOOD),
+    *histogram({"response_code": "201", "grpc_response_status": "3"}, GOOD),
+    *(
+        row
+        for labels in (
+            {"response_code": "404"},
+            {"response_code": "500"},
+            {"response_code": "101"},
+            {"response_code": "0"},
+            {"grpc_response_status": "7"},
+            {"grpc_response_status": "14"},
+            {"response_flags": "UC"},
+            {"response_flags": "DI"},
+            {"destination_version": "v3"},
+            {"destination_version": "unknown"},
+            {"destination_version": ""},
+            {"reporter": "destination"},
+        )
+        for row in histogram(labels, dict.fromkeys(GOOD, 1000))
+    ),
+    *histogram({"destination_version": CANARY}, {"100.0": 5, "2.5e+02": 9, "2.5e+03": 15, "+Inf": 20}),
+    *histogram({"destination_version": CANARY}, {"250": 4, "oops": 1}),
+]
+"""The last are what an upgraded Prometheus still shows for some minutes: an edge as it was written before."""
+POD: list[Row] = [
+    ({"reporter": "destination"}, 50),
+    ({"reporter": "destination", "response_code": "404"}, 4),
+    ({"reporter": "destination", "response_code": "503", "response_flags": "FI"}, 1000),
+    ({"reporter": "destination", "response_code": "0", "response_flags": "DC"}, 1000),
+    ({"destination_version": CANARY}, 8),
+]
+POD_BUCKETS: list[Row] = [
+    *histogram({"reporter": "destination"}, GOOD),
+    *histogram({}, GOOD),
+    *histogram({"destination_version": CANARY}, {"100": 3, "250": 6}),
+]
+"""As a client, this one does not say how many answers to the canary it timed."""
 
 
 @pytest.fixture(scope="module")
-def metrics(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrometheusMetrics]:
-    with exporting(ROWS) as port:
+def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[PrometheusMetrics, str, str]]:
+    """The metrics, and the instances that a client's proxy and a pod's proxy are."""
+    with exporting(ROWS, BUCKETS) as client, exporting(POD, POD_BUCKETS) as pod:
+        instances = [f"127.0.0.1:{port}" for port in (client, pod)]
         try:
-            prometheus = Prometheus(tmp_path_factory.mktemp("prometheus"), [f"127.0.0.1:{port}"])
+            prometheus = Prometheus(tmp_path_factory.mktemp("prometheus"), instances)
         except Missing as reason:
             unavailable(reason)
             return
         found = PrometheusMetrics(prometheus.url)
         scraped(found, TARGET)
-        yield found
+        yield found, instances[0], instances[1]
         prometheus.stop()
 
 
-def test_failures_are_what_the_user_got_and_nobody_injected(metrics: PrometheusMetrics) -> None:
-    horizon = metrics.horizon(TARGET)
+@pytest.fixture(scope="module")
+def metrics(servers: tuple[PrometheusMetrics, str, str]) -> PrometheusMetrics:
+    return servers[0]
+
+
+def last_second(metrics: PrometheusMetrics, target: Target, edges: tuple[float, ...] | None = ()) -> Look:
+    horizon = metrics.horizon(target)
     assert horizon is not None
     end = grid_time(horizon, 1.0)
-    before, after = metrics.snapshots(TARGET, end - 1, end, 1.0)
-    look = difference(before, after, "v1", CANARY)
-    assert look.stable == Arm(100 + 10 + 7 + 5 + 4 + 3 + 2 + 1, 5 + 4 + 3 + 2)
-    assert look.canary == Arm(22, 2)
+    before, after = metrics.snapshots(target, end - 1, end, 1.0, edges)
+    return difference(before, after, "v1", CANARY)
+
+
+def arms(look: Look, instance: str) -> tuple[Arm, Arm]:
+    (found,) = (one for one in look.increments if one.instance == instance)
+    return found.stable, found.canary
+
+
+FAILURES = 5 + 4 + 3 + 2 + 200 + 300 + 400
+REJECTIONS = 7 + 1 + 30 + 40
+
+
+def test_failures_are_what_the_user_got_and_nobody_injected(servers: tuple[PrometheusMetrics, str, str]) -> None:
+    metrics, client, _ = servers
+    look = last_second(metrics, TARGET)
+    assert arms(look, client) == (Arm(100 + 10 + FAILURES + REJECTIONS, FAILURES, REJECTIONS), Arm(22, 2))
     assert look.unattributed == Arm(6, 6)
+
+
+def test_the_histogram_is_of_good_answers_however_their_edges_are_written(
+    servers: tuple[PrometheusMetrics, str, str],
+) -> None:
+    metrics, client, _ = servers
+    stable, canary = arms(last_second(metrics, TARGET, (250.0, 2500.0, 7.0)), client)
+    assert stable.answers == ((250.0, 64), (2500.0, 86), (math.inf, 98))
+    assert canary.answers == ((250.0, 9), (2500.0, 15), (math.inf, 20))
+    assert (stable.requests, canary.requests) == (100 + 10 + FAILURES + REJECTIONS, 22)
+
+
+def test_without_a_choice_of_edges_there_are_all_that_are_numbers(servers: tuple[PrometheusMetrics, str, str]) -> None:
+    metrics, client, _ = servers
+    look = last_second(metrics, TARGET, None)
+    stable, canary = arms(look, client)
+    assert [edge for edge, _ in stable.answers] == [100.0, 250.0, 250.5, 2500.0, 25000.0, math.inf]
+    assert [edge for edge, _ in canary.answers] == [100.0, 250.0, 2500.0, math.inf]
+    assert look.unattributed == Arm(6, 6)
+
+
+def test_an_instance_whose_histogram_has_no_end_has_none(servers: tuple[PrometheusMetrics, str, str]) -> None:
+    metrics, _, pod = servers
+    for edges in ((100.0, 250.0), None):
+        assert arms(last_second(metrics, TARGET, edges), pod) == (Arm(), Arm(8))
+
+
+def test_the_pods_own_proxies_report_as_the_clients_do(servers: tuple[PrometheusMetrics, str, str]) -> None:
+    metrics, client, pod = servers
+    look = last_second(metrics, SERVED, (250.0,))
+    assert arms(look, pod) == (Arm(54, 0, 4, ((250.0, 2), (math.inf, 4))), Arm())
+    assert client not in {one.instance for one in look.increments if one.stable.requests}
+
+
+def test_moments_between_whole_seconds_are_those_that_were_asked_for(metrics: PrometheusMetrics) -> None:
+    end = grid_time(metrics.horizon(TARGET) or 0.0, 1.0) - 0.5
+    found = metrics.snapshots(TARGET, end - 1.0, end, 1.0, (250.0,))
+    assert [one.at for one in found] == [end - 1.0, end]
+    assert all(one.counters for one in found)
+
+
+@pytest.mark.parametrize(
+    ("service", "lacking"),
+    [
+        ("uncoded", "response_code"),
+        ("unversioned", "destination_version"),
+        ("unreported", "reporter"),
+        ("bare", "reporter"),
+        ("halved", "response_code"),
+        ("blind", "response_code"),
+    ],
+)
+def test_counters_that_lost_a_label_are_named(metrics: PrometheusMetrics, service: str, lacking: str) -> None:
+    with pytest.raises(Unintelligible, match=f"{service}.*lack the label {lacking},"):
+        metrics.interval(Target(f"{service}.shop.svc.cluster.local", "shop", (), "v1", "v2"))
+
+
+def test_whoever_else_reports_lacks_no_label(metrics: PrometheusMetrics) -> None:
+    inbound = Target("inbound.shop.svc.cluster.local", "shop", (), "v1", "v2")
+    assert (metrics.interval(inbound), metrics.horizon(inbound)) == (None, None)
+    assert metrics.interval(replace(inbound, reporter="destination")) == 1.0
+
+
+def test_requests_without_a_host_lack_no_label(metrics: PrometheusMetrics) -> None:
+    for service, reporter in (("unhosted", "source"), ("halved", "destination"), ("reviews", "destination")):
+        target = Target(f"{service}.shop.svc.cluster.local", "shop", (), "v1", "v2", reporter)
+        assert metrics.interval(target) == 1.0
 
 
 def test_the_horizon_is_the_last_scrape_and_the_interval_that_of_the_target(metrics: PrometheusMetrics) -> None:

@@ -1,0 +1,127 @@
+"""The questions to Prometheus: PromQL over the metrics that Istio's proxies expose, every value escaped. Pure."""
+
+import math
+import re
+from collections.abc import Sequence
+from decimal import Decimal
+
+from rollout.judge.looks import ALL, FAILED, REJECTED
+from rollout.ports import Target
+
+NEEDED = ("reporter", "response_code", "destination_version")
+"""Labels without which nobody can tell who counted, what failed, or whose request it was."""
+NOT_OURS = 'response_flags!~"(.*,)?(FI|DI|DC)(,.*)?"'
+"""Injected faults, and clients that hung up, are no version's doing."""
+FAILED_BY = (
+    ("response_code", "5..|0"),
+    ("grpc_response_status", "2|4|13|14|15"),
+    ("response_flags", "(.*,)?(UF|UH|UC|UO|URX|UT|NR|NC|UR|LR|LH)(,.*)?"),
+)
+REJECTED_BY = (
+    ("response_code", "4.."),
+    ("grpc_response_status", "5|7|12|16"),
+)
+"""Not found, not permitted, not implemented, not logged in: an answer, and a no."""
+NOT_FAILED = tuple(f'{label}!~"{values}"' for label, values in FAILED_BY)
+NOT_REJECTED = tuple(f'{label}!~"{values}"' for label, values in REJECTED_BY)
+
+
+def counters_query(target: Target) -> str:
+    """A target's counters by instance, version and outcome.
+
+    A request that fails in two ways is one element of the union, because `or` keeps one of equal label sets. One that
+    failed and was rejected would be two, so what failed is no rejection.
+    """
+    parts = [_labelled(_requests(target), "outcome", ALL)]
+    parts += [_labelled(_requests(target, f'{label}=~"{values}"'), "outcome", FAILED) for label, values in FAILED_BY]
+    parts += [
+        _labelled(_requests(target, f'{label}=~"{values}"', *NOT_FAILED), "outcome", REJECTED)
+        for label, values in REJECTED_BY
+    ]
+    return f"sum by (instance, destination_version, outcome) ({' or '.join(parts)})"
+
+
+def answers_query(target: Target, edges: Sequence[float] | None) -> str:
+    """The histogram of a target's good answers by instance, version and edge; of all edges with None.
+
+    An answer without a version came from the proxy itself, which nobody compares.
+    """
+    good = ('response_code=~"[23].."', *NOT_FAILED, *NOT_REJECTED, 'destination_version!~"|unknown"')
+    asked = () if edges is None else (f"le=~{_quoted('|'.join(spelled(edge) for edge in (*edges, math.inf)))}",)
+    buckets = _selector("istio_request_duration_milliseconds_bucket", *_counted(target), *good, *asked)
+    return f"sum by (instance, destination_version, le) ({buckets})"
+
+
+def horizon_query(target: Target) -> str:
+    """The oldest among the instances' newest samples, by the store's own clock."""
+    return f"min(max by (instance) (timestamp({_requests(target)})))"
+
+
+def instances_query(target: Target) -> str:
+    """Who reports a target's requests."""
+    return f"group by (instance) ({_requests(target)})"
+
+
+def labels_query(target: Target) -> str:
+    """Who reports a service at all, and which labels of NEEDED each carries, as `has`; one row has none."""
+    parts = [_selector("istio_requests_total", _service(target))]
+    for label in NEEDED:
+        carrying = _selector("istio_requests_total", _service(target), f'{label}!=""')
+        parts.append(_labelled(carrying, "has", label))
+    return f"group by (reporter, has) ({' or '.join(parts)})"
+
+
+def spelled(edge: float) -> str:
+    """A regex of all the ways in which exporters, and Prometheus from its third version on, write an edge.
+
+    >>> [text for text in ("2500", "2500.0", "2.5e+03", "25000", "250") if re.fullmatch(spelled(2500.0), text)]
+    ['2500', '2500.0', '2.5e+03']
+    """
+    if math.isinf(edge):
+        return r"\+?[Ii]nf"
+    number = Decimal(repr(edge)).normalize()
+    power = number.adjusted()
+    exponent = f"[eE]{'-' if power < 0 else '[+]?'}0*{abs(power)}"
+    return f"{_decimal(number)}|{_decimal(number.scaleb(-power))}{exponent}"
+
+
+def _decimal(number: Decimal) -> str:
+    whole, _, part = f"{number:f}".partition(".")
+    return rf"{whole}\.{part}0*" if part else rf"{whole}(\.0*)?"
+
+
+def _labelled(selector: str, label: str, value: str) -> str:
+    return f'label_replace({selector}, "{label}", "{value}", "", "")'
+
+
+def _requests(target: Target, *more: str) -> str:
+    return _selector("istio_requests_total", *_counted(target), *more)
+
+
+def _selector(metric: str, *matchers: str) -> str:
+    return metric + "{" + ",".join(matchers) + "}"
+
+
+def _counted(target: Target) -> tuple[str, ...]:
+    named = [re.escape(version) for version in (target.stable, target.canary) if version]
+    versions = "|".join(["", "unknown", *named]) if named else ".*"
+    return (
+        f"reporter={_quoted(target.reporter)}",
+        _service(target),
+        f"destination_version=~{_quoted(versions)}",
+        NOT_OURS,
+    )
+
+
+def _service(target: Target) -> str:
+    name = target.service.split(".", maxsplit=1)[0]
+    hosts = (target.service, name, f"{name}.{target.namespace}", f"{name}.{target.namespace}.svc")
+    ports = "|".join(str(port) for port in target.ports)
+    suffix = f"(:({ports}))?" if ports else ""
+    services = "|".join(re.escape(host) for host in dict.fromkeys(hosts))
+    return f"destination_service=~{_quoted(f'({services}){suffix}')}"
+
+
+def _quoted(text: str) -> str:
+    """A PromQL string."""
+    return '"' + text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n") + '"'
