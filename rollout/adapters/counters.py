@@ -1,18 +1,22 @@
 """Counters kept as files, one a second: what the playground has instead of Prometheus."""
 
 import json
+import math
+from collections.abc import Container
 from pathlib import Path
 
 from rollout.adapters import clock
 from rollout.core.errors import Unavailable
-from rollout.judge.looks import Series, Snapshot
+from rollout.judge.looks import ALL, FAILED, REJECTED, Series, Snapshot, within
 from rollout.ports import Target
 
 FRESH = 3.0
 KEPT = 1200
 ALIVE = 10
+REPORTER = "source"
+"""Who counts here: the playground has its clients' proxy only."""
 Row = tuple[str, str, str, str, float]
-"""Instance, destination service, version, outcome, requests."""
+"""Instance, destination service, version, outcome (as `Series` has it), requests."""
 
 
 class CounterFiles:
@@ -34,25 +38,27 @@ class CounterFiles:
     ) -> list[Snapshot]:
         """See the port. A moment takes the latest second that is not after it, at most FRESH seconds old."""
         times = [start + step * i for i in range(round((end - start) / step) + 1)]
-        return [Snapshot(at, self._counters(target, at)) for at in times]
+        outcomes = {ALL, FAILED, REJECTED, *map(within, (*edges, math.inf) if edges else ())}
+        return [Snapshot(at, self._counters(target, at, None if edges is None else outcomes)) for at in times]
 
-    def _counters(self, target: Target, at: float) -> dict[Series, float]:
-        for age in range(int(FRESH) + 1):
+    def _counters(self, target: Target, at: float, outcomes: Container[str] | None) -> dict[Series, float]:
+        """The counters of these outcomes; with None, of all."""
+        for age in range(int(FRESH) + 1 if target.reporter == REPORTER else 0):
             path = self._folder / f"{int(at) - age}.json"
             try:
                 rows = json.loads(path.read_text())
             except FileNotFoundError:
                 continue
-            return {Series(row[0], row[2], row[3]): row[4] for row in rows if row[1] == target.service}
+            mine = (row for row in rows if row[1] == target.service and (outcomes is None or row[3] in outcomes))
+            return {Series(row[0], row[2], row[3]): row[4] for row in mine}
         return {}
 
     def horizon(self, target: Target) -> float | None:
         """The latest second that was kept."""
-        del target
         now = int(clock.now())
         for second in range(now, now - ALIVE, -1):
             if (self._folder / f"{second}.json").exists():
-                return float(second)
+                return float(second) if target.reporter == REPORTER else None
         raise Unavailable(f"no counters in {self._folder} for {ALIVE} s; is the playground up?")
 
     def interval(self, target: Target) -> float | None:

@@ -15,9 +15,11 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from rollout.adapters.counters import Row
 from rollout.core.errors import InvalidInput, Unavailable
+from rollout.judge.looks import ALL, FAILED, REJECTED, within
 from rollout.mesh.envoy import ROUTES, Resource
 
 OBEYS_WITHIN = 10.0
+REQUESTS, DURATION = "istio_requests", "istio_request_duration_milliseconds"
 FAULTS = {"FI", "DI", "DC"}
 """Injected by us, or the client hung up: neither version's doing."""
 LOST = {"UF", "UH", "UC", "UO", "URX", "UT", "NR", "NC", "UR", "LR", "LH"}
@@ -68,17 +70,12 @@ class Proxy:
         return True
 
     def counters(self) -> list[Row]:
-        """The mesh's request counters as Envoy has them, summed by version and outcome."""
+        """The mesh's request counters and histograms as Envoy has them, summed by version and outcome."""
         try:
-            text = self._admin.get("/stats/prometheus", params={"filter": "istio_requests_total"}).text
+            text = self._admin.get("/stats/prometheus", params={"filter": f"{REQUESTS}|{DURATION}"}).text
         except httpx.HTTPError as error:
             raise Unavailable(f"Envoy does not answer: {error}") from error
-        sums: dict[tuple[str, str, str, str], float] = {}
-        for family in text_string_to_metric_families(text):
-            for sample in family.samples:
-                for key in _counted(sample.labels):
-                    sums[key] = sums.get(key, 0.0) + sample.value
-        return [(*key, value) for key, value in sorted(sums.items())]
+        return counted(text)
 
     def _swap(self, name: str, resources: list[Resource]) -> None:
         """Put a whole file in the place of the old one in one rename: Envoy never reads half of it."""
@@ -111,16 +108,31 @@ class Proxy:
         raise Unavailable(f"Envoy did not {what} within {OBEYS_WITHIN:.0f} s; its log ends: {tail}")
 
 
-def _counted(labels: dict[str, str]) -> list[tuple[str, str, str, str]]:
-    flags = set(labels.get("response_flags", "").split(","))
+def counted(exposed: str) -> list[Row]:
+    """What Envoy exposes, summed by client, service, version and outcome."""
+    sums: dict[tuple[str, str, str, str], float] = {}
+    for family in text_string_to_metric_families(exposed):
+        for sample in family.samples:
+            labels = sample.labels
+            version = labels.get("destination_version", "")
+            version = "" if version in ("-", "unknown") else version
+            for outcome in _outcomes(sample.name, labels, version):
+                key = (labels["source_workload"], labels.get("destination_service", ""), version, outcome)
+                sums[key] = sums.get(key, 0.0) + sample.value
+    return [(*key, value) for key, value in sorted(sums.items())]
+
+
+def _outcomes(name: str, labels: dict[str, str], version: str) -> list[str]:
+    """As what a sample counts: a request is failed, rejected or answered, and only answers of a version are timed."""
+    flags, code = set(labels.get("response_flags", "").split(",")), labels.get("response_code", "")
     if flags & FAULTS:
         return []
-    version = labels.get("destination_version", "")
-    version = "" if version in ("-", "unknown") else version
-    key = (labels["source_workload"], labels.get("destination_service", ""), version)
-    code = labels.get("response_code", "")
     failed = code.startswith("5") or code == "0" or bool(flags & LOST)
-    return [(*key, "all"), *([(*key, "failed")] if failed else [])]
+    rejected = not failed and code.startswith("4")
+    if name.endswith(f"{REQUESTS}_total"):
+        return [ALL, *([FAILED] if failed else []), *([REJECTED] if rejected else [])]
+    timed = name.endswith(f"{DURATION}_bucket") and code[:1] in ("2", "3") and not failed
+    return [within(float(labels["le"]))] if timed and version else []
 
 
 def _type(name: str) -> str:
@@ -169,7 +181,7 @@ _ROUTER = "extensions.filters.http.router.v3.Router"
 
 
 def _istio_counters(source: str) -> Resource:
-    """Istio's own metric by Envoy's stats access logger, with labels from endpoint and cluster metadata."""
+    """Istio's own metrics by Envoy's stats access logger, with labels from endpoint and cluster metadata."""
     tags = {
         "reporter": "source",
         "source_workload": source,
@@ -179,9 +191,10 @@ def _istio_counters(source: str) -> Resource:
         "response_flags": "%RESPONSE_FLAGS%",
     }
     made = [{"name": name, "value_format": value} for name, value in tags.items()]
-    stat = {"name": "istio_requests_total", "tags": made}
+    duration = {"stat": {"name": DURATION, "tags": made}, "unit": "Milliseconds", "value_format": "%DURATION%"}
     return {
         "@type": _type("extensions.access_loggers.stats.v3.Config"),
         "stats_scope": {},
-        "counters": [{"stat": stat, "value_fixed": 1}],
+        "counters": [{"stat": {"name": f"{REQUESTS}_total", "tags": made}, "value_fixed": 1}],
+        "histograms": [duration],
     }
