@@ -1,5 +1,6 @@
 """A virtual world around the true engine: a cluster, traffic, time, and whatever goes wrong, all from one seed."""
 
+import math
 import random
 from collections import Counter
 from collections.abc import Callable, Mapping
@@ -24,7 +25,7 @@ from rollout.core.strategy import ERRORS, Bake, OnInconclusive, Step, Strategy
 from rollout.engine.engine import Engine
 from rollout.engine.state import StateStore
 from rollout.engine.survey import Request
-from rollout.judge.looks import ALL, FAILED, Series, Snapshot
+from rollout.judge.looks import ALL, FAILED, REJECTED, Series, Snapshot, within
 from rollout.mesh.routes import Pair, percents
 from rollout.ports import Target
 from tests.fakes.memory import MemoryCluster
@@ -32,6 +33,10 @@ from tests.fakes.memory import MemoryCluster
 HOST = "reviews.shop.svc.cluster.local"
 PAIR = Pair(HOST, "v1", "v2")
 START = 1_000_000.0
+EDGES = (100.0, 250.0, 500.0, math.inf)
+"""Of the virtual histogram: answers take less than 100 ms, slow ones 400 ms."""
+SLOW = 400.0
+TIMED = {v: [(edge, Series("gateway", v, within(edge))) for edge in EDGES] for v in ("v1", "v2")}
 
 
 class Crash(BaseException):
@@ -118,7 +123,9 @@ class VirtualMetrics:
     def __init__(self, world: "World") -> None:
         self.world = world
         self.counters: dict[Series, float] = {}
+        self.timed: dict[Series, float] = {}
         self.history: dict[int, dict[Series, float]] = {}
+        self.timed_history: dict[int, dict[Series, float]] = {}
         self.down_until = 0.0
         self.garbage = 0.0
         self.shown = 0.0
@@ -135,12 +142,22 @@ class VirtualMetrics:
                 self.canary_at.append(now)
             chance = world.failing[version] if now >= world.outage[1] or now < world.outage[0] else 0.5
             failed = sum(world.random.random() < chance for _ in range(requests))
-            for outcome, count in ((ALL, requests), (FAILED, failed)):
+            rejected = self._some(world.rejecting[version], requests - failed)
+            for outcome, count in ((ALL, requests), (FAILED, failed), (REJECTED, rejected)):
                 series = Series("gateway", version, outcome)
                 self.counters[series] = self.counters.get(series, 0.0) + count
+            answers = requests - failed - rejected
+            slow = self._some(world.slow[version], answers)
+            for edge, series in TIMED[version]:
+                self.timed[series] = self.timed.get(series, 0.0) + (answers if edge >= SLOW else answers - slow)
         if world.random.random() < 0.002 * world.trouble:
-            self.counters = {}  # the proxy restarted
+            self.counters, self.timed = {}, {}  # the proxy restarted
         self.history[round(now)] = dict(self.counters)
+        self.timed_history[round(now)] = dict(self.timed)
+
+    def _some(self, share: float, of: int) -> int:
+        """How many of so many, by chance; nothing is drawn where there is no chance, so that old seeds replay."""
+        return sum(self.world.random.random() < share for _ in range(of)) if share else 0
 
     def snapshots(
         self, target: Target, start: float, end: float, step: float, edges: tuple[float, ...] | None = ()
@@ -148,16 +165,25 @@ class VirtualMetrics:
         if self.world.now < self.down_until:
             raise Unavailable("the metrics store is away")
         times = [start + step * i for i in range(round((end - start) / step) + 1)]
-        found = [Snapshot(t, self.history.get(round(t), {})) for t in times]
+        found = [Snapshot(t, self._shown(round(t), edges) if target.reporter == "source" else {}) for t in times]
         if self.world.random.random() < self.garbage:
             return [Snapshot(s.at, {k: float("nan") for k in s.counters}) for s in found]
         self.shown = max(self.shown, end)
         return found
 
+    def _shown(self, second: int, edges: tuple[float, ...] | None) -> dict[Series, float]:
+        """The counters of a second, with the histogram at those edges (None: at all)."""
+        counters = self.history.get(second, {})
+        if edges == ():
+            return counters
+        asked = {within(edge) for edge in (EDGES if edges is None else (*edges, math.inf))}
+        timed = self.timed_history.get(second, {})
+        return counters | {series: value for series, value in timed.items() if series.outcome in asked}
+
     def horizon(self, target: Target) -> float | None:
         if self.world.now < self.down_until:
             raise Unavailable("the metrics store is away")
-        return self.world.now - 1
+        return self.world.now - 1 if target.reporter == "source" else None
 
     def interval(self, target: Target) -> float | None:
         return 1.0
@@ -188,6 +214,8 @@ class World:
     rps: int = 120
     now: float = START
     failing: dict[str, float] = field(default_factory=lambda: {"v1": 0.0, "v2": 0.0})
+    rejecting: dict[str, float] = field(default_factory=lambda: {"v1": 0.0, "v2": 0.0})
+    slow: dict[str, float] = field(default_factory=lambda: {"v1": 0.0, "v2": 0.0})
     outage: tuple[float, float] = (0.0, 0.0)
     strategy: Strategy = field(default_factory=strategy)
 
