@@ -1,23 +1,28 @@
 """The promises of the Metrics port: one suite for the virtual world, the playground's files, and a real Prometheus."""
 
+import math
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
 
 from rollout.adapters.counters import CounterFiles
 from rollout.core.errors import Unavailable
-from rollout.judge.looks import difference, grid_time
+from rollout.judge.looks import ALL, FAILED, REJECTED, Look, difference, grid_time, within
 from rollout.ports import Metrics, Target
-from tests.fakes.exporter import exporting
+from tests.fakes.exporter import exporting, histogram
 from tests.simulation.world import World
 
 HOST = "reviews.shop.svc.cluster.local"
 TARGET = Target(HOST, "shop", (), "v1", "v2")
 STABLE, CANARY = 95, 5
-"""Requests a second that both versions get in every world of this suite."""
+"""Requests a second that both versions get in every world of this suite.
+
+Stable answers all of them, in 400 ms; the canary rejects all of them.
+"""
+BUCKETS = {"100": 0, "250": 0, "500": STABLE, "+Inf": STABLE}
 
 
 @dataclass
@@ -35,6 +40,7 @@ def _virtual() -> Store:
         {"destination": {"host": "reviews", "subset": version}, "weight": weight}
         for version, weight in (("v1", STABLE), ("v2", CANARY))
     ]
+    world.slow["v1"] = world.rejecting["v2"] = 1.0
     world.edit(lambda vs: vs["spec"]["http"][1].update({"route": routes}))
     world.pass_time(6)
     return Store(world.metrics, world.pass_time, lambda: setattr(world.metrics, "down_until", world.now + 1e9))
@@ -46,8 +52,9 @@ def _files(folder: Path) -> Store:
     def count(until: int) -> None:
         for second in range(first, until + 1):
             n = second - first + 1
-            rows = [("gateway", HOST, "v1", "all", STABLE * n), ("gateway", HOST, "v2", "all", CANARY * n)]
-            store.keep(second, [(*row[:4], float(row[4])) for row in rows])
+            counts = [("v1", ALL, STABLE), ("v2", ALL, CANARY), ("v2", REJECTED, CANARY)]
+            counts += [("v1", within(float(edge)), count) for edge, count in BUCKETS.items()]
+            store.keep(second, [("gateway", HOST, of, outcome, float(n * count)) for of, outcome, count in counts])
 
     def wait(seconds: float) -> None:
         time.sleep(seconds)
@@ -72,8 +79,8 @@ def store(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
         from rollout.adapters.prometheus import PrometheusMetrics  # noqa: PLC0415
         from tests.real.servers import Prometheus, scraped  # noqa: PLC0415
 
-        rows = [({"destination_version": "v1"}, STABLE), ({"destination_version": "v2"}, CANARY)]
-        with exporting(rows) as port:
+        rows = [({}, STABLE), ({"destination_version": "v2", "response_code": "403"}, CANARY)]
+        with exporting(rows, histogram({}, BUCKETS)) as port:
             server = Prometheus(folder, [f"127.0.0.1:{port}"])
             metrics = PrometheusMetrics(server.url)
             scraped(metrics, TARGET)
@@ -81,23 +88,63 @@ def store(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
             server.stop()
 
 
-def test_neighbouring_moments_differ_by_what_was_counted_between(store: Store) -> None:
+def last_second(store: Store, edges: tuple[float, ...] | None = ()) -> Look:
     horizon = store.metrics.horizon(TARGET)
     assert horizon is not None
     end = grid_time(horizon, 1.0)
-    before, after = store.metrics.snapshots(TARGET, end - 1, end, 1.0)
+    before, after = store.metrics.snapshots(TARGET, end - 1, end, 1.0, edges)
     assert (before.at, after.at) == (end - 1, end)
-    look = difference(before, after, "v1", "v2")
+    return difference(before, after, "v1", "v2")
+
+
+def test_neighbouring_moments_differ_by_what_was_counted_between(store: Store) -> None:
+    look = last_second(store)
     assert (look.stable.requests, look.canary.requests) == (STABLE, CANARY)
+
+
+def test_a_rejected_request_is_no_failure(store: Store) -> None:
+    look = last_second(store)
+    assert (look.stable.failures, look.stable.rejections) == (0, 0)
+    assert (look.canary.failures, look.canary.rejections) == (0, CANARY)
+
+
+def test_the_histogram_has_the_edges_that_were_asked_for_and_exist(store: Store) -> None:
+    answers = last_second(store, (250.0, 500.0, 777.0)).stable.answers
+    assert answers == ((250.0, 0), (500.0, STABLE), (math.inf, STABLE))
+    answers = last_second(store, None).stable.answers
+    assert answers == ((100.0, 0), (250.0, 0), (500.0, STABLE), (math.inf, STABLE))
+
+
+def test_where_no_edge_exists_every_answer_is_still_timed(store: Store) -> None:
+    assert last_second(store, (777.0,)).stable.answers == ((math.inf, STABLE),)
+
+
+def test_what_was_rejected_is_not_in_the_histogram(store: Store) -> None:
+    for edges in ((500.0,), None):
+        assert last_second(store, edges).canary.slower(500.0) == (0, 0)
+
+
+def test_whoever_asks_for_no_edges_gets_no_histogram(store: Store) -> None:
+    horizon = store.metrics.horizon(TARGET)
+    assert horizon is not None
+    (found,) = store.metrics.snapshots(TARGET, grid_time(horizon, 1.0), grid_time(horizon, 1.0), 1.0)
+    assert {series.outcome for series in found.counters} <= {ALL, FAILED, REJECTED}
+
+
+def test_where_the_pods_own_proxies_count_nothing_nobody_reports(store: Store) -> None:
+    end = grid_time(store.metrics.horizon(TARGET) or 0, 1.0)
+    served = replace(TARGET, reporter="destination")
+    assert store.metrics.horizon(served) is None
+    assert [dict(one.counters) for one in store.metrics.snapshots(served, end - 1, end, 1.0, None)] == [{}, {}]
 
 
 def test_what_lies_before_the_horizon_never_changes(store: Store) -> None:
     horizon = store.metrics.horizon(TARGET)
     assert horizon is not None
     end = grid_time(horizon, 1.0)
-    once = store.metrics.snapshots(TARGET, end - 2, end, 1.0)
+    once = store.metrics.snapshots(TARGET, end - 2, end, 1.0, None)
     store.wait(3)
-    assert store.metrics.snapshots(TARGET, end - 2, end, 1.0) == once
+    assert store.metrics.snapshots(TARGET, end - 2, end, 1.0, None) == once
     later = store.metrics.horizon(TARGET)
     assert later is not None
     assert later > horizon
