@@ -119,8 +119,8 @@ def _ratio(stable: Tally, canary: Tally, base: float, alternative: float, line: 
 def nearest(base: float, alternative: float, n_stable: float, n_canary: float, line: Line) -> tuple[float, float]:
     """The pair of rates on `line` that is nearest to (base, alternative).
 
-    Nearest in Kullback-Leibler divergence weighted by requests, which is convex along the line: Newton's method on its
-    derivative, kept inside a bracket.
+    Nearest in Kullback-Leibler divergence weighted by requests, which is convex along the line. Its derivative is 0
+    where a cubic is: Newton's method, kept inside a bracket.
 
     >>> [round(rate, 8) for rate in nearest(0.01, 0.05, 950, 50, Line(1.25, 0.005))]
     [0.01121154, 0.01901443]
@@ -133,18 +133,18 @@ def nearest(base: float, alternative: float, n_stable: float, n_canary: float, l
     t = min(max(t, least), most)
     for _ in range(60):
         u = ratio * t + points
-        slope = n_canary * ratio * (alternative - u) / (u * (1 - u)) + n_stable * (base - t) / (t * (1 - t))
-        least, most = (t, most) if slope > 0 else (least, t)
-        bend = _bend(alternative, u) * n_canary * ratio * ratio + _bend(base, t) * n_stable
-        following = t + slope / bend if bend else 0.0
+        ours, theirs = n_canary * ratio * (alternative - u), n_stable * (base - t)
+        inner, outer = t * (1 - t), u * (1 - u)
+        slope = ours * inner + theirs * outer
+        if slope > 0:
+            least = t
+        else:
+            most = t
+        bend = ours * (1 - 2 * t) - n_canary * ratio * ratio * inner + theirs * ratio * (1 - 2 * u) - n_stable * outer
+        following = t - slope / bend if bend else 0.0
         if not least < following < most:
             following = (least + most) / 2
-        if abs(following - t) <= 1e-12 * t:
+        if abs(following - t) <= 1e-10 * t:
             break
         t = following
     return t, ratio * t + points
-
-
-def _bend(of: float, at: float) -> float:
-    """The second derivative of the divergence from `of` at `at`."""
-    return of / (at * at) + (1 - of) / ((1 - at) * (1 - at))

@@ -4,6 +4,7 @@ Evidence to go back is a mixture of bets, over effect sizes and over the looks a
 Shiryaev and Roberts' kind, its prior spent look by look). Evidence to go on starts afresh at every step.
 """
 
+import functools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -53,6 +54,7 @@ WARMING = Rule(10.0, 0.2, rare=True, bearable=1.0, share=1.0)
 """While pods of the canary are warming up, only this much counts."""
 
 
+@functools.cache
 def rule_of(check: Check) -> Rule:
     """The rule of a check. Errors may rise by the budget's points; rejections and slow answers hurt less."""
     odds = 1 + check.worse_by

@@ -4,6 +4,7 @@ Evidence to go back is the weighted average of the checks' e-values, valid howev
 Wang 2021); to go on, every check must have its own. docs/judge.md tells it all.
 """
 
+import functools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -19,8 +20,9 @@ ALPHA = 0.01
 """The chance that a good version is rolled back in a whole rollout."""
 BETA = 0.05
 """The chance that a step is passed by a version on the edge of what its budget allows."""
-STARTS, DRIP = (0.4, 0.15, 0.15), 0.3 / 2000
-"""How the prior over the beginning of harm is spent: at the first looks of three steps, the rest drop by drop."""
+STARTS, DRIP, EVERY = (0.4, 0.15, 0.15), 0.3 / 250, 8
+"""How the prior over the beginning of harm is spent: at the first looks of three steps, the rest drop by drop, each
+so many looks."""
 WORTH = {Kind.ERRORS: 0.5, Kind.LATENCY: 0.3, Kind.REJECTIONS: 0.2}
 """What part of ALPHA a kind of check gets, before parts of absent ones are shared out."""
 QUANTILES = (0.5, 0.9, 0.99)
@@ -151,6 +153,7 @@ def name_of(kind: Kind, edge: float | None = None) -> str:
     return f"{kind} {edge:g}" if edge is not None else str(kind)
 
 
+@functools.cache
 def kind_of(name: str) -> tuple[Kind, float | None]:
     """The kind and the edge of a contest by its name."""
     kind, _, edge = name.partition(" ")
@@ -268,6 +271,8 @@ def _attributed(e: Evidence, look: Look) -> tuple[Evidence, Arm, Arm]:
 
 def _staked(e: Evidence) -> Evidence:
     """Spend a part of the prior over beginnings on the look to come."""
+    if e.looks % EVERY:
+        return e
     share = STARTS[e.steps - 1] if not e.looks and 0 < e.steps <= len(STARTS) else DRIP
     share = min(share, e.reserve)
     staking = {name: one.staking(share) for name, one in e.contests.items()}
