@@ -1,4 +1,4 @@
-"""What the judge is worth in virtual rollouts with the shipped defaults: `python -m bench.judge good|harm|looks [RUNS]`.
+"""What the judge is worth in virtual rollouts as shipped: `python -m bench.judge good|harm|looks [RUNS]`.
 
 `good`: how often a good version is rolled back. `harm`: requests that a bad one fails until it is taken back, beside
 the peers' rules. `looks`: the same with everybody looking equally often. All from seeds; a line a cell.
@@ -64,9 +64,11 @@ def chunks(
     """The summary of many runs; medians are medians of medians."""
     found = list(pool.map(partial(run, truth, outage, look), range(1, runs, CHUNK)))
     return Summary(
-        *(sum(getattr(one, name) for one in found) / len(found) for name in ("rolled_back", "promoted", "unproven")),
+        _mean(one.rolled_back for one in found),
+        _mean(one.promoted for one in found),
+        _mean(one.unproven for one in found),
         sorted(one.median_seconds for one in found)[len(found) // 2],
-        sum(one.excess_failed_mean for one in found) / len(found),
+        _mean(one.excess_failed_mean for one in found),
     )
 
 
