@@ -23,7 +23,7 @@ from rollout.core.quantities import spoken
 
 _ATTEMPT = TypeAdapter(Attempt)
 COLORS = {Phase.PROMOTED: "green", Phase.ROLLED_BACK: "red", Phase.ROLLING_BACK: "red", Phase.PAUSED: "yellow"}
-SHOWN = 8
+SHOWN, BAR = 8, 30
 
 
 def at(seconds: float, date: bool = False) -> str:
@@ -138,13 +138,23 @@ def view(attempt: Attempt | None, notice: str = "") -> Panel:
     )  # fmt: skip
     lines: list[RenderableType] = [bar, Text("")]
     if attempt.last:
-        lines += [Text.assemble((f"{attempt.last.verdict}  ", "bold"), attempt.last.text), Text("")]
+        lines += [Text.assemble((f"{attempt.last.verdict}  ", "bold"), attempt.last.text)]
+        lines += [_evidence(attempt.last), Text("")]
     lines += [Text.assemble((at(e.at), "dim"), f"  {e.text}") for e in attempt.journal[-SHOWN:]]
     if notice:
         lines.append(Text(notice, style="yellow"))
     stood = spoken(max(0.0, (attempt.ended or clock.now()) - attempt.started))
     title = f"[bold]{attempt.service}[/]  {attempt.strategy.name}  [{color}]{attempt.phase}[/]  {stood}"
     return Panel(Group(*lines), title=title, title_align="left", border_style=color)
+
+
+def _evidence(last: Reading) -> Table:
+    """How far the evidence is, both ways."""
+    table = Table.grid(padding=(0, 1))
+    for title, part, style in (("to go on", last.to_go_on, "green"), ("to go back", last.to_go_back, "red")):
+        bar = ProgressBar(total=1.0, completed=part, width=BAR, complete_style=style, finished_style=style)
+        table.add_row(Text(f"evidence {title}", style="dim"), bar, f"{part:.0%}")
+    return table
 
 
 @contextmanager

@@ -17,6 +17,10 @@ def explained(a: Attempt, now: float, notice: str) -> Iterator[str]:
         yield f"It stands there since {at(a.since or a.started)}: {a.message}."
         if a.last:
             yield f"The judge says {a.last.verdict}: {a.last.text}."
+            yield (
+                f"Of the evidence that it takes to go on, {a.last.to_go_on:.0%} is there; "
+                f"of what it takes to go back, {a.last.to_go_back:.0%}."
+            )
         yield from _waits(a)
         if notice:
             yield f"{notice[0].upper()}{notice[1:]}: `rollout promote` goes on, `rollout abort` takes back."

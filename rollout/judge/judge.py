@@ -26,7 +26,8 @@ so many looks."""
 WORTH = {Kind.ERRORS: 0.5, Kind.LATENCY: 0.3, Kind.REJECTIONS: 0.2}
 """What part of ALPHA a kind of check gets, before parts of absent ones are shared out."""
 QUANTILES = (0.5, 0.9, 0.99)
-TIMED_ENOUGH = 100
+TIMED_ENOUGH, QUICK = 100, 10.0
+"""From so many timed answers it can be told which are slow; and quicker than QUICK milliseconds none is."""
 
 
 @dataclass(frozen=True)
@@ -131,9 +132,10 @@ def judged(e: Evidence, look: Look, terms: Terms) -> Evidence:
 def edges_of(check: Check, timed: Sequence[tuple[float, int]]) -> tuple[float, ...]:
     """The edges at which slow answers are counted: those of a histogram that are nearest to half, 90 and 99 % of it.
 
-    And the one nearest to what the check names. Without a histogram of at least TIMED_ENOUGH answers, none.
+    And the one nearest to what the check names. Edges below QUICK are left out: nobody feels them. Without a histogram
+    of at least TIMED_ENOUGH answers there are none.
     """
-    known = [(edge, count) for edge, count in timed if math.isfinite(edge)]
+    known = [(edge, count) for edge, count in timed if QUICK <= edge < math.inf]
     total = timed[-1][1] if timed else 0
     if not known or total < TIMED_ENOUGH:
         return ()

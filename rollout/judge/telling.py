@@ -84,7 +84,8 @@ def interval(seen: Tally, wide: float = 1.0) -> tuple[float, float]:
         return 0.0, 1.0
     n, p, z = seen.of / wide, seen.hits / seen.of, 1.96
     middle, spread = p + z * z / (2 * n), z * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
-    return max(0.0, (middle - spread) / (1 + z * z / n)), min(1.0, (middle + spread) / (1 + z * z / n))
+    low = (middle - spread) / (1 + z * z / n) if seen.hits else 0.0
+    return low, min(1.0, (middle + spread) / (1 + z * z / n))
 
 
 def not_excluded(canary: Tally) -> float:
