@@ -10,7 +10,18 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from rollout.adapters import yaml_text
 from rollout.core.errors import InvalidInput
 from rollout.core.quantities import duration, percent
-from rollout.core.strategy import ERRORS, LATENCY, REJECTIONS, Bake, Check, Kind, OnInconclusive, Step, Strategy
+from rollout.core.strategy import (
+    ERRORS,
+    LATENCY,
+    REJECTIONS,
+    RESTARTS,
+    Bake,
+    Check,
+    Kind,
+    OnInconclusive,
+    Step,
+    Strategy,
+)
 
 
 def _sentence(parse: Any) -> Any:
@@ -72,10 +83,16 @@ class _Latency(_Rate):
     over: Seconds = 0.0
 
 
+class _Restarts(_Model):
+    worseBy: Percent | None = None  # noqa: N815 - as users write it
+    floor: None = None
+
+
 class _Check(_Model):
     errors: _Rate | None = None
     rejections: _Rate | None = None
     latency: _Latency | None = None
+    restarts: _Restarts | None = None
 
     @model_validator(mode="after")
     def _one(self) -> "_Check":
@@ -85,8 +102,8 @@ class _Check(_Model):
 
     def one(self) -> Check | None:
         """The check, with what the user left out as we ship it."""
-        for usual in (ERRORS, REJECTIONS, LATENCY):
-            said: _Rate | None = getattr(self, usual.kind)
+        for usual in (ERRORS, REJECTIONS, LATENCY, RESTARTS):
+            said: _Rate | _Restarts | None = getattr(self, usual.kind)
             if said is not None:
                 worse = usual.worse_by if said.worseBy is None else float(said.worseBy) / 100
                 floor = usual.floor if said.floor is None else float(said.floor) / 100

@@ -56,7 +56,8 @@ class RouteState:
 class Observation:
     """All facts of one moment. `reading` is None when the metrics could not be asked (`silence` says why).
 
-    `canary_youngest` is when the last of the canary's pods became ready (0: not known).
+    `canary_youngest` is when the last of the canary's pods became ready (0: not known); `stable_pods` and `canary_pods`
+    are how many pods each has, and how often those have restarted.
     """
 
     now: float
@@ -67,6 +68,8 @@ class Observation:
     stable_subset: bool
     canary_subset: bool
     canary_youngest: float = 0.0
+    stable_pods: tuple[int, int] = (0, 0)
+    canary_pods: tuple[int, int] = (0, 0)
     reading: Reading | None = None
     silence: str = ""
 

@@ -30,11 +30,12 @@ class Step:
 
 
 class Kind(StrEnum):
-    """What a check counts: failed requests, rejected ones, or slow answers."""
+    """What a check counts: failed requests, rejected ones, slow answers, or restarts of containers."""
 
     ERRORS = "errors"
     REJECTIONS = "rejections"
     LATENCY = "latency"
+    RESTARTS = "restarts"
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,8 @@ class Check:
     """Harm is more than (1 + worse_by) times stable's odds of a hit, and above `floor` (a share, 0 to 1).
 
     For latency it is a share of slow answers above (1 + worse_by) times stable's plus `floor`; `over` (milliseconds) is
-    an edge that counts beside those chosen from stable's past.
+    an edge that counts beside those chosen from stable's past. For restarts it is more than (1 + worse_by) times as
+    many a pod.
     """
 
     kind: Kind
@@ -54,6 +56,7 @@ class Check:
 ERRORS = Check(Kind.ERRORS, 0.5, 0.001)
 REJECTIONS = Check(Kind.REJECTIONS, 1.0, 0.01)
 LATENCY = Check(Kind.LATENCY, 0.25, 0.005)
+RESTARTS = Check(Kind.RESTARTS, 1.0, 0.0)
 
 
 @dataclass(frozen=True)

@@ -176,7 +176,7 @@ class Engine:
         seen = observe(self._cluster, a, scene, now)
         if a.phase.ended:
             return seen
-        reading, silence, checkpoint = self._eyes.reading(a, scene.target(a), now, seen.canary_youngest)
+        reading, silence, checkpoint = self._eyes.reading(seen, scene.target(a))
         return replace(seen, attempt=replace(a, checkpoint=checkpoint), reading=reading, silence=silence)
 
     def _carry_out(self, d: Decision, before: Attempt, scene: Scene, now: float) -> Attempt:

@@ -7,10 +7,12 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from rollout.core.attempt import Attempt, Reading, Verdict
+from rollout.core.decision import Observation
 from rollout.core.errors import InvalidInput, Unreachable
 from rollout.core.lifecycle import Phase
 from rollout.core.strategy import Check, Kind
-from rollout.judge.judge import Evidence, Terms, edges_of, judged
+from rollout.judge.bets import Tally
+from rollout.judge.judge import Evidence, Terms, edges_of, judged, restarted
 from rollout.judge.looks import Arm, difference, grid_time, pairwise_looks
 from rollout.judge.telling import reading
 from rollout.ports import Metrics, Target
@@ -38,25 +40,22 @@ class Eyes:
         self._attempt = ""
         self._evidence = Evidence()
 
-    def reading(
-        self, attempt: Attempt, target: Target, now: float, youngest: float = 0.0
-    ) -> tuple[Reading | None, str, dict[str, Any]]:
-        """The verdict now, why there is none, and the checkpoint to keep.
-
-        `youngest` is when the last of the canary's pods became ready for the first time (0: not known).
-        """
-        checks = attempt.strategy.checks
-        if not checks:
-            return Reading(Verdict.ADVANCE, "no check", now, True), "", {}
+    def reading(self, seen: Observation, target: Target) -> tuple[Reading | None, str, dict[str, Any]]:
+        """The verdict at the moment of the observation, why there is none, and the checkpoint to keep."""
+        attempt = seen.attempt
+        if not attempt.strategy.checks:
+            return Reading(Verdict.ADVANCE, "no check", seen.now, True), "", {}
         if self._attempt != attempt.id or self._evidence.at < float(attempt.checkpoint.get("at", 0)):
             self._attempt = attempt.id
             self._evidence = _EVIDENCE.validate_python(attempt.checkpoint or {})
         silence = ""
         try:
-            self._look(attempt, target, youngest)
+            self._look(seen, target)
         except Unreachable as error:
             silence = str(error)
-        found = reading_of(self._evidence, attempt, now)
+        pods = Tally(*seen.stable_pods), Tally(*seen.canary_pods)
+        self._evidence = restarted(self._evidence, *pods, terms_of(attempt))
+        found = reading_of(self._evidence, attempt, seen.now)
         if silence and found.verdict is not Verdict.ROLLBACK:
             return None, silence, self.checkpoint()
         if self._reporter == "destination":
@@ -89,7 +88,8 @@ class Eyes:
         kept: dict[str, Any] = _EVIDENCE.dump_python(self._evidence, mode="json")
         return kept
 
-    def _look(self, attempt: Attempt, target: Target, youngest: float) -> None:
+    def _look(self, seen: Observation, target: Target) -> None:
+        attempt, youngest = seen.attempt, seen.canary_youngest
         target, horizon = self._seen_by(target)
         if horizon is None:
             return
@@ -143,7 +143,7 @@ def _latency(attempt: Attempt) -> Check | None:
     return next((check for check in attempt.strategy.checks if check.kind is Kind.LATENCY), None)
 
 
-def terms_of(attempt: Attempt, lag: float, apart: bool = False, warm_until: float = 0.0) -> Terms:
+def terms_of(attempt: Attempt, lag: float = 0.0, apart: bool = False, warm_until: float = 0.0) -> Terms:
     """Under which circumstances the looks of an attempt are judged now; see `Terms`."""
     strategy = attempt.strategy
     following = strategy.steps[min(attempt.step + 1, len(strategy.steps) - 1)]

@@ -21,18 +21,20 @@ from rollout.ports import Cluster
 
 ROOT_NAMESPACE = "istio-system"
 SLOW_START = 300.0
+PROXY = "istio-proxy"
 
 
 @dataclass(frozen=True)
 class Pod:
     """A pod that the Service selects: its labels, whether its endpoint is ready, and since when it can serve.
 
-    `since` is an epoch second, 0 where nothing tells.
+    `since` is an epoch second, 0 where nothing tells; `restarts` are those of its containers, the mesh's own left out.
     """
 
     labels: dict[str, str]
     ready: bool
     since: float = 0.0
+    restarts: int = 0
 
 
 @dataclass(frozen=True)
@@ -49,6 +51,11 @@ class Pods:
     def ready(self) -> int:
         """How many have a ready endpoint."""
         return sum(pod.ready for pod in self.pods)
+
+    @property
+    def restarts(self) -> int:
+        """How often their containers have restarted."""
+        return sum(pod.restarts for pod in self.pods)
 
     @property
     def youngest(self) -> float:
@@ -73,7 +80,12 @@ def pods_of(cluster: Cluster, service: Document) -> Pods:
         if (endpoint.get("conditions") or {}).get("ready") is not False
     }
     found = cluster.list(POD, namespace, selector)
-    return Pods(tuple(Pod(labels_of(pod), name_of(pod) in ready, _serving_since(pod)) for pod in found))
+    return Pods(tuple(Pod(labels_of(pod), name_of(pod) in ready, _serving_since(pod), _restarts(pod)) for pod in found))
+
+
+def _restarts(pod: Document) -> int:
+    statuses = (pod.get("status") or {}).get("containerStatuses") or []
+    return sum(int(s.get("restartCount") or 0) for s in statuses if s.get("name") != PROXY)
 
 
 def _serving_since(pod: Document) -> float:

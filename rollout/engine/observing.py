@@ -54,16 +54,18 @@ def observe(cluster: Cluster, attempt: Attempt, scene: Scene, now: float) -> Obs
         seen_from(scene.rules, pair.host, space, attempt.namespace, ROOT_NAMESPACE) for space in spaces_of(attempt)
     ]
     seen = pods_of(cluster, scene.service) if scene.service else Pods()
-    canary = seen.of(labels_for(levels[0], attempt.canary))
+    stable, canary = (seen.of(labels_for(levels[0], version)) for version in (attempt.stable, attempt.canary))
     return Observation(
         now,
         attempt,
         tuple(_route(vs, ref, attempt) for vs, ref in zip(scene.routes, attempt.routes, strict=True)),
-        seen.of(labels_for(levels[0], attempt.stable)).ready,
+        stable.ready,
         canary.ready,
         all(find(level, attempt.stable) for level in levels),
         all(find(level, attempt.canary) for level in levels),
         canary.youngest,
+        (len(stable.pods), stable.restarts),
+        (len(canary.pods), canary.restarts),
     )
 
 

@@ -25,7 +25,8 @@ class Rule:
     """What a contest decides about: harm is more than `odds` times stable's odds and, for rare hits, above `floor`.
 
     Slow answers are not rare: for them harm is a rate beyond `line`. Before the next weight it must be shown that the
-    canary stays below stable's rate times `bearable` plus `share` of the points that the budget allows there.
+    canary stays below stable's rate times `bearable` plus `share` of the points that the budget allows there; events of
+    pods, of which there are too few for that, only speak for going back (`gates` is false).
     """
 
     odds: float
@@ -33,6 +34,7 @@ class Rule:
     rare: bool
     bearable: float
     share: float
+    gates: bool = True
 
     @property
     def line(self) -> Line:
@@ -62,11 +64,15 @@ def rule_of(check: Check) -> Rule:
         return Rule(odds, check.floor, rare=True, bearable=1.0, share=1.0)
     if check.kind is Kind.REJECTIONS:
         return Rule(odds, check.floor, rare=True, bearable=1 + check.worse_by / 2, share=2.0)
+    if check.kind is Kind.RESTARTS:
+        return Rule(odds, check.floor, rare=True, bearable=1.0, share=1.0, gates=False)
     return Rule(odds, check.floor, rare=False, bearable=1 + 2 * check.worse_by, share=1.0)
 
 
 def tally(arm: Arm, kind: Kind, edge: float | None = None) -> Tally:
     """An arm's hits of a kind; for slow answers, those slower than `edge` milliseconds among the answers timed."""
+    if kind is Kind.RESTARTS:
+        return Tally(0, 0)  # pods have them, requests do not
     if kind is Kind.LATENCY:
         return Tally(*arm.slower(edge or math.inf))
     return Tally(arm.requests, arm.failures if kind is Kind.ERRORS else arm.rejections)
@@ -156,6 +162,13 @@ class Contest:
             together=_sum(self.together, stable),
         )
 
+    def happened(self, rule: Rule, stable: Tally, canary: Tally) -> "Contest":
+        """After new events among the pods of both; one look is one observation, for one cause may end many pods."""
+        made = replace(self, stable=(stable.of, self.stable[1] + stable.hits))
+        made = replace(made, canary=(canary.of, self.canary[1] + canary.hits))
+        factors = bets.block(canary.hits, canary.hits + stable.hits, canary.of / (canary.of + stable.of), rule.odds)
+        return replace(made, block=_grown(made.block, factors))
+
     def counted(self, stable: Tally, canary: Tally) -> "Contest":
         """After a look, as far as this step's numbers go."""
         return replace(self, stable=_sum(self.stable, stable), canary=_sum(self.canary, canary))
@@ -173,6 +186,8 @@ class Contest:
     def harm(self, rule: Rule, reserve: float, blind: bool) -> float:
         """The log e-value against "no harm"."""
         absolute, block = _mean(self.absolute, reserve), _mean(self.block, reserve)
+        if not rule.gates:
+            return block
         if blind:
             return _log_add(absolute, block) - math.log(2)
         relative = _log_add(_mean(self.relative, reserve), block) - math.log(2)

@@ -23,7 +23,7 @@ BETA = 0.05
 STARTS, DRIP, EVERY = (0.4, 0.15, 0.15), 0.3 / 250, 8
 """How the prior over the beginning of harm is spent: at the first looks of three steps, the rest drop by drop, each
 so many looks."""
-WORTH = {Kind.ERRORS: 0.5, Kind.LATENCY: 0.3, Kind.REJECTIONS: 0.2}
+WORTH = {Kind.ERRORS: 0.5, Kind.LATENCY: 0.25, Kind.REJECTIONS: 0.15, Kind.RESTARTS: 0.1}
 """What part of ALPHA a kind of check gets, before parts of absent ones are shared out."""
 QUANTILES = (0.5, 0.9, 0.99)
 TIMED_ENOUGH, QUICK = 100, 10.0
@@ -56,7 +56,8 @@ class Evidence:
     `contests` holds one contest a check, and one for each edge of a latency check; `reserve` is the part of the prior
     over beginnings not yet spent; `highest` the largest log e-value so far against "no harm", and `breached` the
     contest that carried it over the line. `stable`, `canary` and `unattributed` count this step, `given` those of the
-    latter that were held against the canary, `hurt` the canary's failures since the first step.
+    latter that were held against the canary, `hurt` the canary's failures since the first step, `restarts` those of
+    stable's and the canary's pods when they were last seen (None: not yet).
     """
 
     at: float = 0.0
@@ -78,6 +79,7 @@ class Evidence:
     unattributed: Arm = Arm()
     given: int = 0
     hurt: int = 0
+    restarts: tuple[int, int] | None = None
 
     @property
     def blind(self) -> bool:
@@ -127,6 +129,23 @@ def judged(e: Evidence, look: Look, terms: Terms) -> Evidence:
         for name, one in e.contests.items()
     }
     return _weighed(replace(e, contests=made), terms)
+
+
+def restarted(e: Evidence, stable: Tally, canary: Tally, terms: Terms) -> Evidence:
+    """The evidence after the pods were seen: how many each version has, and how often those have restarted so far.
+
+    Only what is new since they were last seen counts, and only while the canary has a weight; a count that fell, for a
+    pod went away, is a new beginning. Seeing the same twice changes nothing.
+    """
+    name, before = name_of(Kind.RESTARTS), e.restarts
+    e = replace(e, restarts=(stable.hits, canary.hits))
+    if before is None or name not in e.contests or not terms.weight or not (stable.of and canary.of):
+        return e
+    new = Tally(stable.of, max(0, stable.hits - before[0])), Tally(canary.of, max(0, canary.hits - before[1]))
+    if not new[0].hits + new[1].hits or e.blind:
+        return e
+    made = e.contests[name].happened(rules(terms.checks)[Kind.RESTARTS], *new)
+    return _weighed(replace(e, contests={**e.contests, name: made}), terms)
 
 
 def edges_of(check: Check, timed: Sequence[tuple[float, int]]) -> tuple[float, ...]:
@@ -190,9 +209,10 @@ def read(e: Evidence, checks: Sequence[Check], overdue: bool) -> Judged:
     by_kind = rules(checks)
     harms = _harms(e, by_kind)
     harm = _total(harms)
-    go = min((one.harmless for one in e.contests.values()), default=0.0)
+    gates = {name: one for name, one in e.contests.items() if by_kind[kind_of(name)[0]].gates}
+    go = min((one.harmless for one in gates.values()), default=0.0)
     worst = e.breached or max(harms, key=lambda name: harms[name][1], default="")
-    least = min(e.contests, key=lambda name: e.contests[name].harmless, default="")
+    least = min(gates, key=lambda name: gates[name].harmless, default="")
     calm = harm < math.log(1 / ALPHA) / 2 and _complete(e, by_kind)
     if e.breached:
         verdict = Verdict.ROLLBACK
@@ -204,7 +224,7 @@ def read(e: Evidence, checks: Sequence[Check], overdue: bool) -> Judged:
         verdict = Verdict.ADVANCE
     else:
         verdict = Verdict.INCONCLUSIVE if overdue else Verdict.CONTINUE
-    compared = [(by_kind[kind_of(name)[0]], Tally(*one.stable), Tally(*one.canary)) for name, one in e.contests.items()]
+    compared = [(by_kind[kind_of(name)[0]], Tally(*one.stable), Tally(*one.canary)) for name, one in gates.items()]
     no_worse = bool(compared) and all(
         s.of and c.of and not rule.harmful(s.hits / s.of, c.hits / c.of) for rule, s, c in compared
     )

@@ -47,6 +47,8 @@ def compared(check: str, one: Contest, names: Names, blind: bool) -> str:
     """Both versions' rates, with what chance alone would allow."""
     kind, edge = kind_of(check)
     stable, canary = Tally(*one.stable), Tally(*one.canary)
+    if kind is Kind.RESTARTS:
+        return f"{names[1]} restarted {canary.hits} times in {canary.of} pods, {names[0]} {stable.hits} in {stable.of}"
     if kind is Kind.LATENCY:
         verb, more = "answers", f" slower than {edge:g} ms"
     else:

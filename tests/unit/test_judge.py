@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from pydantic import TypeAdapter
 
 from rollout.core.attempt import Verdict
-from rollout.core.strategy import ERRORS, LATENCY, REJECTIONS, Check
-from rollout.judge.judge import ALPHA, Evidence, Terms, judged, read
+from rollout.core.strategy import ERRORS, LATENCY, REJECTIONS, RESTARTS, Check
+from rollout.judge.bets import Tally
+from rollout.judge.judge import ALPHA, Evidence, Terms, judged, read, restarted
 from rollout.judge.looks import Arm, Increment, Look
 from rollout.judge.telling import reading
 
@@ -198,6 +199,27 @@ def test_a_client_that_is_bound_to_stable_is_not_compared_with() -> None:
     unlucky = Increment("gateway", Arm(95, 4), Arm(5, 1))
     looks = [Look(1.0 + i, 2.0 + i, ((users if i % 4 else unlucky), batch)) for i in range(200)]
     assert verdict(evidence(looks), overdue=True) is not Verdict.ROLLBACK
+
+
+def test_pods_that_restart_again_and_again_are_taken_back_and_one_restart_is_not() -> None:
+    checks = (ERRORS, RESTARTS)
+    terms = replace(AT_5, checks=checks)
+    start = evidence([look(2.0, Arm(950, 0), Arm(50, 0))], past(0.002, checks=checks), terms)
+
+    def after(*canary: int) -> Evidence:
+        seen = restarted(start, Tally(8, 5), Tally(2, 1), terms)
+        return reduce(lambda e, n: restarted(e, Tally(8, 5), Tally(2, n), terms), canary, seen)
+
+    assert verdict(after(2), checks=checks) is Verdict.CONTINUE
+    assert after(2, 2, 2) == after(2), "seen twice counts once"
+    assert verdict(after(0, 1, 0, 1), checks=checks) is Verdict.CONTINUE, "two restarts, and pods that went away"
+    looping = read(after(*range(2, 12)), checks, overdue=False)
+    assert (looping.verdict, looping.check) == (Verdict.ROLLBACK, "restarts")
+    assert (
+        "v2 restarted 10 times in 2 pods, v1 0 in 8" in reading(after(*range(2, 12)), checks, ("v1", "v2"), False).text
+    )
+    quiet = [look(3.0 + i, Arm(950, 1), Arm(50, 0)) for i in range(20)]
+    assert verdict(evidence(quiet, start, terms), checks=checks) is Verdict.ADVANCE, "no restart is needed to go on"
 
 
 def test_it_is_told_to_people() -> None:
