@@ -29,11 +29,11 @@ check: $(READY) ## the quick gate: no servers, under 90 s
 	$(BIN)/ruff check .
 	$(BIN)/lint-imports --no-logo
 	$(BIN)/mypy
-	$(BIN)/pytest -q -m "not real"
+	$(BIN)/pytest -q -m "not real and not slow"
 
-test: check ## the gate, then the tests with real parts (API server, Prometheus, Envoy)
+test: check ## the gate, whole virtual rollouts, and the tests with real parts (API server, Prometheus, Envoy)
 	$(BIN)/python -m tests.real.parts
-	$(BIN)/pytest -v -m real
+	$(BIN)/pytest -v -m "real or slow"
 
 fix: $(READY) ## format, and mend what can be mended
 	$(BIN)/ruff format .
