@@ -57,7 +57,8 @@ class Evidence:
     over beginnings not yet spent; `highest` the largest log e-value so far against "no harm", and `breached` the
     contest that carried it over the line. `stable`, `canary` and `unattributed` count this step, `given` those of the
     latter that were held against the canary, `hurt` the canary's failures since the first step, `restarts` those of
-    stable's and the canary's pods when they were last seen (None: not yet).
+    stable's and the canary's pods when they were last seen (None: not yet). `timed` is stable's histogram so far, while
+    it is too small for `edges` to be chosen; None stands for infinity, which JSON does not know.
     """
 
     at: float = 0.0
@@ -71,7 +72,7 @@ class Evidence:
     reserve: float = 1.0
     contests: Mapping[str, Contest] = field(default_factory=dict)
     edges: tuple[float, ...] = ()
-    timed: tuple[tuple[float, int], ...] = ()
+    timed: tuple[tuple[float | None, int], ...] = ()
     highest: float = 0.0
     breached: str = ""
     stable: Arm = Arm()
@@ -257,8 +258,10 @@ def _prepared(e: Evidence, look: Look, terms: Terms) -> Evidence:
             made.setdefault(name_of(check.kind), contest(rule_of(check)))
             continue
         if not edges:
-            edges = edges_of(check, timed)
-            timed = () if edges else (Arm(answers=timed) + Arm(answers=look.stable.answers)).answers
+            known = tuple((math.inf if edge is None else edge, count) for edge, count in timed)
+            edges = edges_of(check, known)
+            more = (Arm(answers=known) + Arm(answers=look.stable.answers)).answers
+            timed = () if edges else tuple((edge if edge < math.inf else None, count) for edge, count in more)
         made |= {name: contest(rule_of(check)) for edge in edges if (name := name_of(check.kind, edge)) not in made}
     return replace(e, contests=made, edges=edges, timed=timed)
 
@@ -283,8 +286,8 @@ def _at_next_step(e: Evidence, terms: Terms) -> Evidence:
 def _attributed(e: Evidence, look: Look) -> tuple[Evidence, Arm, Arm]:
     """The look's arms, with those of its lost requests that are the canary's."""
     e = replace(
-        e, stable=e.stable + look.stable, canary=e.canary + look.canary,
-        unattributed=e.unattributed + look.unattributed,
+        e, stable=e.stable + look.stable.untimed, canary=e.canary + look.canary.untimed,
+        unattributed=e.unattributed + look.unattributed.untimed,
     )  # fmt: skip
     lost = look.unattributed.failures
     mine = missing(e, lost)

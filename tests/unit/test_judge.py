@@ -1,5 +1,6 @@
 """The judge over whole streams of looks: verdicts, and the same ones after any interruption."""
 
+import json
 import math
 import random
 from dataclasses import replace
@@ -47,6 +48,10 @@ def past(rate: float, looks: int = 200, checks: tuple[Check, ...] = (ERRORS,), s
     return evidence(made, Evidence(at=-1e9), replace(BEFORE, checks=checks))
 
 
+def _counts(arm: Arm) -> tuple[int, int]:
+    return arm.requests, arm.failures
+
+
 def timed(requests: int, failures: int = 0, slow: int = 0, rejections: int = 0) -> Arm:
     """Half of the answers within 50 ms, all but `slow` within 250 ms."""
     answers = ((50.0, requests // 2), (250.0, requests - slow), (1000.0, requests), (math.inf, requests))
@@ -60,11 +65,16 @@ STREAMS = st.lists(st.tuples(ARMS, ARMS), min_size=1, max_size=25)
 @given(STREAMS, st.integers(0, 25))
 def test_a_crash_changes_no_verdict_and_no_digest(stream: list[tuple[Arm, Arm]], died_at: int) -> None:
     """Replay after a checkpoint that went through JSON, looks seen twice among it, ends where an unbroken run ends."""
-    adapter = TypeAdapter(Evidence)
-    looks = [look(i + 2.0, s, c) for i, (s, c) in enumerate(stream)]
-    start = past(0.01, 30)
-    checkpoint = adapter.validate_json(adapter.dump_json(evidence(looks[:died_at], start)))
-    assert evidence(looks[max(0, died_at - 3) :], checkpoint) == evidence(looks, start)
+    adapter, terms = TypeAdapter(Evidence), replace(AT_5, checks=ALL)
+    looks = [
+        look(i + 2.0, timed(s.requests, s.failures), timed(c.requests, c.failures)) for i, (s, c) in enumerate(stream)
+    ]
+    for start in (Evidence(), past(0.01, 30, ALL)):
+        kept = json.loads(
+            json.dumps(adapter.dump_python(evidence(looks[:died_at], start, terms), mode="json"), allow_nan=False)
+        )
+        checkpoint = adapter.validate_python(kept)
+        assert evidence(looks[max(0, died_at - 3) :], checkpoint, terms) == evidence(looks, start, terms)
 
 
 @given(STREAMS)
