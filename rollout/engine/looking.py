@@ -114,9 +114,9 @@ class Eyes:
         self._judge(attempt, target, (start, end, step), replace(terms, since=None, weight=_NOTHING))
 
     def _judge(self, attempt: Attempt, target: Target, times: tuple[float, float, float], terms: Terms) -> None:
-        for look in pairwise_looks(
-            self._metrics.snapshots(target, *times, self._edges(attempt)), target.stable, target.canary
-        ):
+        apart = target.reporter == "destination"
+        snapshots = self._metrics.snapshots(target, *times, self._edges(attempt))
+        for look in pairwise_looks(snapshots, target.stable, target.canary, apart):
             self._evidence = judged(self._evidence, look, terms)
 
     def _seen_by(self, target: Target) -> tuple[Target, float | None]:

@@ -169,11 +169,12 @@ def _flat(arm: Arm) -> list[int]:
     return [arm.requests, arm.failures, arm.rejections, *(count for _, count in arm.answers)]
 
 
-def difference(before: Snapshot, after: Snapshot, stable: str, canary: str) -> Look:
+def difference(before: Snapshot, after: Snapshot, stable: str, canary: str, apart: bool = False) -> Look:
     """The look between two neighbouring snapshots.
 
     An instance that did not report before is skipped: its counters may hold a past we did not see. One of whose
-    counters fell restarted in between and is skipped too. A new series of a known instance counts from 0.
+    counters fell restarted in between and is skipped too. A new series of a known instance counts from 0. `apart` says
+    that each instance counts one version only, so that none can split, and all are compared.
 
     >>> a = Snapshot(0.0, {Series("envoy", "v1", "all"): 10.0})
     >>> b = Snapshot(5.0, {Series("envoy", "v1", "all"): 30.0, Series("envoy", "v2", "all"): 4.0})
@@ -186,7 +187,7 @@ def difference(before: Snapshot, after: Snapshot, stable: str, canary: str) -> L
         if instance not in known or grown is None:
             skipped.append(instance)
             continue
-        splits = after.counters.get(Series(instance, canary, ALL), 0.0) > 0
+        splits = apart or after.counters.get(Series(instance, canary, ALL), 0.0) > 0
         increments.append(Increment(instance, _arm(grown, stable), _arm(grown, canary), _arm(grown, ""), splits))
     return Look(before.at, after.at, tuple(increments), tuple(skipped))
 
@@ -215,10 +216,10 @@ def _arm(grown: Mapping[tuple[str, str], int], version: str) -> Arm:
     return Arm(requests, failures, rejections, tuple(counts))
 
 
-def pairwise_looks(snapshots: Sequence[Snapshot], stable: str, canary: str) -> Iterator[Look]:
+def pairwise_looks(snapshots: Sequence[Snapshot], stable: str, canary: str, apart: bool = False) -> Iterator[Look]:
     """The looks between each snapshot and the next, oldest first."""
     for before, after in itertools.pairwise(snapshots):
-        yield difference(before, after, stable, canary)
+        yield difference(before, after, stable, canary, apart)
 
 
 def grid_time(now: float, interval: float) -> float:

@@ -1,6 +1,6 @@
 """The judge's data contract: what becomes evidence and what does not."""
 
-from rollout.judge.looks import ALL, FAILED, Arm, Series, Snapshot, difference
+from rollout.judge.looks import ALL, FAILED, Arm, Series, Snapshot, difference, pairwise_looks
 
 
 def counters(instance: str, **values: float) -> dict[Series, float]:
@@ -25,6 +25,13 @@ def test_a_restarted_instance_is_skipped_whole() -> None:
 def test_a_new_instance_skips_its_first_sample() -> None:
     look = difference(Snapshot(0), Snapshot(5, counters("b", v1_all=1000)), "v1", "v2")
     assert look.skipped == ("b",)
+
+
+def test_where_each_pod_counts_its_own_version_stable_is_compared_all_the_same() -> None:
+    before = Snapshot(0, counters("old", v1_all=10) | counters("new", v2_all=1))
+    after = Snapshot(5, counters("old", v1_all=105) | counters("new", v2_all=6))
+    (look,) = pairwise_looks([before, after], "v1", "v2", apart=True)
+    assert (look.stable, look.canary) == (Arm(95), Arm(5))
 
 
 def test_requests_without_a_host_are_unattributed() -> None:
