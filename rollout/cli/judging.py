@@ -7,7 +7,7 @@ from typing import Any
 
 from rollout.adapters.look_lines import Implausible, Line, parsed
 from rollout.core.attempt import Reading, Verdict
-from rollout.core.strategy import Kind, Step, Strategy
+from rollout.core.strategy import Kind, Strategy
 from rollout.judge.judge import Evidence, Terms, edges_of, judged, read
 from rollout.judge.looks import Arm
 from rollout.judge.telling import reading
@@ -78,9 +78,8 @@ class Stream:
         self._past = []
 
     def _told(self, at: float, note: str = "") -> Told:
-        overdue = (
-            self._terms.since is not None and at - self._terms.since >= _step(self._strategy, self._terms).bake.max
-        )
+        longest = self._strategy.step_at(self._terms.weight).bake.max
+        overdue = self._terms.since is not None and at - self._terms.since >= longest
         checks = self._strategy.checks
         said = reading(self._evidence, checks, NAMES, overdue)
         if note and said.verdict is not Verdict.ROLLBACK:
@@ -93,10 +92,4 @@ def _terms(strategy: Strategy, line: Line | None) -> Terms:
     """The circumstances from a line on, whose weight differs from the one before."""
     if line is None:
         return Terms(strategy.checks, strategy.steps[0].weight * 0, None, 0.0)
-    following = next((step.weight for step in strategy.steps if step.weight > line.weight), strategy.steps[-1].weight)
-    return Terms(strategy.checks, line.weight, line.look.since, strategy.margin(following))
-
-
-def _step(strategy: Strategy, terms: Terms) -> Step:
-    """The step whose bake a weight has: the last one that is not above it."""
-    return next((step for step in reversed(strategy.steps) if step.weight <= terms.weight), strategy.steps[0])
+    return Terms(strategy.checks, line.weight, line.look.since, strategy.margin_at(line.weight))

@@ -89,6 +89,14 @@ class Strategy:
         """How much worse (in points, 0 to 1) the canary may be before it gets `weight`: budget over weight."""
         return min(0.9, self.budget / float(weight / 100))
 
+    def step_at(self, weight: Decimal) -> Step:
+        """The step whose bake a weight has that somebody else set: the last that is not above it, or the first."""
+        return next((step for step in reversed(self.steps) if step.weight <= weight), self.steps[0])
+
+    def margin_at(self, weight: Decimal) -> float:
+        """How much worse (in points, 0 to 1) the canary may be at `weight` before it gets the next that is larger."""
+        return self.margin(next((s.weight for s in self.steps if s.weight > weight), self.steps[-1].weight))
+
     def faster(self, speed: float) -> "Strategy":
         """The same strategy with every duration divided by `speed`; evidence is not."""
         steps = tuple(Step(s.weight, Bake(s.bake.min / speed, s.bake.max / speed)) for s in self.steps)

@@ -1,5 +1,6 @@
 """The judge's eyes: fetch the looks that are due, and remember the evidence between them."""
 
+from collections.abc import Iterator
 from dataclasses import replace
 from decimal import Decimal
 from typing import Any
@@ -10,10 +11,10 @@ from rollout.core.attempt import Attempt, Reading, Verdict
 from rollout.core.decision import Observation
 from rollout.core.errors import InvalidInput, Unreachable
 from rollout.core.lifecycle import Phase
-from rollout.core.strategy import Check, Kind
+from rollout.core.strategy import Check, Kind, Strategy
 from rollout.judge.bets import Tally
 from rollout.judge.judge import Evidence, Terms, edges_of, judged, restarted
-from rollout.judge.looks import Arm, difference, grid_time, pairwise_looks
+from rollout.judge.looks import Arm, Look, grid_time, pairwise_looks
 from rollout.judge.telling import reading
 from rollout.ports import Metrics, Target
 
@@ -27,6 +28,8 @@ HISTORY = 1800.0
 WARM_UP = 30.0
 """Seconds that a fresh pod of the canary gets before its answers count in full."""
 REPORTERS = ("source", "destination")
+Times = tuple[float, float, float]
+"""The first and the last moment of a stretch (epoch seconds, on the grid), and seconds from one to the next."""
 _NOTHING = Decimal(0)
 
 
@@ -73,9 +76,9 @@ class Eyes:
             return
         self._metrics.interval(target)
         target, horizon = self._seen_by(target)
-        if _latency(attempt) is None or horizon is None:
+        if latency_of(attempt.strategy) is None or horizon is None:
             return
-        seen = self._past(target, horizon - HISTORY, horizon)
+        seen = _past(self._metrics, target, horizon - HISTORY, horizon)
         if seen.requests and not seen.answers:
             raise InvalidInput(
                 f"{target.service}: requests are counted but no answer is timed "
@@ -95,28 +98,18 @@ class Eyes:
             return
         apart = target.reporter == "destination"
         often = self._interval or UNKNOWN
-        interval = max(attempt.strategy.look, 2 * often if apart else often)
+        interval = pace(attempt.strategy, often, apart)
         terms = terms_of(attempt, often, apart, youngest + WARM_UP if youngest else 0.0)
         if not self._evidence.at:
-            self._remember(attempt, target, max(interval, UNKNOWN), terms)
+            self._evidence = remembered(
+                self._metrics, target, attempt.strategy, attempt.started, max(interval, UNKNOWN)
+            )
         last = grid_time(horizon, interval)
         start = max(-grid_time(-max(self._evidence.at, attempt.started), interval), last - MOST_LOOKS * interval)
-        if last > start:
-            self._judge(attempt, target, (start, last, interval), terms)
-
-    def _remember(self, attempt: Attempt, target: Target, step: float, terms: Terms) -> None:
-        """Read stable's past, from which its scatter is known, and where to count slow answers."""
-        start, end = grid_time(attempt.started - HISTORY, step), grid_time(attempt.started, step)
-        latency = _latency(attempt)
-        if latency is not None:
-            edges = edges_of(latency, self._past(target, start, end).answers)
-            self._evidence = replace(self._evidence, edges=edges)
-        self._judge(attempt, target, (start, end, step), replace(terms, since=None, weight=_NOTHING))
-
-    def _judge(self, attempt: Attempt, target: Target, times: tuple[float, float, float], terms: Terms) -> None:
-        apart = target.reporter == "destination"
-        snapshots = self._metrics.snapshots(target, *times, self._edges(attempt))
-        for look in pairwise_looks(snapshots, target.stable, target.canary, apart):
+        if last <= start:
+            return
+        edges = edges_to_ask(attempt.strategy, self._evidence)
+        for look in looks_of(self._metrics, target, (start, last, interval), edges):
             self._evidence = judged(self._evidence, look, terms)
 
     def _seen_by(self, target: Target) -> tuple[Target, float | None]:
@@ -130,17 +123,47 @@ class Eyes:
                 return asked, horizon
         return target, None
 
-    def _past(self, target: Target, start: float, end: float) -> Arm:
-        before, after = self._metrics.snapshots(target, start, end, end - start, None)
-        return difference(before, after, target.stable, target.canary).stable
 
-    def _edges(self, attempt: Attempt) -> tuple[float, ...] | None:
-        """The edges to ask for; all of them (None) while none is chosen."""
-        return () if _latency(attempt) is None else self._evidence.edges or None
+def latency_of(strategy: Strategy) -> Check | None:
+    """The strategy's check of slow answers."""
+    return next((check for check in strategy.checks if check.kind is Kind.LATENCY), None)
 
 
-def _latency(attempt: Attempt) -> Check | None:
-    return next((check for check in attempt.strategy.checks if check.kind is Kind.LATENCY), None)
+def pace(strategy: Strategy, often: float, apart: bool) -> float:
+    """Seconds between two looks where counters are read every `often` seconds, of both versions `apart` or not."""
+    return max(strategy.look, 2 * often if apart else often)
+
+
+def looks_of(metrics: Metrics, target: Target, times: Times, edges: tuple[float, ...] | None) -> Iterator[Look]:
+    """The looks of a stretch of time. `edges` as the port has them. Raises `Unavailable`."""
+    snapshots = metrics.snapshots(target, *times, edges)
+    return pairwise_looks(snapshots, target.stable, target.canary, target.reporter == "destination")
+
+
+def edges_to_ask(strategy: Strategy, evidence: Evidence) -> tuple[float, ...] | None:
+    """The edges to ask for; all of them (None) while none is chosen."""
+    return () if latency_of(strategy) is None else evidence.edges or None
+
+
+def remembered(metrics: Metrics, target: Target, strategy: Strategy, before: float, step: float) -> Evidence:
+    """Stable's past before a moment, from which its scatter is known, and where to count slow answers.
+
+    It is read in looks of `step` seconds. Raises `Unavailable`.
+    """
+    start, end = grid_time(before - HISTORY, step), grid_time(before, step)
+    evidence, latency = Evidence(), latency_of(strategy)
+    if latency is not None:
+        evidence = replace(evidence, edges=edges_of(latency, _past(metrics, target, start, end).answers))
+    terms = Terms(strategy.checks, _NOTHING, None, 0.0)
+    for look in looks_of(metrics, target, (start, end, step), edges_to_ask(strategy, evidence)):
+        evidence = judged(evidence, look, terms)
+    return evidence
+
+
+def _past(metrics: Metrics, target: Target, start: float, end: float) -> Arm:
+    """What stable did between two moments, with the whole histogram of its answers."""
+    (look,) = looks_of(metrics, target, (start, end, end - start), None)
+    return look.stable
 
 
 def terms_of(attempt: Attempt, lag: float = 0.0, apart: bool = False, warm_until: float = 0.0) -> Terms:
