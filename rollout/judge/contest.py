@@ -174,9 +174,9 @@ class Contest:
         return replace(self, stable=_sum(self.stable, stable), canary=_sum(self.canary, canary))
 
     def alone(self, rule: Rule, canary: Tally) -> "Contest":
-        """After a look with nobody to compare with: against a bound from when there was somebody."""
+        """After a look with nobody to compare with: against a bound from when there was somebody, or from before."""
         of, hits = self.together
-        usual = hits / of if of else 0.0
+        usual = hits / of if of else self.expected
         bound = min(0.5, (max(rule.floor, usual * rule.odds) if rule.rare else rule.line.at(usual)) + 0.005)
         made = replace(self, block=_grown(self.block, bets.bounded(canary, bound)))
         if not self._rate:

@@ -180,6 +180,14 @@ def test_at_100_percent_only_a_bound_is_left() -> None:
     assert verdict(evidence(broken, before, alone)) is Verdict.ROLLBACK
 
 
+def test_who_gets_everything_at_once_is_held_against_stables_past() -> None:
+    alone = Terms(ALL, Decimal(100), 0.5, 0.005)
+    usual = [look(1.0 + i, Arm(), timed(1000, 20)) for i in range(60)]
+    broken = [look(1.0 + i, Arm(), timed(1000, 100)) for i in range(10)]
+    assert verdict(evidence(usual, past(0.02, checks=ALL), alone), checks=ALL) is Verdict.BLIND
+    assert verdict(evidence(broken, past(0.02, checks=ALL), alone), checks=ALL) is Verdict.ROLLBACK
+
+
 def test_failures_that_reached_no_version_count_against_whom_they_are_missing_from() -> None:
     """Every host of the canary ejected: its 5 % become UH, without a version. A stable that loses hosts is not it."""
     ejected = [Look(1.0 + i, 2.0 + i, (Increment("gateway", Arm(950), Arm(), Arm(50, 50)),)) for i in range(9)]
