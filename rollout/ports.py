@@ -41,7 +41,8 @@ class Cluster(Protocol):
 class Target:
     """Whose counters are asked for.
 
-    `service` is the fully qualified host; `ports` the Service's ports, because clients also name `host:port`.
+    `service` is the fully qualified host; `ports` the Service's ports, because clients also name `host:port`
+    (none: whichever they name).
     `stable` and `canary` are values of the pods' `version` label, as the mesh's counters carry them;
     both empty: every version. `reporter` is who counts: "source", the clients' proxies, each of which holds both
     versions at one moment, or "destination", the pods' own, each of which holds its version only.

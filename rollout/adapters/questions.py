@@ -116,8 +116,8 @@ def _counted(target: Target) -> tuple[str, ...]:
 def _service(target: Target) -> str:
     name = target.service.split(".", maxsplit=1)[0]
     hosts = (target.service, name, f"{name}.{target.namespace}", f"{name}.{target.namespace}.svc")
-    ports = "|".join(str(port) for port in target.ports)
-    suffix = f"(:({ports}))?" if ports else ""
+    ports = "|".join(str(port) for port in target.ports) or "[0-9]+"
+    suffix = f"(:({ports}))?"
     services = "|".join(re.escape(host) for host in dict.fromkeys(hosts))
     return f"destination_service=~{_quoted(f'({services}){suffix}')}"
 
