@@ -19,11 +19,18 @@ def folder_world(folder: Path) -> tuple[Cluster, Metrics]:
 def kube_world(context: str | None, prometheus: str | None, need_metrics: bool = True) -> tuple[Cluster, Metrics]:
     """A cluster that a kubeconfig reaches, and the Prometheus at a URL."""
     from rollout.adapters.kubernetes import KubernetesCluster
+
+    metrics = prometheus_at(prometheus if need_metrics else prometheus or "http://127.0.0.1:9090")
+    return KubernetesCluster(context), metrics
+
+
+def prometheus_at(url: str | None) -> Metrics:
+    """The Prometheus at a URL. Raises `InvalidInput` without one."""
     from rollout.adapters.prometheus import PrometheusMetrics
 
-    if not prometheus and need_metrics:
+    if not url:
         raise InvalidInput("which Prometheus? Name it with --prometheus URL or the variable ROLLOUT_PROMETHEUS")
-    return KubernetesCluster(context), PrometheusMetrics(prometheus or "http://127.0.0.1:9090")
+    return PrometheusMetrics(url)
 
 
 def engine(cluster: Cluster, metrics: Metrics, service: str, namespace: str) -> Engine:

@@ -33,8 +33,8 @@ def recalled(metrics: Metrics, target: Target, strategy: Strategy, at: float, no
     """The release to the target's canary that began at a moment in the past, as the strategy would have judged it.
 
     Where the target names no stable version, it is the one that served most in the HISTORY seconds before. How often
-    counters are read is what it is today. When the canary's pods were started nobody knows any more: none is warming
-    up. Raises `InvalidInput` where there is no such release, and `Unavailable`.
+    counters are read is what it is today. Of the canary's pods nobody knows any more when they started, nor how often:
+    none is warming up, and none has restarted. Raises `InvalidInput` where there is no such release, and `Unavailable`.
     """
     target = _found(metrics, target, at, now)
     often = metrics.interval(_any(target)) or UNKNOWN
