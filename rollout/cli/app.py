@@ -405,6 +405,62 @@ def judge(
 
 
 @app.command()
+def backtest(
+    service: Service,
+    to: To,
+    at: Annotated[
+        list[str],
+        typer.Option(metavar="TIME", help="When it began: 2026-11-24T14:05:00Z, or '2026-11-24 14:05'; may repeat."),
+    ],
+    stable: Annotated[
+        str, typer.Option("--from", metavar="VERSION", help="The version before; else the one that served most.")
+    ] = "",
+    strategy: StrategyName = "canary",
+    namespace: Namespace = "",
+    context: Context = "",
+    prometheus: Prometheus = "",
+    cluster: Folder = "",
+    output: Output = "text",
+) -> None:
+    """Judge past releases anew from the Prometheus history; needs no cluster where the namespace is named."""
+    from rollout import wiring
+    from rollout.adapters import clock
+    from rollout.adapters.strategy_files import load
+    from rollout.cli import backtesting, console
+    from rollout.core.errors import InvalidInput
+    from rollout.engine.archive import recalled
+    from rollout.mesh.hosts import fqdn
+    from rollout.ports import Target
+
+    _check_output(output)
+    chosen, now = load(strategy), clock.now()
+    if not chosen.checks:
+        raise InvalidInput(f"the strategy {chosen.name} has no checks, so there is nothing to judge")
+    if stable == to:
+        raise InvalidInput(f"--from and --to are both {to}; name two versions")
+    began = backtesting.moments(at, now)
+    if namespace and not cluster:
+        metrics = wiring.prometheus_at(prometheus)
+    else:
+        world, metrics = _world(cluster, context, prometheus)
+        namespace = _namespace(world, cluster, namespace)
+    target, found, bad = Target(fqdn(service, namespace), namespace, (), stable, to), [], False
+    for text, moment in zip(at, began, strict=True):
+        try:
+            replay = recalled(metrics, target, chosen, moment, now)
+        except InvalidInput as error:
+            print(f"rollout: {text}: {error}", file=sys.stderr, flush=True)
+            bad = True
+            continue
+        found.append(backtesting.document(replay, moment))
+        if output == "text":
+            print(*backtesting.told(replay, moment), sep="\n", flush=True)
+    if output == "json":
+        console.print_json(found)
+    raise typer.Exit(2 if bad else 0)
+
+
+@app.command()
 def simulate(
     rps: Annotated[float, typer.Option(min=0.001, help="Requests a second of all users.")] = 100.0,
     stable_errors: Annotated[float, typer.Option(min=0, max=1, help="The share that stable fails.")] = 0.001,
