@@ -96,10 +96,9 @@ def _errors(strategy: Strategy) -> Check | None:
 def _steps(rps: float, rate: float, strategy: Strategy, rule: Check, look: float) -> Iterator[StepForecast]:
     for index, (step, needed, seconds, likely) in enumerate(_shown(rps, rate, strategy, look)):
         traffic = Traffic(rps, float(step.weight) / 100, look)
-        start = STARTS[min(index, len(STARTS) - 1)]
-        worse = detectable(traffic, rate, rule, start, math.floor(step.bake.max / look))
-        found = math.inf if worse is None else look * until_found(growth_of_harm(traffic, rate, worse, rule), start)
-        everything = look * until_found(growth_of_harm(traffic, rate, 1 - rate, rule), start)
+        worse = detectable(traffic, rate, rule, _start(index), math.floor(step.bake.max / look))
+        found = math.inf if worse is None else _found(traffic, rate, worse, rule, index)
+        everything = _found(traffic, rate, 1 - rate, rule, index)
         yield StepForecast(
             weight=step.weight,
             bake=step.bake,
@@ -122,6 +121,16 @@ def _shown(rps: float, rate: float, strategy: Strategy, look: float) -> Iterator
         if step.weight < 100:
             traffic = Traffic(rps, float(step.weight) / 100, look)
             yield step, *until_shown(traffic, rate, strategy.margin(after.weight))
+
+
+def _start(index: int) -> float:
+    """The part of the evidence that is staked at the first looks of the step with this index."""
+    return STARTS[min(index, len(STARTS) - 1)]
+
+
+def _found(traffic: Traffic, rate: float, worse: float, rule: Check, index: int) -> float:
+    """Seconds until half of canaries that are so much `worse` are taken back at the step with this index."""
+    return traffic.look * until_found(growth_of_harm(traffic, rate, worse, rule), _start(index))
 
 
 def _failed(traffic: Traffic, worse: float, seconds: float) -> float:
@@ -213,7 +222,8 @@ def fitting(rps: float, rate: float, base: Strategy, look: float | None = None) 
     It begins with 1 % where traffic is high, and else with the base's first weight, if half of good versions may go on
     from there within 10 min; otherwise with the smallest weight of 5, 10, 25 and 50 % from which they may within
     20 min; otherwise where the base does. Then come the base's larger weights. A bake lasts at most its `min` and twice
-    the time to evidence, rounded up, and never over 30 min (unless `min` does). Bakes that wait for no evidence stay.
+    the time to evidence, be it that the version is good or that it fails everything, rounded up, and never over 30 min
+    (unless `min` does). Bakes that wait for no evidence stay.
 
     >>> import textwrap
     >>> from rollout.core.strategy import Bake, Step, Strategy
@@ -225,8 +235,8 @@ def fitting(rps: float, rate: float, base: Strategy, look: float | None = None) 
     at 3 requests/s the new version needs 203 requests at 5 %, which come within 25m, so it starts at 10
     % and each step may take up to 25m
     """
-    first, look = base.steps[0], look or base.look
-    if _errors(base) is None or first.weight >= 100 or not first.bake.max:
+    first, look, rule = base.steps[0], look or base.look, _errors(base)
+    if rule is None or first.weight >= 100 or not first.bake.max:
         return base
     rps, rate = _sane(rps, rate)
 
@@ -239,9 +249,9 @@ def fitting(rps: float, rate: float, base: Strategy, look: float | None = None) 
         options.insert(0, (SNIFF, SOON))
     weight = next((weight for weight, most in options if at(weight)[1] <= most), first.weight)
     started = starting(base, weight)
-    times = [seconds for _, _, seconds, _ in _shown(rps, rate, started, look)]
-    steps = tuple(Step(step.weight, _baking(step.bake, time)) for step, time in zip(started.steps, times, strict=False))
-    unproven = [step.weight for step, time in zip(steps, times, strict=True) if 0 < step.bake.max < time]
+    baked = list(_baked(rps, rate, started, rule, look))
+    steps = tuple(step for step, _ in baked)
+    unproven = [step.weight for step, seconds in baked if 0 < step.bake.max < seconds]
     longest = spoken(max(step.bake.max for step in steps))
     about = weight if weight in unproven else min(weight, first.weight)
     why = f"at {rps:{'.0f' if rps >= 10 else '.2g'}} requests/s the new version needs {_needs(about, *at(about))}"
@@ -249,6 +259,17 @@ def fitting(rps: float, rate: float, base: Strategy, look: float | None = None) 
     if unproven:
         why += f"; even so it will likely end unproven at {', '.join(f'{weight} %' for weight in unproven)}"
     return replace(base, steps=steps + started.steps[len(steps) :], description=why)
+
+
+def _baked(rps: float, rate: float, started: Strategy, rule: Check, look: float) -> Iterator[tuple[Step, float]]:
+    """The steps at which stable still serves, with bakes that suit, and when half of good versions may go on.
+
+    A bake that is too short to find a version which fails everything would save nobody any time: good ones go on
+    as soon as they may.
+    """
+    for index, (step, _, seconds, _) in enumerate(_shown(rps, rate, started, look)):
+        ruin = _found(Traffic(rps, float(step.weight) / 100, look), rate, 1 - rate, rule, index)
+        yield Step(step.weight, _baking(step.bake, max(seconds, ruin))), seconds
 
 
 def _needs(weight: Decimal, needed: int, seconds: float) -> str:

@@ -135,7 +135,7 @@ def test_durations_are_rounded_up_to_what_people_write() -> None:
     ("rps", "rate", "weights", "why"),
     [
         (5000, 0.001, [1, 5, 25, 50, 100], "at 5000 requests/s the new version needs 41 requests at 1 %"),
-        (100, 0.001, [5, 25, 50, 100], "which come within 1m, so it starts there and each step may take up to 3m"),
+        (100, 0.001, [5, 25, 50, 100], "which come within 1m, so it starts there and each step may take up to 4m"),
         (6, 0.0, [5, 25, 50, 100], "which come within 12m, so it starts there and each step may take up to 25m"),
         (3, 0.001, [10, 25, 50, 100], "needs 240 requests at 5 %, which come within 30m, so it starts at 10 %"),
         (1.5, 0.0, [25, 50, 100], "needs 203 requests at 5 %, which come within 1h, so it starts at 25 %"),
@@ -163,6 +163,17 @@ def test_a_fitted_strategy_keeps_its_bounds(rps: float, rate: float, start: int)
         assert told.bake.max >= min(1800, 2 * told.seconds)
     if all(told.proven for told in forecast(rps, rate, fitted, 5).steps):
         assert "unproven" not in fitted.description
+
+
+@pytest.mark.parametrize("rps", [6, 100, 5000])
+@pytest.mark.parametrize("rate", [0.0, 0.001, 0.02])
+@pytest.mark.parametrize("look", [1, 5, 15, 30])
+def test_a_fitted_bake_is_long_enough_to_find_a_version_that_fails_everything(
+    rps: float, rate: float, look: float
+) -> None:
+    """Where counters are read each 15 s, fourteen looks at 50 % take longer than evidence that a version is good."""
+    told = forecast(rps, rate, fitting(rps, rate, CANARY, look), look)
+    assert all(step.detectable is not None for step in told.steps)
 
 
 def test_where_nothing_is_judged_nothing_is_fitted() -> None:
