@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from rollout.core.documents import SERVICE, name_of
 from rollout.core.errors import RolloutError
-from rollout.engine.looking import UNKNOWN
+from rollout.engine.past import UNKNOWN
 from rollout.engine.lookup import ports_of
 from rollout.engine.rights import FOR_SUBSETS, FOR_UNDO, RIGHTS, Rights, pairs
 from rollout.judge.looks import grid_time

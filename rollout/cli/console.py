@@ -108,6 +108,7 @@ class Teller:
 
     def _tell(self, attempt: Attempt | None, notice: str) -> None:
         if self._live:
+            self._live.start()  # not before there is something to show: a question may come first
             self._live.update(view(attempt, notice))
             return
         out = sys.stderr if self._quiet else sys.stdout
@@ -164,5 +165,8 @@ def teller(output: str) -> Iterator[Teller]:
     if not console.is_terminal:
         yield Teller(None, output == "json")
         return
-    with Live(console=console, refresh_per_second=8) as live:
+    live = Live(console=console, refresh_per_second=8)
+    try:
         yield Teller(live, output == "json")
+    finally:
+        live.stop()

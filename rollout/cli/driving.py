@@ -52,6 +52,8 @@ class Manners:
 
 
 Tell = Callable[[Attempt | None, str], None]
+Choose = Callable[[Request], Request]
+"""What a request becomes once it was examined: its strategy may be chosen by what was found, and a person asked."""
 
 
 def exit_code(attempt: Attempt) -> int:
@@ -90,15 +92,26 @@ def _deaf() -> None:
         signal.signal(number, signal.SIG_IGN)
 
 
-def promote(engine: Engine, request: Request, manners: Manners, tell: Tell) -> tuple[Attempt | None, int]:
+def _as_asked(request: Request) -> Request:
+    return request
+
+
+def promote(
+    engine: Engine, request: Request, manners: Manners, tell: Tell, choose: Choose = _as_asked
+) -> tuple[Attempt | None, int]:
     """Start, join or go on with a promotion and stay until it ends; returns it with the exit code.
 
-    Whatever can be found out beforehand is found out before the first write, the lease among them.
+    Whatever can be found out beforehand is found out before the first write, the lease among them. `choose` is asked
+    only where nothing is in flight: what is goes on as it was recorded.
     """
     begun = False
     with _signals():
         try:
-            left = _board(engine, request, manners, tell)
+            running = engine.running()
+            if running is None:
+                engine.examine(request, clock.now())
+                request = choose(request)
+            left = _board(engine, request, running, manners, tell)
             if left is not None:
                 return left
             begun = True  # from here on there may be something to take back
@@ -134,12 +147,12 @@ def finish(engine: Engine, tell: Tell, within: float) -> Attempt | None:
     return attempt
 
 
-def _board(engine: Engine, request: Request, manners: Manners, tell: Tell) -> tuple[Attempt | None, int] | None:
+def _board(
+    engine: Engine, request: Request, running: Attempt | None, manners: Manners, tell: Tell
+) -> tuple[Attempt | None, int] | None:
     """Take the lease, or follow whoever has it; returns how it ended if we need not, or may not, drive any more."""
-    started, running = clock.now(), engine.running()
-    if running is None:
-        engine.examine(request, started)
-    else:
+    started = clock.now()
+    if running is not None:
         same_target(running, request)
         if running.strategy.name != request.strategy.name:
             tell(running, f"it goes on with strategy {running.strategy.name}, with which it began")

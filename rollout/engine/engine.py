@@ -9,7 +9,7 @@ from rollout.core.lifecycle import Phase, Reason, legal
 from rollout.engine import rights
 from rollout.engine.acting import Hands
 from rollout.engine.lease import Holder
-from rollout.engine.looking import Eyes
+from rollout.engine.looking import Eyes, Load
 from rollout.engine.observing import Scene, observe, plan_subsets, read_scene
 from rollout.engine.state import StateStore
 from rollout.engine.survey import Request, known_service, survey
@@ -28,7 +28,10 @@ class Tick:
 
 
 class Engine:
-    """The engine for one service. Any number may exist; the Lease lets one of them act."""
+    """The engine for one service. Any number may exist; the Lease lets one of them act.
+
+    `load` is what stable served lately, as `examine` found it (None: nothing known).
+    """
 
     def __init__(self, cluster: Cluster, metrics: Metrics, service: str, namespace: str, identity: str) -> None:
         self._cluster = cluster
@@ -37,6 +40,7 @@ class Engine:
         self.lease = Holder(cluster, service, namespace, identity)
         self._eyes = Eyes(metrics)
         self._hands = Hands(cluster, service, namespace)
+        self.load: Load | None = None
         self._driven: Attempt | None = None
         self._recorded = 0.0
 
@@ -63,7 +67,7 @@ class Engine:
         _, missing, _ = plan_subsets(attempt, scene)
         rights.demand(self._cluster, attempt, subsets=bool(missing))
         try:
-            self._eyes.ask(attempt, scene.target(attempt))
+            self.load = self._eyes.ask(attempt, scene.target(attempt))
         except Unintelligible as error:
             raise InvalidInput(str(error)) from error
         return attempt

@@ -31,7 +31,10 @@ that it serves, and where the user said so."""
 
 @dataclass(frozen=True)
 class Request:
-    """What a person asks for. `stable` empty: find it. `create`: whether subsets may be added."""
+    """What a person asks for. `stable` empty: find it. `create`: whether subsets may be added.
+
+    `why` says why the strategy was chosen, for the journal; empty where the person named it.
+    """
 
     service: str
     namespace: str
@@ -39,6 +42,7 @@ class Request:
     strategy: Strategy
     stable: str = ""
     create: bool = True
+    why: str = ""
 
 
 def survey(cluster: Cluster, request: Request, number: int, now: float) -> Attempt:
@@ -82,7 +86,8 @@ def survey(cluster: Cluster, request: Request, number: int, now: float) -> Attem
     text = f"{stable} → {request.canary} with strategy {request.strategy.name}"
     if attempt.narrow:
         text += f"; only namespace {request.namespace} could be listed: routes and rules elsewhere are not known"
-    return attempt.noted(now, text)
+    attempt = attempt.noted(now, text)
+    return attempt.noted(now, request.why) if request.why else attempt
 
 
 def known_service(cluster: Cluster, service: str, namespace: str) -> Document:

@@ -8,7 +8,8 @@ from rollout.core.attempt import Attempt, Verdict
 from rollout.core.decision import Observation, RouteState, decide
 from rollout.core.lifecycle import Phase, Reason
 from rollout.core.strategy import Kind, Strategy
-from rollout.engine.looking import HISTORY, UNKNOWN, reading_of, terms_of
+from rollout.engine.looking import reading_of, terms_of
+from rollout.engine.past import HISTORY, UNKNOWN
 from rollout.judge.judge import Evidence, Terms, edges_of, judged
 from rollout.judge.looks import Arm
 from rollout.lab.peers import SERVED, Outcome

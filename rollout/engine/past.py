@@ -1,0 +1,117 @@
+"""What the metrics store knows of the past: stable's load, how it scatters, and the looks of any stretch of time."""
+
+import itertools
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from decimal import Decimal
+
+from rollout.core.errors import InvalidInput
+from rollout.core.strategy import Check, Kind, Strategy
+from rollout.judge.judge import Evidence, Terms, edges_of, judged
+from rollout.judge.looks import Arm, Look, grid_time, pairwise_looks
+from rollout.ports import Metrics, Target
+
+UNKNOWN = 15.0
+"""Where nothing tells how often counters are read: the scrape interval most often found, in seconds."""
+HISTORY = 1800.0
+"""Seconds of stable's past that are read before the first step."""
+SPANS = (HISTORY, 300.0, 60.0, 10.0)
+"""Seconds over which stable's requests are counted beforehand: where the longest is not known, the next."""
+Times = tuple[float, float, float]
+"""The first and the last moment of a stretch (epoch seconds, on the grid), and seconds from one to the next."""
+_NOTHING = Decimal(0)
+
+
+@dataclass(frozen=True)
+class Load:
+    """What stable served lately: `rps` requests a second, of which the share `rate` (0 to 1) failed.
+
+    It was counted over `span` seconds; an attempt would be looked at every `look` seconds.
+    """
+
+    rps: float
+    rate: float
+    look: float
+    span: float
+
+
+def apart(target: Target) -> bool:
+    """Whether stable and the canary are counted by different proxies, at different moments."""
+    return target.reporter == "destination"
+
+
+def pace(strategy: Strategy, often: float, target: Target) -> float:
+    """Seconds between two looks: as often as counters are read, or half as often where versions count apart."""
+    return max(strategy.look, 2 * often if apart(target) else often)
+
+
+def latency_of(strategy: Strategy) -> Check | None:
+    """The strategy's check of slow answers."""
+    return next((check for check in strategy.checks if check.kind is Kind.LATENCY), None)
+
+
+def looks_of(metrics: Metrics, target: Target, times: Times, edges: tuple[float, ...] | None) -> Iterator[Look]:
+    """The looks of a stretch of time. `edges` as the port has them. Raises `Unavailable`."""
+    snapshots = metrics.snapshots(target, *times, edges)
+    return pairwise_looks(snapshots, target.stable, target.canary, apart(target))
+
+
+def edges_to_ask(strategy: Strategy, evidence: Evidence) -> tuple[float, ...] | None:
+    """The edges to ask for; all of them (None) while none is chosen."""
+    return () if latency_of(strategy) is None else evidence.edges or None
+
+
+def remembered(metrics: Metrics, target: Target, strategy: Strategy, before: float, step: float) -> Evidence:
+    """Stable's past before a moment, from which its scatter is known, and where to count slow answers.
+
+    It is read in looks of `step` seconds. Raises `Unavailable`.
+    """
+    start, end = grid_time(before - HISTORY, step), grid_time(before, step)
+    evidence, latency = Evidence(), latency_of(strategy)
+    if latency is not None:
+        whole = _counted(metrics, target, start, end, None).stable
+        evidence = replace(evidence, edges=edges_of(latency, whole.answers))
+    terms = Terms(strategy.checks, _NOTHING, None, 0.0)
+    for look in looks_of(metrics, target, (start, end, step), edges_to_ask(strategy, evidence)):
+        evidence = judged(evidence, look, terms)
+    return evidence
+
+
+def measured(metrics: Metrics, target: Target, strategy: Strategy, horizon: float, every: float) -> Load | None:
+    """What stable served in the last half hour before `horizon`; None where no request is known of.
+
+    Raises `Unavailable`, and `InvalidInput` where requests were counted and no answer was timed, which a latency check
+    needs.
+    """
+    timed = latency_of(strategy) is not None
+    past = _counted(metrics, target, horizon - HISTORY, horizon, None if timed else ())
+    if timed and past.stable.requests and not past.stable.answers:
+        raise InvalidInput(
+            f"{target.service}: requests are counted but no answer is timed "
+            "(istio_request_duration_milliseconds_bucket is missing); keep that histogram, or leave the check "
+            "`latency` out of the strategy"
+        )
+    spans = [span for span in SPANS[1:] if span >= 2 * every]
+    shorter = (_counted(metrics, target, horizon - span, horizon, ()) for span in spans)
+    return _load(zip((HISTORY, *spans), itertools.chain([past], shorter), strict=False), every)
+
+
+def _load(pasts: Iterable[tuple[float, Look]], every: float) -> Load | None:
+    """The load by the first span through which every instance counted, else by the one that shows most requests."""
+    loads = []
+    for span, past in pasts:
+        served = sum((one.stable for one in past.increments), Arm())
+        loads.append(Load(served.requests / span, served.rate, every, span))
+        if not past.skipped:
+            loads = loads[-1:]
+            break
+    most = max(loads, key=lambda load: load.rps)
+    return most if most.rps else None
+
+
+def _counted(
+    metrics: Metrics, target: Target, start: float, end: float, edges: tuple[float, ...] | None
+) -> Look:
+    """What was counted between two moments."""
+    (look,) = looks_of(metrics, target, (start, end, end - start), edges)
+    return look
