@@ -46,7 +46,16 @@ From = Annotated[
     str, typer.Option("--from", metavar="VERSION", help="The version that serves, where it cannot be told.")
 ]
 StrategyName = Annotated[str, typer.Option("--strategy", metavar="NAME|FILE", help="A preset, or a file of yours.")]
+Fitting = Annotated[
+    str,
+    typer.Option(
+        "--strategy", metavar="NAME|FILE", help="A preset, or a file of yours; else `canary`, fitted to the traffic."
+    ),
+]
 NoCreate = Annotated[bool, typer.Option("--no-create", help="Refuse instead of adding missing subsets.")]
+
+PRESET = "canary"
+"""The strategy where none is named."""
 
 
 def main() -> None:
@@ -103,7 +112,7 @@ def promote(
     service: Service,
     to: To,
     stable: From = "",
-    strategy: StrategyName = "canary",
+    strategy: Fitting = "",
     namespace: Namespace = "",
     context: Context = "",
     prometheus: Prometheus = "",
@@ -121,17 +130,22 @@ def promote(
 ) -> None:
     """Carry a service to another version, step by step, and take it back on evidence of harm."""
     from rollout.adapters.strategy_files import load
-    from rollout.cli import console, driving
+    from rollout.cli import console, driving, foretelling
     from rollout.engine.survey import Request
 
     _check_output(output)
     manners = _manners(timeout, on_timeout, on_interrupt, no_wait)
-    chosen = load(strategy)
-    engine = _engine(service, namespace, cluster, context, prometheus, metrics=bool(chosen.checks))
-    request = Request(service, engine.namespace, to, chosen, stable, not no_create)
-    _confirm(engine, request, yes)
+    named = load(strategy or PRESET)
+    engine = _engine(service, namespace, cluster, context, prometheus, metrics=bool(named.checks))
+    request = Request(service, engine.namespace, to, named, stable, not no_create)
+
+    def choose(asked: Request) -> Request:
+        chosen = asked if strategy else foretelling.chosen(asked, engine.load)
+        _confirm(chosen, yes)
+        return chosen
+
     with console.teller(output) as tell:
-        attempt, code = driving.promote(engine, request, manners, tell)
+        attempt, code = driving.promote(engine, request, manners, tell, choose)
         tell(attempt)
     if output == "json":
         console.print_json(console.document(attempt) | {"exit": code})
@@ -154,21 +168,21 @@ def _manners(timeout: str, on_timeout: str, on_interrupt: str, no_wait: bool) ->
     return Manners(seconds, on_timeout == "hold", hold, at_terminal, not no_wait)
 
 
-def _confirm(engine: "Engine", request: "Request", yes: bool) -> None:
+def _confirm(request: "Request", yes: bool) -> None:
     """Ask a person at a terminal once; a pipeline is not asked."""
     if yes or not sys.stdin.isatty():
         return
-    running = engine.states.read().attempt
-    if running is None or running.phase.ended:
-        steps = " → ".join(f"{step.weight}" for step in request.strategy.steps)
-        question = f"Move {request.service} in {request.namespace} to {request.canary}: {steps} %?"
-        try:
-            agreed = typer.confirm(question, err=True)
-        except typer.Abort:
-            agreed = False
-        if not agreed:
-            print("nothing was written", file=sys.stderr)
-            raise typer.Exit(130)
+    if request.why:
+        print(request.why, file=sys.stderr)
+    steps = " → ".join(f"{step.weight}" for step in request.strategy.steps)
+    question = f"Move {request.service} in {request.namespace} to {request.canary}: {steps} %?"
+    try:
+        agreed = typer.confirm(question, err=True)
+    except typer.Abort:
+        agreed = False
+    if not agreed:
+        print("nothing was written", file=sys.stderr)
+        raise typer.Exit(130)
 
 
 @app.command()
@@ -227,14 +241,15 @@ def plan(
     service: Service,
     to: To,
     stable: From = "",
-    strategy: StrategyName = "canary",
+    strategy: Fitting = "",
     namespace: Namespace = "",
     context: Context = "",
+    prometheus: Prometheus = "",
     cluster: Folder = "",
     no_create: NoCreate = False,
     output: Output = "text",
 ) -> None:
-    """Show each step's exact change of each object, and what it asks for; writes nothing."""
+    """Show what to expect of each step, what it asks for, and its exact change of each object; writes nothing."""
     from rollout.adapters import clock
     from rollout.adapters.strategy_files import load
     from rollout.cli import console
@@ -242,10 +257,11 @@ def plan(
     from rollout.engine.survey import Request, survey
 
     _check_output(output)
-    chosen = load(strategy)
-    world, _ = _world(cluster, context, "", metrics=False)
-    request = Request(service, _namespace(world, cluster, namespace), to, chosen, stable, not no_create)
-    found = planned(world, survey(world, request, 0, clock.now()))
+    named = load(strategy or PRESET)
+    world, metrics = _world(cluster, context, prometheus, metrics=False)
+    request = Request(service, _namespace(world, cluster, namespace), to, named, stable, not no_create)
+    counters = metrics if cluster or prometheus else None
+    found = planned(world, survey(world, request, 0, clock.now()), counters, fit=not strategy)
     if output == "json":
         console.print_json(asdict(found))
     else:

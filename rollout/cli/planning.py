@@ -2,20 +2,22 @@
 
 import difflib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 
 from rollout.adapters import yaml_text
+from rollout.cli import foretelling
 from rollout.core.attempt import Attempt
 from rollout.core.decision import needed
 from rollout.core.documents import DESTINATION_RULE, VIRTUAL_SERVICE, Document, ref
 from rollout.core.quantities import spoken
 from rollout.core.strategy import Strategy
+from rollout.engine.looking import Load
 from rollout.engine.observing import Scene, pair_of, plan_subsets, read_scene
 from rollout.mesh.claims import annotation
 from rollout.mesh.routes import Pair, http_routes, pins, unpinned, with_weight
 from rollout.mesh.subsets import adding_patch, new_rule
-from rollout.ports import Cluster
+from rollout.ports import Cluster, Metrics
 
 
 @dataclass(frozen=True)
@@ -29,23 +31,31 @@ class Change:
 
 @dataclass(frozen=True)
 class Plan:
-    """A promotion beforehand. Times are seconds; `notes` are sentences, `steps` what each weight asks for."""
+    """A promotion beforehand. Times are seconds; `notes` are sentences, `steps` what each weight asks for.
+
+    `why` says why the strategy was chosen (empty: it was named); `forecast` is None where traffic is not known.
+    """
 
     service: str
     namespace: str
     stable: str
     canary: str
     strategy: str
+    why: str
     takes_at_least: float
     ends_after: float
     steps: tuple[str, ...]
+    forecast: foretelling.Outlook | None
     notes: tuple[str, ...]
     changes: tuple[Change, ...]
 
 
-def planned(cluster: Cluster, attempt: Attempt) -> Plan:
-    """The plan of an attempt that would start now."""
-    scene, strategy = read_scene(cluster, attempt), attempt.strategy
+def planned(cluster: Cluster, attempt: Attempt, metrics: Metrics | None, fit: bool) -> Plan:
+    """The plan of an attempt that would start now; with `fit` its strategy is fitted to the traffic first."""
+    scene = read_scene(cluster, attempt)
+    load, unknown = foretelling.measured(metrics, attempt, scene.target(attempt))
+    strategy, why = foretelling.fitted(attempt.strategy, load, unknown) if fit else (attempt.strategy, "")
+    attempt = replace(attempt, strategy=strategy)
     least = strategy.propagation + sum(step.bake.min for step in strategy.steps[:-1]) + strategy.confirm
     return Plan(
         attempt.service,
@@ -53,10 +63,12 @@ def planned(cluster: Cluster, attempt: Attempt) -> Plan:
         attempt.stable,
         attempt.canary,
         strategy.name,
+        why,
         least,
         strategy.limit,
         tuple(_steps(attempt, strategy)),
-        tuple(_notes(attempt, scene)),
+        foretelling.outlook(strategy, load) if load else None,
+        (*_unforetold(attempt, load, unknown, why), *_notes(attempt, scene)),
         (*_subsets(attempt, scene), *_weights(attempt, scene)),
     )
 
@@ -64,8 +76,12 @@ def planned(cluster: Cluster, attempt: Attempt) -> Plan:
 def told(plan: Plan) -> Iterator[str]:
     """The plan for a person, line by line."""
     yield f"{plan.service} in {plan.namespace}: {plan.stable} → {plan.canary} with strategy {plan.strategy}"
+    if plan.why:
+        yield plan.why
     yield f"takes at least {spoken(plan.takes_at_least)}; goes back after {spoken(plan.ends_after)} if it has not ended"
     yield from (f"  {step}" for step in plan.steps)
+    if plan.forecast:
+        yield from foretelling.lines(plan.forecast, plan.stable, plan.canary)
     yield from (f"- {note}" for note in plan.notes)
     for change in plan.changes:
         yield ""
@@ -88,6 +104,11 @@ def _steps(a: Attempt, strategy: Strategy) -> Iterator[str]:
             margin = 100 * strategy.margin(strategy.steps[index + 1].weight)
             text += f", until {a.canary} is shown to fail at most {margin:.2g} points more than {a.stable}"
         yield text
+
+
+def _unforetold(a: Attempt, load: Load | None, unknown: str, why: str) -> Iterator[str]:
+    if load is None and a.strategy.checks and not why:  # which says it already
+        yield f"no forecast: {unknown}"
 
 
 def _notes(a: Attempt, scene: Scene) -> Iterator[str]:
