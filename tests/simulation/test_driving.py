@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from rollout.adapters import clock
-from rollout.cli import driving
+from rollout.cli import driving, foretelling
 from rollout.cli.driving import Manners
 from rollout.core.attempt import Attempt
 from rollout.core.documents import POD, Kind
@@ -16,6 +16,8 @@ from rollout.core.errors import Forbidden, InvalidInput, Unavailable
 from rollout.core.lifecycle import Phase, Reason
 from rollout.core.strategy import OnInconclusive
 from rollout.engine.engine import Engine
+from rollout.engine.looking import Load
+from rollout.engine.survey import Request
 from tests.simulation.invariants import Watcher
 from tests.simulation.world import START, Faults, World, strategy
 from tests.simulation.worlds import _lower
@@ -66,6 +68,80 @@ class Stage:
 @pytest.fixture
 def stage(monkeypatch: pytest.MonkeyPatch) -> Stage:
     return Stage(monkeypatch)
+
+
+class Chooser:
+    """Chooses by the traffic that was found, as `rollout promote` does without a strategy; or refuses."""
+
+    def __init__(self, engine: Engine, refuses: bool = False) -> None:
+        self.engine, self.refuses, self.asked = engine, refuses, 0
+
+    def __call__(self, request: Request) -> Request:
+        self.asked += 1
+        if self.refuses:
+            raise Refused
+        return foretelling.chosen(request, self.engine.load)
+
+
+class Refused(Exception):
+    """A person said no."""
+
+
+def test_a_strategy_is_chosen_by_the_traffic_and_recorded_with_its_reason(stage: Stage) -> None:
+    world = stage.world
+    world.pass_time(70)
+    engine = world.engine("driver", Faults())
+    choose = Chooser(engine)
+    attempt, code = driving.promote(engine, world.request(), Manners(), stage._tell, choose)
+    assert (code, choose.asked) == (0, 1)
+    assert engine.load == Load(120.0, 0.0, 2.0, 60.0)
+    assert attempt is not None
+    assert attempt.strategy == foretelling.chosen(world.request(), engine.load).strategy
+    assert [entry.text for entry in attempt.journal[:2]] == [
+        "v1 → v2 with strategy test (fitted)",
+        attempt.strategy.description,
+    ]
+    stage.watcher.finished()
+
+
+def test_who_takes_over_goes_on_with_what_was_chosen(stage: Stage) -> None:
+    world = stage.world
+    world.pass_time(70)
+    first = world.engine("first", Faults())
+    stage.when(5, lambda: os.kill(os.getpid(), signal.SIGTERM))
+    begun, _ = driving.promote(first, world.request(), Manners(hold_on_interrupt=True), stage._tell, Chooser(first))
+    assert begun is not None
+    heir = world.engine("heir", Faults())
+    choose = Chooser(heir)
+    attempt, code = driving.promote(heir, world.request(), Manners(), stage._tell, choose)
+    assert (code, choose.asked) == (0, 0)
+    assert attempt is not None
+    assert (attempt.number, attempt.strategy) == (1, begun.strategy)
+    assert "it goes on with strategy test (fitted), with which it began" in stage.told
+
+
+def test_without_a_history_the_strategy_stays_and_the_journal_says_so(stage: Stage) -> None:
+    engine = stage.world.engine("driver", Faults())
+    attempt, _ = driving.promote(engine, stage.world.request(), Manners(), stage._tell, Chooser(engine))
+    assert attempt is not None
+    assert attempt.strategy == stage.world.strategy
+    assert "test as it is, not fitted to the traffic: there is no history" in attempt.journal[1].text
+
+
+def test_a_no_writes_nothing(stage: Stage) -> None:
+    engine = stage.world.engine("driver", Faults())
+    with pytest.raises(Refused):
+        driving.promote(engine, stage.world.request(), Manners(), stage._tell, Chooser(engine, refuses=True))
+    assert not stage.world.processes[-1].counts.keys() & {"create", "patch", "delete"}
+
+
+def test_what_cannot_work_is_refused_before_anybody_is_asked(stage: Stage) -> None:
+    engine = stage.world.engine("driver", Faults())
+    choose = Chooser(engine)
+    stage.world.set_ready("v2", 0)
+    with pytest.raises(InvalidInput, match="none of the 4 pod"):
+        driving.promote(engine, stage.world.request(), Manners(), stage._tell, choose)
+    assert choose.asked == 0
 
 
 def test_promoted_is_0(stage: Stage) -> None:
