@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 from rollout.core.documents import SERVICE, name_of
 from rollout.core.errors import RolloutError
-from rollout.engine.past import UNKNOWN
 from rollout.engine.lookup import ports_of
+from rollout.engine.past import UNKNOWN
 from rollout.engine.rights import FOR_SUBSETS, FOR_UNDO, RIGHTS, Rights, pairs
 from rollout.judge.looks import grid_time
 from rollout.mesh.hosts import fqdn

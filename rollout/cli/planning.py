@@ -12,8 +12,8 @@ from rollout.core.decision import needed
 from rollout.core.documents import DESTINATION_RULE, VIRTUAL_SERVICE, Document, ref
 from rollout.core.quantities import spoken
 from rollout.core.strategy import Strategy
-from rollout.engine.looking import Load
 from rollout.engine.observing import Scene, pair_of, plan_subsets, read_scene
+from rollout.engine.past import Load
 from rollout.mesh.claims import annotation
 from rollout.mesh.routes import Pair, http_routes, pins, unpinned, with_weight
 from rollout.mesh.subsets import adding_patch, new_rule

@@ -9,8 +9,9 @@ from rollout.core.lifecycle import Phase, Reason, legal
 from rollout.engine import rights
 from rollout.engine.acting import Hands
 from rollout.engine.lease import Holder
-from rollout.engine.looking import Eyes, Load
+from rollout.engine.looking import Eyes
 from rollout.engine.observing import Scene, observe, plan_subsets, read_scene
+from rollout.engine.past import Load
 from rollout.engine.state import StateStore
 from rollout.engine.survey import Request, known_service, survey
 from rollout.ports import Cluster, Metrics

@@ -9,7 +9,7 @@ from rollout.core.attempt import Attempt, Reading, Verdict
 from rollout.core.decision import Observation
 from rollout.core.errors import Unreachable
 from rollout.core.lifecycle import Phase
-from rollout.engine.past import UNKNOWN, Load, apart, edges_to_ask, looks_of, measured, pace, remembered
+from rollout.engine.past import REPORTERS, UNKNOWN, Load, apart, edges_to_ask, looks_of, measured, pace, remembered
 from rollout.judge.bets import Tally
 from rollout.judge.judge import Evidence, Terms, judged, restarted
 from rollout.judge.looks import grid_time
@@ -23,7 +23,6 @@ MOST_LOOKS = 500
 """A replay goes back no further; what is older was judged, or nobody was there to judge it."""
 WARM_UP = 30.0
 """Seconds that a fresh pod of the canary gets before its answers count in full."""
-REPORTERS = ("source", "destination")
 
 
 class Eyes:

@@ -17,6 +17,8 @@ HISTORY = 1800.0
 """Seconds of stable's past that are read before the first step."""
 SPANS = (HISTORY, 300.0, 60.0, 10.0)
 """Seconds over which stable's requests are counted beforehand: where the longest is not known, the next."""
+REPORTERS = ("source", "destination")
+"""Who may count: the clients' proxies, and where none does the pods' own."""
 Times = tuple[float, float, float]
 """The first and the last moment of a stretch (epoch seconds, on the grid), and seconds from one to the next."""
 _NOTHING = Decimal(0)
@@ -109,9 +111,7 @@ def _load(pasts: Iterable[tuple[float, Look]], every: float) -> Load | None:
     return most if most.rps else None
 
 
-def _counted(
-    metrics: Metrics, target: Target, start: float, end: float, edges: tuple[float, ...] | None
-) -> Look:
+def _counted(metrics: Metrics, target: Target, start: float, end: float, edges: tuple[float, ...] | None) -> Look:
     """What was counted between two moments."""
     (look,) = looks_of(metrics, target, (start, end, end - start), edges)
     return look

@@ -16,7 +16,7 @@ from rollout.core.errors import Forbidden, InvalidInput, Unavailable
 from rollout.core.lifecycle import Phase, Reason
 from rollout.core.strategy import OnInconclusive
 from rollout.engine.engine import Engine
-from rollout.engine.looking import Load
+from rollout.engine.past import Load
 from rollout.engine.survey import Request
 from tests.simulation.invariants import Watcher
 from tests.simulation.world import START, Faults, World, strategy
