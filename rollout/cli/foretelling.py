@@ -8,7 +8,8 @@ from rollout.core.attempt import Attempt
 from rollout.core.errors import Unreachable
 from rollout.core.quantities import share, spoken
 from rollout.core.strategy import Strategy
-from rollout.engine.looking import Eyes, Load
+from rollout.engine.looking import Eyes
+from rollout.engine.past import Load
 from rollout.engine.survey import Request
 from rollout.judge.forecast import StepForecast, fitting, forecast, warnings
 from rollout.ports import Metrics, Target

@@ -13,7 +13,8 @@ from rollout.cli.planning import planned, told
 from rollout.core.attempt import Attempt
 from rollout.core.errors import InvalidInput, Unavailable
 from rollout.core.strategy import Strategy
-from rollout.engine.looking import HISTORY, Eyes, Load
+from rollout.engine.looking import Eyes
+from rollout.engine.past import HISTORY, Load
 from rollout.engine.survey import survey
 from rollout.judge.looks import ALL, FAILED, Series, Snapshot, within
 from rollout.ports import Target
