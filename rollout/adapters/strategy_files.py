@@ -71,12 +71,18 @@ def _positive(value: Decimal) -> Decimal:
     return value
 
 
+def _half(value: Decimal) -> Decimal:
+    if value > 50:
+        raise ValueError("must be at most 50%")
+    return value
+
+
 Positive = Annotated[Decimal, _sentence(percent), AfterValidator(_positive)]
 
 
 class _Rate(_Model):
     worseBy: Percent | None = None  # noqa: N815 - as users write it
-    floor: Positive | None = None
+    floor: Annotated[Positive, AfterValidator(_half)] | None = None
 
 
 class _Latency(_Rate):

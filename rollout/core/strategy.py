@@ -64,8 +64,8 @@ class Strategy:
     """Steps as data. `budget` is the share of all users' requests (0 to 1) that a step may put at risk.
 
     `confirm`, `deadline` and `propagation` (from a new subset to all proxies) are seconds; `look` is the shortest
-    time between two looks, where counters arrive as often. `gitops_managers` are field managers whose edits are put
-    back.
+    time between two looks, where counters arrive as often; `warm_up` what fresh pods get before they count in full.
+    `gitops_managers` are field managers whose edits are put back.
     """
 
     name: str
@@ -77,6 +77,7 @@ class Strategy:
     deadline: float = 0.0
     look: float = 1.0
     propagation: float = 10.0
+    warm_up: float = 30.0
     gitops_managers: tuple[str, ...] = ()
     description: str = ""
 
@@ -105,5 +106,6 @@ class Strategy:
             "confirm": self.confirm / speed,
             "deadline": self.deadline / speed,
             "propagation": max(1.0, self.propagation / speed),
+            "warm_up": self.warm_up / speed,
         }
         return Strategy(**changed)

@@ -17,12 +17,12 @@ from rollout.judge.telling import reading
 from rollout.ports import Metrics, Target
 
 _EVIDENCE = TypeAdapter(Evidence)
+FORM = 2
+"""Of the checkpoint: it changes with what the judge remembers."""
 LONGEST = 60.0
 """Where nothing tells how often counters are read, they are no older than this (seconds)."""
 MOST_LOOKS = 500
 """A replay goes back no further; what is older was judged, or nobody was there to judge it."""
-WARM_UP = 30.0
-"""Seconds that a fresh pod of the canary gets before its answers count in full."""
 
 
 class Eyes:
@@ -42,7 +42,7 @@ class Eyes:
             return Reading(Verdict.ADVANCE, "no check", seen.now, True), "", {}
         if self._attempt != attempt.id or self._evidence.at < float(attempt.checkpoint.get("at", 0)):
             self._attempt = attempt.id
-            self._evidence = _EVIDENCE.validate_python(attempt.checkpoint or {})
+            self._evidence = _restored(attempt.checkpoint)
         silence = ""
         try:
             self._look(seen, target)
@@ -74,8 +74,7 @@ class Eyes:
 
     def checkpoint(self) -> dict[str, Any]:
         """The evidence as data."""
-        kept: dict[str, Any] = _EVIDENCE.dump_python(self._evidence, mode="json")
-        return kept
+        return {"form": FORM, **_EVIDENCE.dump_python(self._evidence, mode="json")}
 
     def _look(self, seen: Observation, target: Target) -> None:
         attempt, strategy = seen.attempt, seen.attempt.strategy
@@ -84,7 +83,7 @@ class Eyes:
             return
         often = self._interval or UNKNOWN
         interval = pace(strategy, often, target)
-        warm = seen.canary_youngest + WARM_UP if seen.canary_youngest else 0.0
+        warm = seen.canary_youngest + strategy.warm_up if seen.canary_youngest else 0.0
         terms = terms_of(attempt, self._interval or LONGEST, apart(target), warm)
         if not self._evidence.at:
             self._evidence = remembered(self._metrics, target, strategy, attempt.started, max(interval, UNKNOWN))
@@ -108,13 +107,21 @@ class Eyes:
         return target, None
 
 
+def _restored(checkpoint: dict[str, Any]) -> Evidence:
+    """The evidence of a checkpoint; of one in another version's form, none: the looks to come count afresh."""
+    if checkpoint.get("form", FORM) != FORM:
+        return Evidence()
+    return _EVIDENCE.validate_python({key: value for key, value in checkpoint.items() if key != "form"})
+
+
 def terms_of(attempt: Attempt, lag: float = 0.0, apart: bool = False, warm_until: float = 0.0) -> Terms:
     """Under which circumstances the looks of an attempt are judged now; see `Terms`."""
     strategy = attempt.strategy
     following = strategy.steps[min(attempt.step + 1, len(strategy.steps) - 1)]
     since = attempt.landed if attempt.landed and attempt.phase is not Phase.PREFLIGHT else None
     return Terms(
-        strategy.checks, attempt.weight, since, strategy.margin(following.weight), lag, apart, warm_until
+        strategy.checks, attempt.weight, since, strategy.margin(following.weight), lag, apart, warm_until,
+        strategy.warm_up,
     )  # fmt: skip
 
 

@@ -1,5 +1,6 @@
 """Questions to the cluster that several parts of the engine ask: endpoints, rules, VirtualServices of a service."""
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
@@ -59,8 +60,9 @@ class Pods:
 
     @property
     def youngest(self) -> float:
-        """Since when the last of those with a ready endpoint can serve."""
-        return max((pod.since for pod in self.pods if pod.ready), default=0.0)
+        """Since when so many of those with a ready endpoint can serve that at most a third are younger."""
+        since = sorted(pod.since for pod in self.pods if pod.ready)
+        return since[math.ceil(2 * len(since) / 3) - 1] if since else 0.0
 
     @property
     def versions(self) -> list[str]:

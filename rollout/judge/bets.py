@@ -83,6 +83,15 @@ def bounded(canary: Tally, bound: float) -> Logs:
     return tuple(math.log(1 + bet * (canary.hits / canary.of - bound) / bound) for bet in BETS)
 
 
+def past_line(stable: Tally, canary: Tally, line: Line) -> Logs:
+    """Evidence that the canary's rate lies above `line`, one look counted as one observation however its hits clump.
+
+    Linear in both rates of the look, so its expectation is at most 1 wherever theirs lie on or below the line.
+    """
+    over = canary.hits / canary.of - line.at(stable.hits / stable.of)
+    return tuple(math.log(1 + bet * over / line.at(1.0)) for bet in BETS)
+
+
 def beyond(stable: Tally, canary: Tally, line: Line, expected: float) -> Logs:
     """Evidence that the canary's rate lies above `line`, per alternative in STEPS; `expected` is stable's rate so far.
 

@@ -6,7 +6,7 @@ Shiryaev and Roberts' kind, its prior spent look by look). Evidence to go on sta
 
 import functools
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from rollout.core.strategy import Check, Kind
@@ -16,6 +16,8 @@ from rollout.judge.looks import Arm
 from rollout.judge.scatter import Scatter
 
 LOWEST = -700.0
+MOST = 0.95
+"""The highest bound for a version that nobody can be compared with."""
 MEMORY = 0.98
 """How much of stable's past counts at the next look, where its rate is foretold."""
 
@@ -101,9 +103,9 @@ class Contest:
         """Stable's rate, from its past alone."""
         return self.recent[1] / self.recent[0]
 
-    def remembering(self, parts: Sequence[Tally]) -> "Contest":
-        """After a look at stable that counts for nothing but its own past."""
-        whole = Tally(sum(p.of for p in parts), sum(p.hits for p in parts))
+    def remembering(self, parts: Mapping[str, Tally]) -> "Contest":
+        """After a look at stable that counts for nothing but its own past; `parts` are the instances' tallies."""
+        whole = Tally(sum(p.of for p in parts.values()), sum(p.hits for p in parts.values()))
         return replace(self, scatter=self.scatter.seen(parts), recent=_recent(self.recent, whole))
 
     def at_next_step(self, blind: bool) -> "Contest":
@@ -129,18 +131,17 @@ class Contest:
         `most` (0 to 1): the largest weight that the canary may have had at a moment of the look, if it changed; 0 if it
         did not. `apart`: the two were not counted at the same moments.
         """
-        weight = max(most, canary.of / (canary.of + stable.of))
-        odds = rule.odds if rule.rare else self._odds_on(rule.line)
-        total = stable.hits + canary.hits
-        made = self
-        if total:
-            made = replace(made, block=_grown(made.block, bets.block(canary.hits, total, weight, odds)))
         rate = self._rate if not apart else 0.0
         if not rule.rare:
-            if rate and not most:  # rates over a change of weight are averages of different moments
-                factors = bets.beyond(stable, canary, rule.line, self.expected)
-                made = replace(made, relative=_grown(made.relative, factors, rate))
-            return made
+            if most:
+                return self  # rates over a change of weight are averages of different moments
+            made = replace(self, block=_grown(self.block, bets.past_line(stable, canary, rule.line)))
+            factors = bets.beyond(stable, canary, rule.line, self.expected) if rate else (0.0,) * len(bets.STEPS)
+            return replace(made, relative=_grown(made.relative, factors, rate))
+        weight = max(most, canary.of / (canary.of + stable.of))
+        total, made = stable.hits + canary.hits, self
+        if total:
+            made = replace(made, block=_grown(made.block, bets.block(canary.hits, total, weight, rule.odds)))
         if rate and total:
             factors = bets.conditional(canary.hits, total, weight, rule.odds)
             made = replace(made, relative=_grown(made.relative, factors, rate))
@@ -152,13 +153,20 @@ class Contest:
         known = self.scatter.factor
         return 1 / known if known else 0.0
 
-    def approved(self, rule: Rule, stable: Tally, canary: Tally, margin: float) -> "Contest":
-        """After a look that counts for going on. The past is brought up to date last: every bet is made before."""
+    def approved(
+        self, rule: Rule, parts: Mapping[str, Tally], stable: Tally, canary: Tally, margin: float
+    ) -> "Contest":
+        """After a look that counts for going on; `parts` are the instances' tallies of stable.
+
+        Here a guess at the scatter is better than none. What the look tells of stable is used from the next one on; of
+        its scatter only where the past told too little, for an outage while the canary is there is no clump.
+        """
         factors = bets.short_of(stable, canary, rule.limit(margin), self.expected)
+        learned = self.remembering(parts)
         return replace(
-            self,
-            advance=_grown(self.advance, factors, self._rate or 1.0),
-            recent=_recent(self.recent, stable),
+            learned,
+            scatter=learned.scatter if self.scatter.factor is None else self.scatter,
+            advance=_grown(self.advance, factors, 1 / self.scatter.guess),
             together=_sum(self.together, stable),
         )
 
@@ -177,7 +185,9 @@ class Contest:
         """After a look with nobody to compare with: against a bound from when there was somebody, or from before."""
         of, hits = self.together
         usual = hits / of if of else self.expected
-        bound = min(0.5, (max(rule.floor, usual * rule.odds) if rule.rare else rule.line.at(usual)) + 0.005)
+        bound = (max(rule.floor, usual * rule.odds) if rule.rare else rule.line.at(usual)) + 0.005
+        if bound > MOST:
+            return self  # nearly all of stable's were hits: there is no more of them to find
         made = replace(self, block=_grown(self.block, bets.bounded(canary, bound)))
         if not self._rate:
             return made
@@ -197,12 +207,6 @@ class Contest:
     def harmless(self) -> float:
         """The log e-value against "harm", for going on."""
         return _log_mean(self.advance)
-
-    def _odds_on(self, line: Line) -> float:
-        """The odds ratio that `line` allows where stable is expected to be."""
-        stable = min(max(self.expected, 1e-6), 0.98)
-        canary = min(line.at(stable), 0.99)
-        return max(1.0, canary * (1 - stable) / (stable * (1 - canary)))
 
 
 def contest(rule: Rule) -> Contest:

@@ -18,6 +18,8 @@ from rollout.judge.looks import Arm, Look
 
 ALPHA = 0.01
 """The chance that a good version is rolled back in a whole rollout."""
+ALONE = 0.25
+"""The part of ALPHA that is left for 100 %, where nobody can be compared with."""
 BETA = 0.05
 """The chance that a step is passed by a version on the edge of what its budget allows."""
 STARTS, DRIP, EVERY = (0.4, 0.15, 0.15), 0.3 / 250, 8
@@ -25,6 +27,8 @@ STARTS, DRIP, EVERY = (0.4, 0.15, 0.15), 0.3 / 250, 8
 so many looks."""
 WORTH = {Kind.ERRORS: 0.5, Kind.LATENCY: 0.25, Kind.REJECTIONS: 0.15, Kind.RESTARTS: 0.1}
 """What part of ALPHA a kind of check gets, before parts of absent ones are shared out."""
+OBEYED = 10.0
+"""Seconds that proxies may take to obey a new weight, where it matters which one a lost request met."""
 QUANTILES = (0.5, 0.9, 0.99)
 TIMED_ENOUGH, QUICK = 100, 10.0
 """From so many timed answers it can be told which are slow; and quicker than QUICK milliseconds none is."""
@@ -47,6 +51,7 @@ class Terms:
     lag: float = 0.0
     apart: bool = False
     warm_until: float = 0.0
+    warm_up: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -55,17 +60,22 @@ class Evidence:
 
     `contests` holds one contest a check, and one for each edge of a latency check; `reserve` is the part of the prior
     over beginnings not yet spent; `highest` the largest log e-value so far against "no harm", and `breached` the
-    contest that carried it over the line. `stable`, `canary` and `unattributed` count this step, `given` those of the
-    latter that were held against the canary, `hurt` the canary's failures since the first step, `restarts` those of
-    stable's and the canary's pods when they were last seen (None: not yet). `timed` is stable's histogram so far, while
-    it is too small for `edges` to be chosen; None stands for infinity, which JSON does not know.
+    contest that carried it over the line. `weight` stands since `weight_since`, the canary's share `changed` last at
+    that time and was at `most` so large lately; its `first` request was seen then. `stable`, `canary` and
+    `unattributed` count this step; `routed` all of its requests and the canary's, since the proxies obey the weight;
+    `given` and `owed` the unattributed ones that were held against the canary when it was about going back, and going
+    on; `hurt` the canary's failures since the first step; `restarts` those of stable's and the canary's pods when they
+    were last seen (None: not yet). `timed` is stable's histogram so far, while it is too small for `edges` to be
+    chosen; None stands for infinity, which JSON does not know.
     """
 
     at: float = 0.0
     digest: str = ""
     weight: Decimal = Decimal(0)
-    weight_before: Decimal = Decimal(0)
     weight_since: float = 0.0
+    changed: float = 0.0
+    most: Decimal = Decimal(0)
+    first: float = 0.0
     steps: int = 0
     looks: int = 0
     looked_at: float = 0.0
@@ -78,7 +88,9 @@ class Evidence:
     stable: Arm = Arm()
     canary: Arm = Arm()
     unattributed: Arm = Arm()
+    routed: tuple[int, int] = (0, 0)
     given: int = 0
+    owed: int = 0
     hurt: int = 0
     restarts: tuple[int, int] | None = None
 
@@ -118,17 +130,17 @@ def judged(e: Evidence, look: Look, terms: Terms) -> Evidence:
     if terms.since is None or not terms.weight:
         return e if terms.weight else _remembered(e, look)
     if (terms.since, terms.weight) != (e.weight_since, e.weight):
-        e = _at_next_step(e, terms)
+        e = _at_next_step(e, look, terms)
     if look.at <= terms.since:
         return e
-    e, stable, canary = _attributed(e, look)
-    if not canary.requests:
+    e, sides = _attributed(e, look, terms)
+    if not sides.canary.requests:
         return e
-    e = replace(_staked(e), looks=e.looks + 1, looked_at=look.at, hurt=e.hurt + canary.failures)
-    made = {
-        name: _contested(e, name, one, look, terms, (tally(stable, *kind_of(name)), tally(canary, *kind_of(name))))
-        for name, one in e.contests.items()
-    }
+    e = replace(
+        _staked(e), looks=e.looks + 1, looked_at=look.at, hurt=e.hurt + sides.canary.failures,
+        first=e.first or look.since,
+    )  # fmt: skip
+    made = {name: _contested(e, name, one, look, sides, terms) for name, one in e.contests.items()}
     return _weighed(replace(e, contests=made), terms)
 
 
@@ -187,22 +199,20 @@ def rules(checks: Sequence[Check]) -> dict[Kind, Rule]:
     return {check.kind: rule_of(check) for check in checks}
 
 
-def missing(e: Evidence, lost: int) -> int:
-    """How many of the `lost` requests of a look, which failed without reaching a version, are the canary's.
+def missing(e: Evidence, part: float, deviations: float) -> int:
+    """How many requests the canary lacks in this whole step to `part` of what its weight would give it.
 
-    Where the mesh finds no host (an empty subset, one that a proxy does not know, every host ejected), its counters
-    carry no version. They are held against the canary only as far as it has, in this whole step, less than half of
-    the requests that its weight would give it, and less by more than chance explains (four standard deviations).
+    Beyond what chance explains, so many standard deviations. Where the mesh finds no host (an empty subset, one that a
+    proxy does not know, every host ejected), its counters carry no version; such requests are held against the canary
+    as far as it lacks them.
 
-    >>> at = Evidence(weight=Decimal(5))
-    >>> missing(replace(at, stable=Arm(950), unattributed=Arm(50, 50)), 50)
-    5
-    >>> missing(replace(at, stable=Arm(950), canary=Arm(30), unattributed=Arm(20, 20)), 20)
-    0
+    >>> at_5 = Evidence(weight=Decimal(5))
+    >>> [missing(replace(at_5, routed=(1000, seen)), 0.5, 4.0) for seen in (0, 30)]
+    [5, 0]
     """
-    half = float(e.weight) / 200 * (e.stable.requests + e.canary.requests + e.unattributed.failures)
-    deficit = half - e.canary.requests - 4 * math.sqrt(half)
-    return max(0, min(lost, math.floor(deficit) - e.given))
+    total, seen = e.routed
+    wanted = part * float(e.weight) / 100 * total
+    return max(0, math.floor(wanted - seen - deviations * math.sqrt(wanted)))
 
 
 def read(e: Evidence, checks: Sequence[Check], overdue: bool) -> Judged:
@@ -214,7 +224,8 @@ def read(e: Evidence, checks: Sequence[Check], overdue: bool) -> Judged:
     go = min((one.harmless for one in gates.values()), default=0.0)
     worst = e.breached or max(harms, key=lambda name: harms[name][1], default="")
     least = min(gates, key=lambda name: gates[name].harmless, default="")
-    calm = harm < math.log(1 / ALPHA) / 2 and _complete(e, by_kind)
+    enough = _enough(e)
+    calm = harm < enough / 2 and _complete(e, by_kind)
     if e.breached:
         verdict = Verdict.ROLLBACK
     elif not e.looked_at:
@@ -234,8 +245,8 @@ def read(e: Evidence, checks: Sequence[Check], overdue: bool) -> Judged:
         worst if verdict is Verdict.ROLLBACK or not calm else least,
         harm,
         min(1.0, math.exp(-e.highest)),
-        _part(harm, ALPHA),
-        0.0 if e.blind else _part(go, BETA),
+        _part(harm, enough),
+        0.0 if e.blind else _part(go, math.log(1 / BETA)),
         no_worse,
     )
 
@@ -245,8 +256,13 @@ def _complete(e: Evidence, by_kind: Mapping[Kind, Rule]) -> bool:
     return by_kind.keys() == {kind_of(name)[0] for name in e.contests}
 
 
-def _part(log: float, chance: float) -> float:
-    return min(1.0, max(0.0, log / math.log(1 / chance)))
+def _part(log: float, enough: float) -> float:
+    return min(1.0, max(0.0, log / enough))
+
+
+def _enough(e: Evidence) -> float:
+    """The log e-value from which it goes back: ALPHA is shared between the time with and without a comparison."""
+    return math.log(1 / ALPHA / (ALONE if e.blind else 1 - ALONE))
 
 
 def _prepared(e: Evidence, look: Look, terms: Terms) -> Evidence:
@@ -267,31 +283,64 @@ def _prepared(e: Evidence, look: Look, terms: Terms) -> Evidence:
 
 
 def _remembered(e: Evidence, look: Look) -> Evidence:
-    parts = {name: [tally(i.stable, *kind_of(name)) for i in look.increments] for name in e.contests}
-    return replace(e, contests={name: one.remembering(parts[name]) for name, one in e.contests.items()})
+    return replace(e, contests={name: one.remembering(_parts(look, name)) for name, one in e.contests.items()})
 
 
-def _at_next_step(e: Evidence, terms: Terms) -> Evidence:
+def _parts(look: Look, name: str) -> dict[str, Tally]:
+    """Each reporting instance's tally of stable."""
+    return {i.instance: tally(i.stable, *kind_of(name)) for i in look.increments}
+
+
+def _at_next_step(e: Evidence, look: Look, terms: Terms) -> Evidence:
     assert terms.since is not None
     blind = terms.weight == 100
+    changed = terms.since if terms.since != e.weight_since else look.since
+    lately = e.most if changed - terms.lag < e.changed else Decimal(0)
     fresh = replace(
-        e, weight=terms.weight, weight_before=e.weight, weight_since=terms.since, steps=e.steps + 1, looks=0,
-        looked_at=0.0, stable=Arm(), canary=Arm(), unattributed=Arm(), given=0,
-        contests={name: one.at_next_step(blind) for name, one in e.contests.items()},
+        e, weight=terms.weight, weight_since=terms.since, changed=changed, most=max(terms.weight, e.weight, lately),
+        steps=e.steps + 1, looks=0, looked_at=0.0, stable=Arm(), canary=Arm(), unattributed=Arm(), routed=(0, 0),
+        given=0, owed=0,
+        contests={name: one.at_next_step(blind and not e.blind) for name, one in e.contests.items()},
     )  # fmt: skip
     # Nobody to compare with: what an earlier outage showed is no evidence against the canary now.
-    return replace(fresh, reserve=1.0, steps=1) if blind else fresh
+    return replace(fresh, reserve=1.0, steps=1) if blind and not e.blind else fresh
 
 
-def _attributed(e: Evidence, look: Look) -> tuple[Evidence, Arm, Arm]:
-    """The look's arms, with those of its lost requests that are the canary's."""
+@dataclass(frozen=True)
+class _Sides:
+    """A look's arms: what is compared, and what the canary shows for going on."""
+
+    stable: Arm
+    canary: Arm
+    stable_alone: Arm
+    canary_at_worst: Arm
+    settled: bool
+
+
+def _attributed(e: Evidence, look: Look, terms: Terms) -> tuple[Evidence, _Sides]:
+    """The look's arms, with those of its lost requests that are the canary's.
+
+    For going back they are the canary's where it lacks more than half of its requests, beyond doubt, and otherwise
+    stable's; for going on they are the canary's wherever it lacks them, and stable gets none. While proxies may still
+    carry an earlier weight nobody can tell.
+    """
+    stable, canary, lost = look.stable, look.canary, look.unattributed
+    settled = look.since - terms.lag >= e.changed
     e = replace(
-        e, stable=e.stable + look.stable.untimed, canary=e.canary + look.canary.untimed,
-        unattributed=e.unattributed + look.unattributed.untimed,
+        e, stable=e.stable + stable.untimed, canary=e.canary + canary.untimed,
+        unattributed=e.unattributed + lost.untimed,
     )  # fmt: skip
-    lost = look.unattributed.failures
-    mine = missing(e, lost)
-    return replace(e, given=e.given + mine), look.stable + Arm(lost - mine, lost - mine), look.canary + Arm(mine, mine)
+    if look.since - terms.lag - OBEYED < e.changed:
+        return e, _Sides(stable, canary, stable, canary, settled)
+    routed = stable.requests + canary.requests + lost.failures
+    e = replace(e, routed=(e.routed[0] + routed, e.routed[1] + canary.requests))
+    mine = min(lost.failures, max(0, missing(e, 0.5, 4.0) - e.given))
+    owed = min(lost.failures, max(0, missing(e, 1.0, 2.0) - e.owed))
+    others = lost.failures - mine
+    back = stable + Arm(others, others), canary + Arm(mine, mine)
+    return replace(e, given=e.given + mine, owed=e.owed + owed), _Sides(
+        *back, stable, canary + Arm(owed, owed), settled
+    )
 
 
 def _staked(e: Evidence) -> Evidence:
@@ -304,11 +353,11 @@ def _staked(e: Evidence) -> Evidence:
     return replace(e, reserve=e.reserve - share, contests=staking)
 
 
-def _contested(e: Evidence, name: str, one: Contest, look: Look, terms: Terms, tallies: tuple[Tally, Tally]) -> Contest:
-    """One contest after a look of which it counts `tallies`."""
-    rule = rules(terms.checks)[kind_of(name)[0]]
-    stable, canary = tallies
-    assert terms.since is not None
+def _contested(e: Evidence, name: str, one: Contest, look: Look, sides: _Sides, terms: Terms) -> Contest:
+    """One contest after a look."""
+    kind = kind_of(name)
+    rule = rules(terms.checks)[kind[0]]
+    stable, canary = tally(sides.stable, *kind), tally(sides.canary, *kind)
     if not canary.of:
         return one
     one = one.counted(stable, canary)
@@ -317,11 +366,14 @@ def _contested(e: Evidence, name: str, one: Contest, look: Look, terms: Terms, t
     if not stable.of:
         return one
     warming = look.since < terms.warm_until
-    spans = look.since - terms.lag < terms.since
-    most = float(max(e.weight, e.weight_before)) / 100 if spans else 0.0
-    if not (warming and not rule.rare):
+    cold = not rule.rare and look.since < max(terms.warm_until, e.first + terms.warm_up)
+    if not cold:
+        most = 0.0 if sides.settled else float(e.most) / 100
         one = one.compared(WARMING if warming else rule, stable, canary, most, terms.apart)
-    return one if warming or spans else one.approved(rule, stable, canary, terms.margin)
+    if warming or cold or not sides.settled:
+        return one
+    alone, at_worst = tally(sides.stable_alone, *kind), tally(sides.canary_at_worst, *kind)
+    return one.approved(rule, _parts(look, name), alone, at_worst, terms.margin) if alone.of else one
 
 
 def _harms(e: Evidence, by_kind: Mapping[Kind, Rule]) -> dict[str, tuple[float, float]]:
@@ -346,6 +398,6 @@ def _weighed(e: Evidence, terms: Terms) -> Evidence:
     harms = _harms(e, rules(terms.checks))
     total = _total(harms)
     breached = e.breached
-    if not breached and total >= math.log(1 / ALPHA):
+    if not breached and total >= _enough(e):
         breached = max(harms, key=lambda name: math.log(harms[name][0]) + harms[name][1])
     return replace(e, highest=max(e.highest, total), breached=breached)

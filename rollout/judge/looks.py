@@ -111,8 +111,8 @@ def _added(one: tuple[tuple[float, int], ...], other: tuple[tuple[float, int], .
 class Increment:
     """What one reporting instance saw in one look.
 
-    `splits` says whether this instance has ever sent to the canary. One that never did, because a pin binds it to
-    stable, has users of another kind: it tells how stable scatters, and is not compared with.
+    `splits` says whether this instance had ever sent to the canary before the look. One that never did, because a pin
+    binds it to stable, has users of another kind: it tells how stable scatters, and is not compared with.
     """
 
     instance: str
@@ -137,8 +137,8 @@ class Look:
 
     @cached_property
     def compared(self) -> tuple[Increment, ...]:
-        """The instances that split their requests; where none has ever reached the canary, all of them."""
-        return tuple(i for i in self.increments if i.splits) or self.increments
+        """The instances that split their requests, or lose some; where none has reached the canary, all of them."""
+        return tuple(i for i in self.increments if i.splits or i.unattributed.failures) or self.increments
 
     @cached_property
     def stable(self) -> Arm:
@@ -187,7 +187,7 @@ def difference(before: Snapshot, after: Snapshot, stable: str, canary: str, apar
         if instance not in known or grown is None:
             skipped.append(instance)
             continue
-        splits = apart or after.counters.get(Series(instance, canary, ALL), 0.0) > 0
+        splits = apart or before.counters.get(Series(instance, canary, ALL), 0.0) > 0
         increments.append(Increment(instance, _arm(grown, stable), _arm(grown, canary), _arm(grown, ""), splits))
     return Look(before.at, after.at, tuple(increments), tuple(skipped))
 

@@ -101,13 +101,12 @@ def not_excluded(canary: Tally) -> float:
 
 def split(e: Evidence) -> float | None:
     """The canary's share of the requests of this step, where chance does not explain that it is not its weight's."""
-    total = e.canary.requests + e.stable.requests
+    total, seen = e.routed
     wanted = float(e.weight) / 100
     if not total or e.blind:
         return None
-    off = abs(e.canary.requests - wanted * total)
     far = 5 * math.sqrt(total * wanted * (1 - wanted)) + 0.1 * wanted * total
-    return e.canary.requests / total if off > far else None
+    return seen / total if abs(seen - wanted * total) > far else None
 
 
 def _wide(one: Contest) -> float:

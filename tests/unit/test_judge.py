@@ -190,9 +190,9 @@ def test_who_gets_everything_at_once_is_held_against_stables_past() -> None:
 
 def test_failures_that_reached_no_version_count_against_whom_they_are_missing_from() -> None:
     """Every host of the canary ejected: its 5 % become UH, without a version. A stable that loses hosts is not it."""
-    ejected = [Look(1.0 + i, 2.0 + i, (Increment("gateway", Arm(950), Arm(), Arm(50, 50)),)) for i in range(9)]
+    ejected = [Look(1.0 + i, 2.0 + i, (Increment("gateway", Arm(950), Arm(), Arm(50, 50)),)) for i in range(20)]
     assert verdict(evidence(ejected)) is Verdict.ROLLBACK
-    elsewhere = [Look(1.0 + i, 2.0 + i, (Increment("gateway", Arm(550), Arm(50), Arm(400, 400)),)) for i in range(9)]
+    elsewhere = [Look(1.0 + i, 2.0 + i, (Increment("gateway", Arm(550), Arm(50), Arm(400, 400)),)) for i in range(20)]
     assert verdict(evidence(elsewhere)) is not Verdict.ROLLBACK
 
 
@@ -238,6 +238,57 @@ def test_pods_that_restart_again_and_again_are_taken_back_and_one_restart_is_not
     )
     quiet = [look(3.0 + i, Arm(950, 1), Arm(50, 0)) for i in range(20)]
     assert verdict(evidence(quiet, start, terms), checks=checks) is Verdict.ADVANCE, "no restart is needed to go on"
+
+
+def test_lost_requests_over_a_change_of_weight_blame_nobody() -> None:
+    """A look over the change lacks the canary's share of the new weight: the trickle is not therefore the canary's."""
+    dice = random.Random(4)
+    for seed in range(20):
+        e = evidence([look(2.0 + i, Arm(950), Arm(50)) for i in range(30)], past(0.002, seed=seed))
+        for i in range(10):
+            share = (0.05, 0.2)[i > 0] if i < 3 else 0.25
+            lost = sum(dice.random() < 0.001 for _ in range(1000))
+            part = Increment("gateway", Arm(round(1000 * (1 - share))), Arm(round(1000 * share)), Arm(lost, lost))
+            e = judged(e, Look(31.0 + i, 32.0 + i, (part,)), Terms((ERRORS,), Decimal(25), 31.9, 0.01, lag=1.0))
+        assert verdict(e) is not Verdict.ROLLBACK
+
+
+def test_a_canary_whose_requests_get_lost_does_not_go_on() -> None:
+    losing = Increment("gateway", Arm(950), Arm(28), Arm(22, 22))
+    unseen = Increment("other", Arm(950), Arm(), Arm(50, 50), splits=False)
+    fine = Increment("gateway", Arm(950), Arm(50))
+    for parts in ((losing,), (fine, unseen)):
+        looks = [Look(1.0 + i, 2.0 + i, parts) for i in range(60)]
+        assert verdict(evidence(looks, past(0.002))) is not Verdict.ADVANCE
+
+
+def test_common_hits_alone_at_100_percent_are_no_harm() -> None:
+    """Where 6 of 10 are rejected as ever, and 7 of 10 answers take longer than the edge."""
+    checks = (REJECTIONS, LATENCY)
+    terms = replace(AT_5, checks=checks)
+    arms = timed(950, 0, 0, 570), timed(50, 0, 0, 30)
+    before = evidence([look(2.0 + i, *arms) for i in range(30)], past(0.0, checks=checks), terms)
+    alone = replace(terms, weight=Decimal(100), since=32.5)
+    after = evidence([look(40.0 + i, Arm(), timed(1000, 0, 0, 600)) for i in range(100)], before, alone)
+    assert verdict(after, checks=checks) is Verdict.BLIND
+
+
+def test_a_weight_that_somebody_lowers_is_a_change_too() -> None:
+    """50 → 5 by hand as an outage ends: the look holds failures of 50 % and requests of 5 %."""
+    at_50, at_5 = (Terms((ERRORS,), Decimal(w), 0.5, 0.005, lag=15.0) for w in (50, 5))
+    storm = evidence([look(2.0 + i, Arm(500, 150), Arm(500, 150)) for i in range(10)], past(0.002), at_50)
+    mixed = look(12.0, Arm(900, 60), Arm(150, 60))
+    assert verdict(evidence([mixed], storm, at_5)) is not Verdict.ROLLBACK
+
+
+def test_slow_answers_of_the_first_seconds_do_not_count() -> None:
+    terms = replace(AT_5, checks=(ERRORS, LATENCY), warm_up=30.0)
+    cold = [look(2.0 + i, timed(950), timed(50, 0, 40)) for i in range(25)]
+    warm = [look(27.0 + i, timed(950), timed(50, 0, 0)) for i in range(60)]
+    slow = [look(27.0 + i, timed(950), timed(50, 0, 40)) for i in range(60)]
+    start = past(0.002, checks=terms.checks)
+    assert verdict(evidence(cold + warm, start, terms), checks=terms.checks) is Verdict.ADVANCE
+    assert verdict(evidence(cold + slow, start, terms), checks=terms.checks) is Verdict.ROLLBACK
 
 
 def test_it_is_told_to_people() -> None:
