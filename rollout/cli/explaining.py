@@ -16,7 +16,8 @@ def explained(a: Attempt, now: float, notice: str) -> Iterator[str]:
     else:
         yield f"It stands there since {at(a.since or a.started)}: {a.message}."
         if a.last:
-            yield f"The judge says {a.last.verdict}: {a.last.text}."
+            when = f"At {at(a.last.looked_at)} the judge said" if a.last.looked_at else "The judge says"
+            yield f"{when} {a.last.verdict}: {a.last.text}."
             yield (
                 f"Of the evidence that it takes to go on, {a.last.to_go_on:.0%} is there; "
                 f"of what it takes to go back, {a.last.to_go_back:.0%}."

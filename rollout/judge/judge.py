@@ -12,6 +12,7 @@ from decimal import Decimal
 
 from rollout.core.attempt import Verdict
 from rollout.core.strategy import Check, Kind
+from rollout.judge.attribution import Counts, Sides, attributed
 from rollout.judge.bets import Tally
 from rollout.judge.contest import WARMING, Contest, Rule, contest, rule_of, tally
 from rollout.judge.looks import Arm, Look
@@ -61,10 +62,8 @@ class Evidence:
     `contests` holds one contest a check, and one for each edge of a latency check; `reserve` is the part of the prior
     over beginnings not yet spent; `highest` the largest log e-value so far against "no harm", and `breached` the
     contest that carried it over the line. `weight` stands since `weight_since`, the canary's share `changed` last at
-    that time and was at `most` so large lately; its `first` request was seen then. `stable`, `canary` and
-    `unattributed` count this step; `routed` all of its requests and the canary's, since the proxies obey the weight;
-    `given` and `owed` the unattributed ones that were held against the canary when it was about going back, and going
-    on; `hurt` the canary's failures since the first step; `restarts` those of stable's and the canary's pods when they
+    that time and was at `most` so large lately; its `first` request was seen then; `counts` is what was counted since.
+    `hurt` are the canary's failures since the first step, `restarts` those of stable's and the canary's pods when they
     were last seen (None: not yet). `timed` is stable's histogram so far, while it is too small for `edges` to be
     chosen; None stands for infinity, which JSON does not know.
     """
@@ -85,12 +84,7 @@ class Evidence:
     timed: tuple[tuple[float | None, int], ...] = ()
     highest: float = 0.0
     breached: str = ""
-    stable: Arm = Arm()
-    canary: Arm = Arm()
-    unattributed: Arm = Arm()
-    routed: tuple[int, int] = (0, 0)
-    given: int = 0
-    owed: int = 0
+    counts: Counts = Counts()
     hurt: int = 0
     restarts: tuple[int, int] | None = None
 
@@ -133,7 +127,9 @@ def judged(e: Evidence, look: Look, terms: Terms) -> Evidence:
         e = _at_next_step(e, look, terms)
     if look.at <= terms.since:
         return e
-    e, sides = _attributed(e, look, terms)
+    obeyed = look.since - terms.lag - OBEYED >= e.changed
+    counts, sides = attributed(e.counts, look, float(e.weight) / 100, obeyed)
+    e = replace(e, counts=counts)
     if not sides.canary.requests:
         return e
     e = replace(
@@ -197,22 +193,6 @@ def kind_of(name: str) -> tuple[Kind, float | None]:
 def rules(checks: Sequence[Check]) -> dict[Kind, Rule]:
     """Each check's rule."""
     return {check.kind: rule_of(check) for check in checks}
-
-
-def missing(e: Evidence, part: float, deviations: float) -> int:
-    """How many requests the canary lacks in this whole step to `part` of what its weight would give it.
-
-    Beyond what chance explains, so many standard deviations. Where the mesh finds no host (an empty subset, one that a
-    proxy does not know, every host ejected), its counters carry no version; such requests are held against the canary
-    as far as it lacks them.
-
-    >>> at_5 = Evidence(weight=Decimal(5))
-    >>> [missing(replace(at_5, routed=(1000, seen)), 0.5, 4.0) for seen in (0, 30)]
-    [5, 0]
-    """
-    total, seen = e.routed
-    wanted = part * float(e.weight) / 100 * total
-    return max(0, math.floor(wanted - seen - deviations * math.sqrt(wanted)))
 
 
 def read(e: Evidence, checks: Sequence[Check], overdue: bool) -> Judged:
@@ -298,49 +278,11 @@ def _at_next_step(e: Evidence, look: Look, terms: Terms) -> Evidence:
     lately = e.most if changed - terms.lag < e.changed else Decimal(0)
     fresh = replace(
         e, weight=terms.weight, weight_since=terms.since, changed=changed, most=max(terms.weight, e.weight, lately),
-        steps=e.steps + 1, looks=0, looked_at=0.0, stable=Arm(), canary=Arm(), unattributed=Arm(), routed=(0, 0),
-        given=0, owed=0,
+        steps=e.steps + 1, looks=0, looked_at=0.0, counts=Counts(),
         contests={name: one.at_next_step(blind and not e.blind) for name, one in e.contests.items()},
     )  # fmt: skip
     # Nobody to compare with: what an earlier outage showed is no evidence against the canary now.
     return replace(fresh, reserve=1.0, steps=1) if blind and not e.blind else fresh
-
-
-@dataclass(frozen=True)
-class _Sides:
-    """A look's arms: what is compared, and what the canary shows for going on."""
-
-    stable: Arm
-    canary: Arm
-    stable_alone: Arm
-    canary_at_worst: Arm
-    settled: bool
-
-
-def _attributed(e: Evidence, look: Look, terms: Terms) -> tuple[Evidence, _Sides]:
-    """The look's arms, with those of its lost requests that are the canary's.
-
-    For going back they are the canary's where it lacks more than half of its requests, beyond doubt, and otherwise
-    stable's; for going on they are the canary's wherever it lacks them, and stable gets none. While proxies may still
-    carry an earlier weight nobody can tell.
-    """
-    stable, canary, lost = look.stable, look.canary, look.unattributed
-    settled = look.since - terms.lag >= e.changed
-    e = replace(
-        e, stable=e.stable + stable.untimed, canary=e.canary + canary.untimed,
-        unattributed=e.unattributed + lost.untimed,
-    )  # fmt: skip
-    if look.since - terms.lag - OBEYED < e.changed:
-        return e, _Sides(stable, canary, stable, canary, settled)
-    routed = stable.requests + canary.requests + lost.failures
-    e = replace(e, routed=(e.routed[0] + routed, e.routed[1] + canary.requests))
-    mine = min(lost.failures, max(0, missing(e, 0.5, 4.0) - e.given))
-    owed = min(lost.failures, max(0, missing(e, 1.0, 2.0) - e.owed))
-    others = lost.failures - mine
-    back = stable + Arm(others, others), canary + Arm(mine, mine)
-    return replace(e, given=e.given + mine, owed=e.owed + owed), _Sides(
-        *back, stable, canary + Arm(owed, owed), settled
-    )
 
 
 def _staked(e: Evidence) -> Evidence:
@@ -353,7 +295,7 @@ def _staked(e: Evidence) -> Evidence:
     return replace(e, reserve=e.reserve - share, contests=staking)
 
 
-def _contested(e: Evidence, name: str, one: Contest, look: Look, sides: _Sides, terms: Terms) -> Contest:
+def _contested(e: Evidence, name: str, one: Contest, look: Look, sides: Sides, terms: Terms) -> Contest:
     """One contest after a look."""
     kind = kind_of(name)
     rule = rules(terms.checks)[kind[0]]
@@ -365,12 +307,13 @@ def _contested(e: Evidence, name: str, one: Contest, look: Look, sides: _Sides, 
         return one.alone(rule, canary)
     if not stable.of:
         return one
+    settled = look.since - terms.lag >= e.changed
     warming = look.since < terms.warm_until
     cold = not rule.rare and look.since < max(terms.warm_until, e.first + terms.warm_up)
     if not cold:
-        most = 0.0 if sides.settled else float(e.most) / 100
+        most = 0.0 if settled else float(e.most) / 100
         one = one.compared(WARMING if warming else rule, stable, canary, most, terms.apart)
-    if warming or cold or not sides.settled:
+    if warming or cold or not settled:
         return one
     alone, at_worst = tally(sides.stable_alone, *kind), tally(sides.canary_at_worst, *kind)
     return one.approved(rule, _parts(look, name), alone, at_worst, terms.margin) if alone.of else one

@@ -26,10 +26,10 @@ def reading(e: Evidence, checks: Sequence[Check], names: Names, overdue: bool) -
 def told(e: Evidence, found: Judged, names: Names) -> str:
     """The verdict's numbers in one sentence."""
     stable, canary = names
-    if not (e.canary.requests or e.stable.requests):
+    if not (e.counts.canary.requests or e.counts.stable.requests):
         return "no request seen yet"
-    if not e.canary.requests and not e.looked_at:
-        return f"{stable} got {e.stable.requests} requests, {canary} none" + _lost(e)
+    if not e.counts.canary.requests and not e.looked_at:
+        return f"{stable} got {e.counts.stable.requests} requests, {canary} none" + _lost(e)
     one = e.contests.get(found.check)
     parts = [compared(found.check, one, names, e.blind)] if one else []
     if found.verdict is Verdict.ROLLBACK and not e.blind:
@@ -40,6 +40,8 @@ def told(e: Evidence, found: Judged, names: Names) -> str:
         parts.append(f"cannot exclude +{100 * not_excluded(Tally(*one.canary)):.1f} points")
     if (got := split(e)) is not None:
         parts.append(f"{canary} got {share(got)} of the requests, not {e.weight} %")
+    if e.counts.skipped:
+        parts.append(f"{e.counts.skipped} reading(s) left out, of clients that were new or had restarted")
     return "; ".join(parts) + _lost(e)
 
 
@@ -101,7 +103,7 @@ def not_excluded(canary: Tally) -> float:
 
 def split(e: Evidence) -> float | None:
     """The canary's share of the requests of this step, where chance does not explain that it is not its weight's."""
-    total, seen = e.routed
+    total, seen = e.counts.routed
     wanted = float(e.weight) / 100
     if not total or e.blind:
         return None
@@ -121,5 +123,5 @@ def _rate(seen: Tally, wide: float) -> str:
 
 
 def _lost(e: Evidence) -> str:
-    lost = e.unattributed.requests
+    lost = e.counts.unattributed.requests
     return f"; {lost} request(s) reached no version" if lost else ""
