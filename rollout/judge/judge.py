@@ -41,8 +41,9 @@ class Terms:
 
     `weight` (percent) stands since `since` (epoch seconds; None: it is not there yet, or the canary has none). `margin`
     is how many points worse the canary may be before it gets the next weight. Counts of a look may come from up to
-    `lag` seconds before it began. `apart` says that the two versions are not counted at the same moments, `warm_until`
-    when the canary's youngest pod has warmed up.
+    `lag` seconds before it began. `apart` says that the two versions are not counted at the same moments. More than a
+    third of the canary's pods are warming up until `warm_until`, and all of them for `warm_up` seconds from its first
+    request on.
     """
 
     checks: tuple[Check, ...]
@@ -303,17 +304,17 @@ def _contested(e: Evidence, name: str, one: Contest, look: Look, sides: Sides, t
     if not canary.of:
         return one
     one = one.counted(stable, canary)
+    if not rule.rare and look.since < max(terms.warm_until, e.first + terms.warm_up):
+        return one  # a cold cache is slow, and no regression
     if e.blind:
         return one.alone(rule, canary)
     if not stable.of:
         return one
-    settled = look.since - terms.lag >= e.changed
     warming = look.since < terms.warm_until
-    cold = not rule.rare and look.since < max(terms.warm_until, e.first + terms.warm_up)
-    if not cold:
-        most = 0.0 if settled else float(e.most) / 100
-        one = one.compared(WARMING if warming else rule, stable, canary, most, terms.apart)
-    if warming or cold or not settled:
+    settled = look.since - terms.lag >= e.changed
+    most = 0.0 if settled else float(e.most) / 100
+    one = one.compared(WARMING if warming else rule, stable, canary, most, terms.apart)
+    if warming or not settled:
         return one
     alone, at_worst = tally(sides.stable_alone, *kind), tally(sides.canary_at_worst, *kind)
     return one.approved(rule, _parts(look, name), alone, at_worst, terms.margin) if alone.of else one
