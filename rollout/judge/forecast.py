@@ -11,7 +11,7 @@ from decimal import Decimal
 
 from rollout.core.quantities import spoken
 from rollout.core.strategy import Bake, Check, Kind, OnInconclusive, Step, Strategy
-from rollout.judge.growth import Traffic, detectable, growth_of_harm, until_found, until_shown
+from rollout.judge.growth import Traffic, detectable, disaster, growth_of_harm, until_found, until_shown
 from rollout.judge.judge import STARTS
 
 WEIGHTS = tuple(Decimal(w) for w in (1, 2, 5, 10, 25, 50))
@@ -98,7 +98,7 @@ def _steps(rps: float, rate: float, strategy: Strategy, rule: Check, look: float
         traffic = Traffic(rps, float(step.weight) / 100, look)
         worse = detectable(traffic, rate, rule, _start(index), math.floor(step.bake.max / look))
         found = math.inf if worse is None else _found(traffic, rate, worse, rule, index)
-        everything = _found(traffic, rate, 1 - rate, rule, index)
+        everything = min(_found(traffic, rate, 1 - rate, rule, index), look * disaster(traffic, rate))
         yield StepForecast(
             weight=step.weight,
             bake=step.bake,

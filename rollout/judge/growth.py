@@ -10,10 +10,12 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from rollout.core.strategy import Check
+from rollout.core.strategy import Check, Kind
 from rollout.judge.bets import BETS, PARTS, TIMES, Line, fair_share, nearest
-from rollout.judge.judge import ALPHA, BETA
+from rollout.judge.judge import ALONE, ALPHA, BETA, DISASTER_SEEN, HEALTHY, WORTH
 
+ENOUGH = math.log(1 / ALPHA / (1 - ALONE) / WORTH[Kind.ERRORS])
+"""The evidence of failed requests alone (nats) at which it goes back, with all checks that are shipped."""
 LIKELY = 0.84
 """The standard normal quantile of 80 %."""
 _MANY = 10.0
@@ -128,7 +130,7 @@ def detectable(traffic: Traffic, rate: float, rule: Check, start: float, looks: 
     """
 
     def found(worse: float) -> bool:
-        return _evidence(growth_of_harm(traffic, rate, worse, rule), looks, start, LIKELY) >= math.log(1 / ALPHA)
+        return _evidence(growth_of_harm(traffic, rate, worse, rule), looks, start, LIKELY) >= ENOUGH
 
     least, most = 1e-6, 1 - rate
     if most <= least or not found(most):
@@ -149,15 +151,24 @@ def until_found(harm: Harm, start: float) -> float:
     >>> until_found(growth_of_harm(Traffic(100.0, 0.05, 5.0), 0.0, 1.0, ERRORS), 0.4)
     3.0
     """
-    enough = math.log(1 / ALPHA)
-    most = next((2**n for n in range(31) if _evidence(harm, 2**n, start, 0.0) >= enough), None)
+    most = next((2**n for n in range(31) if _evidence(harm, 2**n, start, 0.0) >= ENOUGH), None)
     if most is None:
         return math.inf
     least = most // 2
     while most - least > 1:
         middle = (least + most) // 2
-        least, most = (least, middle) if _evidence(harm, middle, start, 0.0) >= enough else (middle, most)
+        least, most = (least, middle) if _evidence(harm, middle, start, 0.0) >= ENOUGH else (middle, most)
     return float(most)
+
+
+def disaster(traffic: Traffic, rate: float) -> float:
+    """After how many looks nobody waits for evidence that a canary harms which fails all of its requests.
+
+    Infinite where stable's own `rate` is too high to tell them apart at a glance.
+    """
+    if rate > HEALTHY or traffic.canary * 1e9 < DISASTER_SEEN:
+        return math.inf
+    return max(2.0, math.ceil(DISASTER_SEEN / traffic.canary))
 
 
 def _evidence(harm: Harm, looks: int, start: float, z: float) -> float:

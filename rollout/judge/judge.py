@@ -30,6 +30,9 @@ WORTH = {Kind.ERRORS: 0.5, Kind.LATENCY: 0.25, Kind.REJECTIONS: 0.15, Kind.RESTA
 """What part of ALPHA a kind of check gets, before parts of absent ones are shared out."""
 OBEYED = 10.0
 """Seconds that proxies may take to obey a new weight, where it matters which one a lost request met."""
+DISASTER, HEALTHY, DISASTER_SEEN, DISASTROUS = 0.5, 0.1, 50, "disaster"
+"""A disaster is a canary that fails this share of its requests, in two looks and so many requests, beside a stable that
+fails at most that; and the name under which it is a breach."""
 QUANTILES = (0.5, 0.9, 0.99)
 TIMED_ENOUGH, QUICK = 100, 10.0
 """From so many timed answers it can be told which are slow; and quicker than QUICK milliseconds none is."""
@@ -65,8 +68,9 @@ class Evidence:
     contest that carried it over the line. `weight` stands since `weight_since`, the canary's share `changed` last at
     that time and was at `most` so large lately; its `first` request was seen then; `counts` is what was counted since.
     `hurt` are the canary's failures since the first step, `restarts` those of stable's and the canary's pods when they
-    were last seen (None: not yet). `timed` is stable's histogram so far, while it is too small for `edges` to be
-    chosen; None stands for infinity, which JSON does not know.
+    were last seen (None: not yet). `disaster` are the looks in a row in which the canary failed most of its requests
+    beside a healthy stable, and how many requests those were. `timed` is stable's histogram so far, while it is too
+    small for `edges` to be chosen; None stands for infinity, which JSON does not know.
     """
 
     at: float = 0.0
@@ -87,6 +91,7 @@ class Evidence:
     breached: str = ""
     counts: Counts = Counts()
     hurt: int = 0
+    disaster: tuple[int, int] = (0, 0)
     restarts: tuple[int, int] | None = None
 
     @property
@@ -138,7 +143,7 @@ def judged(e: Evidence, look: Look, terms: Terms) -> Evidence:
         first=e.first or look.since,
     )  # fmt: skip
     made = {name: _contested(e, name, one, look, sides, terms) for name, one in e.contests.items()}
-    return _weighed(replace(e, contests=made), terms)
+    return _weighed(_disastrous(replace(e, contests=made), look, sides, terms), terms)
 
 
 def restarted(e: Evidence, stable: Tally, canary: Tally, terms: Terms) -> Evidence:
@@ -203,7 +208,7 @@ def read(e: Evidence, checks: Sequence[Check], overdue: bool) -> Judged:
     harm = _total(harms)
     gates = {name: one for name, one in e.contests.items() if by_kind[kind_of(name)[0]].gates}
     go = min((one.harmless for one in gates.values()), default=0.0)
-    worst = e.breached or max(harms, key=lambda name: harms[name][1], default="")
+    worst = e.breached.replace(DISASTROUS, str(Kind.ERRORS)) or max(harms, key=lambda name: harms[name][1], default="")
     least = min(gates, key=lambda name: gates[name].harmless, default="")
     enough = _enough(e)
     calm = harm < enough / 2 and _complete(e, by_kind)
@@ -318,6 +323,21 @@ def _contested(e: Evidence, name: str, one: Contest, look: Look, sides: Sides, t
         return one
     alone, at_worst = tally(sides.stable_alone, *kind), tally(sides.canary_at_worst, *kind)
     return one.approved(rule, _parts(look, name), alone, at_worst, terms.margin) if alone.of else one
+
+
+def _disastrous(e: Evidence, look: Look, sides: Sides, terms: Terms) -> Evidence:
+    """After a look, whether users are served so badly that nobody should wait for evidence of whose fault it is.
+
+    Where hits may clump without limit, one look proves little however many fail in it: at 50 % it would take 16.
+    """
+    one, other = sides.canary, sides.stable
+    settled = not terms.apart and look.since - terms.lag >= e.changed
+    bad = one.failures >= DISASTER * one.requests and other.requests and other.failures <= HEALTHY * other.requests
+    if not (settled and bad and any(check.kind is Kind.ERRORS for check in terms.checks)):
+        return replace(e, disaster=(0, 0))
+    looks, requests = e.disaster[0] + 1, e.disaster[1] + one.requests
+    enough = looks >= 2 and requests >= DISASTER_SEEN
+    return replace(e, disaster=(looks, requests), breached=e.breached or (DISASTROUS if enough else ""))
 
 
 def _harms(e: Evidence, by_kind: Mapping[Kind, Rule]) -> dict[str, tuple[float, float]]:

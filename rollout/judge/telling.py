@@ -8,7 +8,7 @@ from rollout.core.quantities import share
 from rollout.core.strategy import Check, Kind
 from rollout.judge.bets import Tally
 from rollout.judge.contest import Contest
-from rollout.judge.judge import BETA, Evidence, Judged, kind_of, read
+from rollout.judge.judge import BETA, DISASTROUS, Evidence, Judged, kind_of, read
 
 Names = tuple[str, str]
 """Stable's and the canary's."""
@@ -32,7 +32,9 @@ def told(e: Evidence, found: Judged, names: Names) -> str:
         return f"{stable} got {e.counts.stable.requests} requests, {canary} none" + _lost(e)
     one = e.contests.get(found.check)
     parts = [compared(found.check, one, names, e.blind)] if one else []
-    if found.verdict is Verdict.ROLLBACK and not e.blind:
+    if e.breached == DISASTROUS:
+        parts.append("most of its requests in two looks in a row: nobody waits for proof")
+    elif found.verdict is Verdict.ROLLBACK and not e.blind:
         parts.append(luck(found.luck))
     if e.hurt:
         parts.append(f"{e.hurt} request{'s' if e.hurt > 1 else ''} of users failed on {canary}")

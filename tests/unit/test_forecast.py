@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 from rollout.core.strategy import ERRORS, Bake, OnInconclusive, Step, Strategy
 from rollout.judge.bets import BETS, TIMES
 from rollout.judge.forecast import fitting, forecast, nice, starting, warnings
-from rollout.judge.growth import Traffic, detectable, growth_of_harm, until_found, until_shown
-from rollout.judge.judge import ALPHA, BETA
+from rollout.judge.growth import ENOUGH, Traffic, detectable, growth_of_harm, until_found, until_shown
+from rollout.judge.judge import BETA
 
 RULE = ERRORS
 CANARY = Strategy("canary", tuple(Step(Decimal(w), Bake(30.0, 600.0)) for w in (5, 25, 50, 100)), 300.0)
@@ -89,12 +89,12 @@ def test_a_stable_that_never_fails_leaves_the_rule_of_three() -> None:
     assert needed == math.ceil((math.log(1 / BETA) + math.log(3)) / -math.log(1 - 0.02))
 
 
-@pytest.mark.parametrize(("weight", "looks"), [(0.01, 2), (0.05, 3), (0.25, 7), (0.5, 14)])
+@pytest.mark.parametrize(("weight", "looks"), [(0.01, 2), (0.05, 3), (0.25, 8), (0.5, 16)])
 def test_one_look_says_only_so_much(weight: float, looks: int) -> None:
     """A canary that fails everything: one look gives at most ln(1 / share), which is little where it has much."""
     assert until_found(growth_of_harm(Traffic(1000, weight, 5), 0.001, 0.999, RULE), 0.4) == looks
     share = 1.5 * weight / (1.5 * weight + 1 - weight)
-    assert looks * math.log(1 / share) > math.log(1 / ALPHA)
+    assert looks * math.log(1 / share) > ENOUGH
 
 
 # What people are told
@@ -298,7 +298,7 @@ def going_back(chance: random.Random, traffic: Traffic, rate: float, worse: floa
             claimed = min(0.95, 0.001 * times)
             grown = y * math.log(claimed / 0.001) + (m - y) * math.log((1 - claimed) / 0.999)
             absolute[i] = staked(absolute[i], stake) + grown
-        if min(log_mean(relative), log_mean(absolute)) >= math.log(1 / ALPHA):
+        if min(log_mean(relative), log_mean(absolute)) >= ENOUGH:
             return look * traffic.look
     return math.inf
 

@@ -281,6 +281,19 @@ def test_a_weight_that_somebody_lowers_is_a_change_too() -> None:
     assert verdict(evidence([mixed], storm, at_5)) is not Verdict.ROLLBACK
 
 
+def test_where_most_requests_fail_nobody_waits_for_proof() -> None:
+    """At 50 % one look of clumps proves next to nothing; a stable that fails too is another matter."""
+    at_50 = replace(AT_5, weight=Decimal(50))
+    dead = [look(2.0 + i, Arm(500, 3), Arm(500, 400)) for i in range(2)]
+    assert verdict(evidence(dead[:1], terms=at_50)) is Verdict.CONTINUE
+    assert verdict(evidence(dead, terms=at_50)) is Verdict.ROLLBACK
+    assert "nobody waits for proof" in reading(evidence(dead, terms=at_50), (ERRORS,), ("v1", "v2"), False).text
+    few = [look(2.0 + i, Arm(5), Arm(5, 5)) for i in range(3)]
+    shared = [look(2.0 + i, Arm(500, 400), Arm(500, 400)) for i in range(9)]
+    for looks in (few, shared):
+        assert verdict(evidence(looks, terms=at_50)) is Verdict.CONTINUE
+
+
 def test_slow_answers_of_the_first_seconds_do_not_count() -> None:
     terms = replace(AT_5, checks=(ERRORS, LATENCY), warm_up=30.0)
     cold = [look(2.0 + i, timed(950), timed(50, 0, 40)) for i in range(25)]
