@@ -7,7 +7,7 @@ import pytest
 
 from rollout.core.documents import VIRTUAL_SERVICE, annotations_of
 from rollout.playground.stage import NAMESPACE
-from tests.real.mesh import Mesh, ended
+from tests.real.mesh import Mesh, ended, wait
 
 pytestmark = pytest.mark.real
 
@@ -54,6 +54,17 @@ def test_a_bad_version_is_taken_back(mesh: Mesh) -> None:
     assert "Breach" in out
     assert mesh.canary() == 0
     assert {kind.split("|")[2] for kind in mesh.seen()} == {"v2"}
+
+
+def test_a_plan_foretells_from_what_prometheus_counted(mesh: Mesh) -> None:
+    """The latency check, which asks for the histogram of half an hour ago, among the questions."""
+    asked = ("plan", "reviews", "--to", "v2", "--output", "json")
+    wait(lambda: json.loads(mesh.run(*asked)[1])["forecast"] is not None, 40)
+    plan = json.loads(mesh.run(*asked)[1])
+    assert plan["strategy"] == "canary (fitted)"
+    assert 100 < plan["forecast"]["rps"] < 450
+    assert plan["forecast"]["rate"] < 0.1  # while Envoy starts some fail
+    assert [step["weight"] for step in plan["forecast"]["steps"]] == [5, 25, 50]
 
 
 def test_the_first_time_no_subset_no_weight_no_rule(mesh: Mesh) -> None:
