@@ -41,7 +41,7 @@ def _waits(a: Attempt) -> Iterator[str]:
             yield from (f"  {line}" for line in _ignoring(a))
     elif a.phase is Phase.CONFIRMING:
         yield f"It waits until {at(a.landed + a.strategy.confirm)}; at 100 % there is nobody to compare with."
-    elif a.phase is Phase.SHIFTING and 0 <= a.step < len(a.strategy.steps):
+    elif a.phase is Phase.SHIFTING and a.landed and 0 <= a.step < len(a.strategy.steps):
         bake = a.strategy.steps[a.step].bake
         following = a.strategy.steps[min(a.step + 1, len(a.strategy.steps) - 1)].weight
         margin = 100 * a.strategy.margin(following)

@@ -222,8 +222,9 @@ def fitting(rps: float, rate: float, base: Strategy, look: float | None = None) 
     It begins with 1 % where traffic is high, and else with the base's first weight, if half of good versions may go on
     from there within 10 min; otherwise with the smallest weight of 5, 10, 25 and 50 % from which they may within
     20 min; otherwise where the base does. Then come the base's larger weights. A bake lasts at most its `min` and twice
-    the time to evidence, be it that the version is good or that it fails everything, rounded up, and never over 30 min
-    (unless `min` does). Bakes that wait for no evidence stay.
+    the time to evidence, be it that the version is good or that it fails everything, rounded up, and over 30 min only
+    where the base's does; it is never shorter than the base's, which would find less. Bakes that wait for no evidence
+    stay.
 
     >>> import textwrap
     >>> from rollout.core.strategy import Bake, Step, Strategy
@@ -280,4 +281,4 @@ def _needs(weight: Decimal, needed: int, seconds: float) -> str:
 def _baking(bake: Bake, seconds: float) -> Bake:
     """The bake for a weight at which evidence takes so many seconds."""
     longest = nice(min(LONGEST, bake.min + 2 * seconds))
-    return Bake(bake.min, max(bake.min, longest)) if bake.max else bake
+    return Bake(bake.min, max(bake.max, longest)) if bake.max else bake

@@ -135,7 +135,7 @@ def test_durations_are_rounded_up_to_what_people_write() -> None:
     ("rps", "rate", "weights", "why"),
     [
         (5000, 0.001, [1, 5, 25, 50, 100], "at 5000 requests/s the new version needs 41 requests at 1 %"),
-        (100, 0.001, [5, 25, 50, 100], "which come within 1m, so it starts there and each step may take up to 4m"),
+        (100, 0.001, [5, 25, 50, 100], "which come within 1m, so it starts there and each step may take up to 10m"),
         (6, 0.0, [5, 25, 50, 100], "which come within 12m, so it starts there and each step may take up to 25m"),
         (3, 0.001, [10, 25, 50, 100], "needs 240 requests at 5 %, which come within 30m, so it starts at 10 %"),
         (1.5, 0.0, [25, 50, 100], "needs 203 requests at 5 %, which come within 1h, so it starts at 25 %"),
