@@ -1,14 +1,15 @@
 """Can a promotion work from here? The API, each right by name, Prometheus, and this service's counters."""
 
+import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from rollout.core.documents import SERVICE, name_of
 from rollout.core.errors import RolloutError
 from rollout.engine.lookup import ports_of
-from rollout.engine.past import UNKNOWN
+from rollout.engine.past import REPORTERS, UNKNOWN, apart
 from rollout.engine.rights import FOR_SUBSETS, FOR_UNDO, RIGHTS, Rights, pairs
-from rollout.judge.looks import grid_time
+from rollout.judge.looks import Series, grid_time, within
 from rollout.mesh.hosts import fqdn
 from rollout.ports import Cluster, Metrics, Target
 
@@ -51,7 +52,10 @@ def _rights(cluster: Cluster, rights: Rights, namespace: str, needed: bool) -> I
 
 def _metrics(metrics: Metrics, target: Target, now: float) -> Iterator[Finding]:
     try:
-        told, horizon = metrics.interval(target), metrics.horizon(target)
+        metrics.interval(target)
+        seen = [(one, metrics.horizon(one)) for one in (replace(target, reporter=name) for name in REPORTERS)]
+        target, horizon = next((one for one in seen if one[1] is not None), seen[0])
+        told = metrics.interval(target)
         interval = told or UNKNOWN
         text = f"counters are read every {interval:g} s"
         yield Finding(told is not None, text if told else f"{text}: a guess, no scrape target tells", needed=False)
@@ -60,11 +64,23 @@ def _metrics(metrics: Metrics, target: Target, now: float) -> Iterator[Finding]:
             return
         yield Finding(now - horizon < 4 * interval, f"the newest are complete up to {now - horizon:.1f} s ago", False)
         end = grid_time(horizon, interval)
-        found = metrics.snapshots(target, end - interval, end, interval)
+        found = metrics.snapshots(target, end - interval, end, interval, None)
     except RolloutError as error:
         yield Finding(False, str(error))
         return
-    series = {s for snapshot in found for s in snapshot.counters}
+    yield from _counted(target, {series for snapshot in found for series in snapshot.counters})
+
+
+def _counted(target: Target, series: set[Series]) -> Iterator[Finding]:
     versions = ", ".join(sorted({s.version for s in series if s.version})) or "none"
     count = len({s.instance for s in series})
-    yield Finding(True, f"{count} client(s) report {target.service}; versions with requests: {versions}")
+    if apart(target):
+        text = f"only {count} of its pods' own proxies report {target.service}, so evidence comes slowly"
+        yield Finding(
+            False, f"{text}; let Prometheus scrape its clients too; versions with requests: {versions}", False
+        )
+    else:
+        yield Finding(True, f"{count} client(s) report {target.service}; versions with requests: {versions}")
+    timed = any(s.outcome == within(math.inf) for s in series)
+    without = "no answer is timed (istio_request_duration_milliseconds_bucket): leave the check `latency` out"
+    yield Finding(timed, "answers are timed" if timed else without, needed=False)
