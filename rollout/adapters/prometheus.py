@@ -4,7 +4,7 @@ import json
 import math
 import operator
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import urlsplit
@@ -21,12 +21,15 @@ from rollout.adapters.questions import (
     horizon_query,
     instances_query,
     labels_query,
+    name_of_service,
 )
 from rollout.core.errors import Forbidden, InvalidInput, Unavailable, Unintelligible
 from rollout.judge.looks import Series, Snapshot, within
 from rollout.ports import Target
 
 TIMEOUT = 5
+Found = dict[Target, dict[int, dict[Series, float]]]
+"""Counters by target and moment (milliseconds)."""
 
 
 class PrometheusMetrics:
@@ -49,19 +52,48 @@ class PrometheusMetrics:
         self, target: Target, start: float, end: float, step: float, edges: tuple[float, ...] | None = ()
     ) -> list[Snapshot]:
         """See the port."""
+        return self.snapshots_of({target: edges}, start, end, step)[target]
+
+    def snapshots_of(
+        self, asked: Mapping[Target, tuple[float, ...] | None], start: float, end: float, step: float
+    ) -> dict[Target, list[Snapshot]]:
+        """As `snapshots`, of many services of one namespace, each with its edges: one query, and one more for times.
+
+        All must have one reporter.
+        """
         times = [start + step * i for i in range(round((end - start) / step) + 1)]
-        found: dict[int, dict[Series, float]] = {round(1000 * at): {} for at in times}
-        rows = self._range(counters_query(target), start, end, step)
-        _collect(rows, found, lambda labels: labels["outcome"], operator.add)
-        if edges is None or edges:
-            timed: dict[int, dict[Series, float]] = {at: {} for at in found}
-            rows = self._range(answers_query(target, edges), start, end, step)
-            rows = [row for row in rows if _numeric(row["metric"].get("le", ""))]
-            # One edge in two spellings is one counter, met while a Prometheus changes how it writes edges: not two.
-            _collect(rows, timed, lambda labels: within(float(labels["le"])), max)
-            for at, buckets in timed.items():
-                found[at].update(_whole(buckets))
-        return [Snapshot(at, found[round(1000 * at)]) for at in times]
+        by_name = {name_of_service(target): target for target in asked}
+        found: Found = {target: {round(1000 * at): {} for at in times} for target in asked}
+        for row in self._range(counters_query(*asked), start, end, step):
+            target = by_name[row["metric"]["service"]]
+            _collect(row, found[target], row["metric"]["outcome"], operator.add)
+        timed = [target for target, edges in asked.items() if edges is None or edges]
+        if timed:
+            self._time(asked, timed, (start, end, step), found)
+        return {target: [Snapshot(at, found[target][round(1000 * at)]) for at in times] for target in asked}
+
+    def _time(
+        self,
+        asked: Mapping[Target, tuple[float, ...] | None],
+        timed: Sequence[Target],
+        times: tuple[float, float, float],
+        found: Found,
+    ) -> None:
+        """Add the histograms of those targets."""
+        known = [asked[target] for target in timed]
+        union = None if None in known else {edge for edges in known for edge in edges or ()}
+        wanted = {t: {within(edge) for edge in (*(asked[t] or ()), math.inf)} if asked[t] else None for t in timed}
+        by_name = {name_of_service(target): target for target in timed}
+        buckets: Found = {target: {at: {} for at in found[target]} for target in timed}
+        for row in self._range(answers_query(timed, union), *times):
+            target, le = by_name[row["metric"]["service"]], row["metric"].get("le", "")
+            outcome = within(float(le)) if _numeric(le) else ""
+            if outcome and ((only := wanted[target]) is None or outcome in only):
+                # One edge in two spellings is one counter, met while a Prometheus changes how it writes them: not two.
+                _collect(row, buckets[target], outcome, max)
+        for target in timed:
+            for at, counts in buckets[target].items():
+                found[target][at].update(_whole(counts))
 
     def horizon(self, target: Target) -> float | None:
         """See the port: the oldest among the instances' newest samples, by the store's own clock."""
@@ -129,20 +161,16 @@ class PrometheusMetrics:
 
 
 def _collect(
-    rows: Any,
-    found: Mapping[int, dict[Series, float]],
-    outcome: Callable[[dict[str, str]], str],
-    join: Callable[[float, float], float],
+    row: Any, found: Mapping[int, dict[Series, float]], outcome: str, join: Callable[[float, float], float]
 ) -> None:
-    """Put the samples of all rows into the counters of their moments (milliseconds)."""
-    for row in rows:
-        labels = row["metric"]
-        version = labels.get("destination_version", "")
-        series = Series(labels.get("instance", ""), "" if version == "unknown" else version, outcome(labels))
-        for at, value in row["values"]:
-            counters = found.get(round(1000 * float(at)))
-            if counters is not None and math.isfinite(float(value)):
-                counters[series] = join(counters.get(series, 0.0), float(value))
+    """Put a row's samples into the counters of their moments (milliseconds)."""
+    labels = row["metric"]
+    version = labels.get("destination_version", "")
+    series = Series(labels.get("instance", ""), "" if version == "unknown" else version, outcome)
+    for at, value in row["values"]:
+        counters = found.get(round(1000 * float(at)))
+        if counters is not None and math.isfinite(float(value)):
+            counters[series] = join(counters.get(series, 0.0), float(value))
 
 
 def _whole(buckets: Mapping[Series, float]) -> dict[Series, float]:

@@ -2,7 +2,7 @@
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from decimal import Decimal
 
 from rollout.judge.looks import ALL, FAILED, REJECTED
@@ -26,30 +26,37 @@ NOT_FAILED = tuple(f'{label}!~"{values}"' for label, values in FAILED_BY)
 NOT_REJECTED = tuple(f'{label}!~"{values}"' for label, values in REJECTED_BY)
 
 
-def counters_query(target: Target) -> str:
-    """A target's counters by instance, version and outcome.
+def counters_query(*targets: Target) -> str:
+    """The counters of targets of one namespace by service, instance, version and outcome.
 
     A request that fails in two ways is one element of the union, because `or` keeps one of equal label sets. One that
     failed and was rejected would be two, so what failed is no rejection.
     """
-    parts = [_labelled(_requests(target), "outcome", ALL)]
-    parts += [_labelled(_requests(target, f'{label}=~"{values}"'), "outcome", FAILED) for label, values in FAILED_BY]
+    parts = [_labelled(_requests(*targets), "outcome", ALL)]
     parts += [
-        _labelled(_requests(target, f'{label}=~"{values}"', *NOT_FAILED), "outcome", REJECTED)
+        _labelled(_requests(*targets, also=(f'{label}=~"{values}"',)), "outcome", FAILED) for label, values in FAILED_BY
+    ]
+    parts += [
+        _labelled(_requests(*targets, also=(f'{label}=~"{values}"', *NOT_FAILED)), "outcome", REJECTED)
         for label, values in REJECTED_BY
     ]
-    return f"sum by (instance, destination_version, outcome) ({' or '.join(parts)})"
+    return f"sum by (service, instance, destination_version, outcome) ({_by_service(' or '.join(parts))})"
 
 
-def answers_query(target: Target, edges: Sequence[float] | None) -> str:
-    """The histogram of a target's good answers by instance, version and edge; of all edges with None.
+def answers_query(targets: Sequence[Target], edges: Iterable[float] | None) -> str:
+    """The histogram of their good answers by service, instance, version and edge; of all edges with None.
 
     An answer without a version came from the proxy itself, which nobody compares.
     """
     good = ('response_code=~"[23].."', *NOT_FAILED, *NOT_REJECTED, 'destination_version!~"|unknown"')
     asked = () if edges is None else (f"le=~{_quoted('|'.join(spelled(edge) for edge in (*edges, math.inf)))}",)
-    buckets = _selector("istio_request_duration_milliseconds_bucket", *_counted(target), *good, *asked)
-    return f"sum by (instance, destination_version, le) ({buckets})"
+    buckets = _selector("istio_request_duration_milliseconds_bucket", *_counted(targets), *good, *asked)
+    return f"sum by (service, instance, destination_version, le) ({_by_service(buckets)})"
+
+
+def name_of_service(target: Target) -> str:
+    """The value of the label `service` in the answers for a target: its host's first part."""
+    return target.service.split(".", maxsplit=1)[0]
 
 
 def horizon_query(target: Target) -> str:
@@ -94,32 +101,41 @@ def _labelled(selector: str, label: str, value: str) -> str:
     return f'label_replace({selector}, "{label}", "{value}", "", "")'
 
 
-def _requests(target: Target, *more: str) -> str:
-    return _selector("istio_requests_total", *_counted(target), *more)
+def _by_service(vector: str) -> str:
+    """With the label `service`, however the client wrote the host, and whatever port it named."""
+    return f'label_replace({vector}, "service", "$1", "destination_service", "([^.:]+).*")'
+
+
+def _requests(*targets: Target, also: Sequence[str] = ()) -> str:
+    return _selector("istio_requests_total", *_counted(targets), *also)
 
 
 def _selector(metric: str, *matchers: str) -> str:
     return metric + "{" + ",".join(matchers) + "}"
 
 
-def _counted(target: Target) -> tuple[str, ...]:
-    named = [re.escape(version) for version in (target.stable, target.canary) if version]
-    versions = "|".join(["", "unknown", *named]) if named else ".*"
+def _counted(targets: Sequence[Target]) -> tuple[str, ...]:
+    """What chooses the counters of targets that one reporter counts."""
+    named = {version for target in targets for version in (target.stable, target.canary)}
+    everyone = any(not (target.stable or target.canary) for target in targets)
+    versions = ".*" if everyone else "|".join(["", "unknown", *sorted(re.escape(one) for one in named - {""})])
     return (
-        f"reporter={_quoted(target.reporter)}",
-        _service(target),
+        f"reporter={_quoted(targets[0].reporter)}",
+        _service(*targets),
         f"destination_version=~{_quoted(versions)}",
         NOT_OURS,
     )
 
 
-def _service(target: Target) -> str:
-    name = target.service.split(".", maxsplit=1)[0]
+def _service(*targets: Target) -> str:
+    return f"destination_service=~{_quoted('|'.join(_hosts(target) for target in targets))}"
+
+
+def _hosts(target: Target) -> str:
+    name = name_of_service(target)
     hosts = (target.service, name, f"{name}.{target.namespace}", f"{name}.{target.namespace}.svc")
     ports = "|".join(str(port) for port in target.ports) or "[0-9]+"
-    suffix = f"(:({ports}))?"
-    services = "|".join(re.escape(host) for host in dict.fromkeys(hosts))
-    return f"destination_service=~{_quoted(f'({services}){suffix}')}"
+    return f"({'|'.join(re.escape(host) for host in dict.fromkeys(hosts))})(:({ports}))?"
 
 
 def _quoted(text: str) -> str:

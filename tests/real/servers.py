@@ -135,14 +135,16 @@ class ApiServer:
 
 
 class Prometheus:
-    """A real Prometheus that scrapes each second."""
+    """A real Prometheus that scrapes each `interval` seconds."""
 
-    def __init__(self, folder: Path, targets: list[str], path: str = "/metrics", relabel: Any = None) -> None:
+    def __init__(
+        self, folder: Path, targets: list[str], path: str = "/metrics", relabel: Any = None, interval: float = 1.0
+    ) -> None:
         job = {
             "job_name": "envoy", "metrics_path": path, "static_configs": [{"targets": targets}],
             "metric_relabel_configs": relabel or [],
         }  # fmt: skip
-        settings = {"global": {"scrape_interval": "1s"}, "scrape_configs": [job]}
+        settings = {"global": {"scrape_interval": f"{interval:g}s"}, "scrape_configs": [job]}
         (folder / "prometheus.yml").write_text(yaml.safe_dump(settings))
         self._folder, self._port = folder, free_ports(1)[0]
         self.url = f"http://127.0.0.1:{self._port}"

@@ -189,6 +189,24 @@ def test_moments_between_whole_seconds_are_those_that_were_asked_for(metrics: Pr
     assert all(one.counters for one in found)
 
 
+def test_many_services_are_asked_for_at_once(metrics: PrometheusMetrics) -> None:
+    """Each gets what it would get alone: its own versions of interest, its own edges, whatever ports clients name."""
+    other = replace(TARGET, service="other.shop.svc.cluster.local", canary="v2")
+    nobody = replace(TARGET, service="nobody.shop.svc.cluster.local")
+    asked: dict[Target, tuple[float, ...] | None] = {TARGET: (250.0,), other: (), nobody: None}
+    end = grid_time(metrics.horizon(TARGET) or 0.0, 1.0)
+    together = metrics.snapshots_of(asked, end - 2, end, 1.0)
+    for target, edges in asked.items():
+        (before, after), (one, two) = together[target][-2:], metrics.snapshots(target, end - 1, end, 1.0, edges)
+        for mine, alone in ((before, one), (after, two)):
+            assert mine.at == alone.at
+            assert alone.counters.items() <= mine.counters.items()
+        looks = [difference(*pair, target.stable, target.canary) for pair in ((before, after), (one, two))]
+        assert (looks[0].stable, looks[0].canary) == (looks[1].stable, looks[1].canary)
+    assert together[other][-1].counters
+    assert not together[nobody][-1].counters
+
+
 @pytest.mark.parametrize(
     ("service", "lacking"),
     [
