@@ -29,7 +29,7 @@ check: $(READY) ## the quick gate: no servers, under 90 s
 	$(BIN)/ruff check .
 	$(BIN)/lint-imports --no-logo
 	$(BIN)/mypy
-	$(BIN)/pytest -q -m "not real and not slow"
+	$(BIN)/pytest -q -n 2 -m "not real and not slow"
 
 test: check ## the gate, whole virtual rollouts, and the tests with real parts (API server, Prometheus, Envoy)
 	$(BIN)/python -m tests.real.parts

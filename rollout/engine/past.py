@@ -75,8 +75,9 @@ def remembered(metrics: Metrics, target: Target, strategy: Strategy, before: flo
         evidence = replace(evidence, edges=edges_of(latency, whole.answers))
     terms = Terms(strategy.checks, _NOTHING, None, 0.0)
     for look in looks_of(metrics, target, (start, end, step), edges_to_ask(strategy, evidence)):
-        evidence = judged(evidence, look, terms)
-    return evidence
+        if look.increments:
+            evidence = judged(evidence, look, terms)
+    return replace(evidence, at=end)
 
 
 def measured(metrics: Metrics, target: Target, strategy: Strategy, horizon: float, every: float) -> Load | None:
