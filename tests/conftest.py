@@ -4,9 +4,14 @@ import os
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import settings
 
 from tests.real.parts import Missing
 from tests.real.servers import ApiServer
+
+# A busy machine is slow, and that is no fault of the code; in CI the same examples come every time.
+settings.register_profile("steady", deadline=None, derandomize=bool(os.environ.get("CI")))
+settings.load_profile("steady")
 
 
 def unavailable(reason: Missing) -> None:

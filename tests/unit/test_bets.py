@@ -68,7 +68,7 @@ def test_below_the_bound_there_is_no_evidence_of_being_above_it(n: int, bound: f
         assert expected(0, n, (0.0, rate), lambda _, canary: bounded(canary, bound)) <= 1 + 1e-9
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.sampled_from(SIZES), RATES, st.floats(1.0, 2.0), st.floats(0.001, 0.3), st.floats(0.0005, 0.6))
 def test_bets_on_a_line_are_fair_on_its_other_side(
     sizes: tuple[int, int], rate: float, ratio: float, points: float, foretold: float

@@ -48,7 +48,6 @@ def test_a_larger_weight_is_never_slower_up_to_one_half(
     assert fast <= slow
 
 
-@settings(deadline=None)
 @given(traffics, st.floats(0.01, 0.5), rates, lengths, st.integers(1, 500))
 def test_twice_the_traffic_or_time_finds_no_less(rps: float, share: float, rate: float, look: float, n: int) -> None:
     """The approximation is smooth to a percent or so, where its parts change hands."""
@@ -58,7 +57,7 @@ def test_twice_the_traffic_or_time_finds_no_less(rps: float, share: float, rate:
         assert worse is None or (finer is not None and finer <= 1.03 * worse)
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(st.floats(0, 5000), st.floats(0, 1), lengths)
 def test_a_forecast_keeps_its_bounds(rps: float, rate: float, look: float) -> None:
     told = forecast(rps, rate, CANARY, look)
@@ -149,7 +148,7 @@ def test_a_strategy_is_fitted_to_its_traffic(rps: float, rate: float, weights: l
     assert why in fitted.description
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(st.floats(0, 5000), st.floats(0, 0.3), st.sampled_from([1, 2, 5, 20, 60, 100]))
 def test_a_fitted_strategy_keeps_its_bounds(rps: float, rate: float, start: int) -> None:
     base = starting(CANARY, Decimal(start))
