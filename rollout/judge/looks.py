@@ -46,10 +46,6 @@ class Snapshot:
     at: float
     counters: Mapping[Series, float] = field(default_factory=dict)
 
-    def instances(self) -> set[str]:
-        """Who reported."""
-        return {series.instance for series in self.counters}
-
 
 @dataclass(frozen=True)
 class Arm:
@@ -181,10 +177,11 @@ def difference(before: Snapshot, after: Snapshot, stable: str, canary: str, apar
     >>> difference(a, b, "v1", "v2").canary.requests
     4
     """
-    known, increments, skipped = before.instances(), [], []
-    for instance in sorted(after.instances()):
-        grown = _growth(before, after, instance)
-        if instance not in known or grown is None:
+    then, now = _by_instance(before), _by_instance(after)
+    increments, skipped = [], []
+    for instance in sorted(now):
+        grown = _growth(then.get(instance, {}), now[instance])
+        if instance not in then or grown is None:
             skipped.append(instance)
             continue
         splits = apart or before.counters.get(Series(instance, canary, ALL), 0.0) > 0
@@ -192,12 +189,18 @@ def difference(before: Snapshot, after: Snapshot, stable: str, canary: str, apar
     return Look(before.at, after.at, tuple(increments), tuple(skipped))
 
 
-def _growth(before: Snapshot, after: Snapshot, instance: str) -> dict[tuple[str, str], int] | None:
-    """Requests by (version, outcome) that `instance` counted in between; None if a counter fell or vanished."""
-    mine = {series: value for series, value in after.counters.items() if series.instance == instance}
+def _by_instance(snapshot: Snapshot) -> dict[str, dict[Series, float]]:
+    found: dict[str, dict[Series, float]] = {}
+    for series, value in snapshot.counters.items():
+        found.setdefault(series.instance, {})[series] = value
+    return found
+
+
+def _growth(before: Mapping[Series, float], after: Mapping[Series, float]) -> dict[tuple[str, str], int] | None:
+    """Requests by (version, outcome) that an instance counted in between; None if a counter fell or vanished."""
     grown: dict[tuple[str, str], int] = {}
-    for series in mine.keys() | {s for s in before.counters if s.instance == instance}:
-        now, then = mine.get(series), before.counters.get(series, 0.0)
+    for series in after.keys() | before.keys():
+        now, then = after.get(series), before.get(series, 0.0)
         if now is None or not math.isfinite(now) or not math.isfinite(then) or now < then:
             return None
         grown[series.version, series.outcome] = round(now - then)
