@@ -7,9 +7,9 @@ from typing import Any
 
 from rollout.adapters.look_lines import Implausible, Line, parsed
 from rollout.core.attempt import Reading, Verdict
-from rollout.core.strategy import Kind, Strategy
-from rollout.judge.judge import Evidence, Terms, edges_of, judged, read
-from rollout.judge.looks import Arm
+from rollout.core.strategy import Strategy
+from rollout.judge.judge import Evidence, Terms, edges_of, judged, read, resting
+from rollout.judge.looks import Arm, Look
 from rollout.judge.telling import reading
 
 NAMES = ("stable", "canary")
@@ -42,7 +42,7 @@ class Stream:
     def __init__(self, strategy: Strategy) -> None:
         self._strategy = strategy
         self._evidence = Evidence(at=-math.inf)
-        self._past: list[Line] = []
+        self._past: list[Look] = []
         self._terms = _terms(strategy, None)
         self._before: float | None = None
 
@@ -59,7 +59,7 @@ class Stream:
             return self._told(self._before or 0.0, str(error))
         self._before = line.at
         if not line.weight and not self._terms.weight:
-            self._past.append(line)
+            self._past.append(line.look)
             return self._told(line.at)
         if line.weight != self._terms.weight:
             self._remember()
@@ -69,13 +69,11 @@ class Stream:
 
     def _remember(self) -> None:
         """Read the history, whose whole histogram says at which edges slow answers are counted."""
-        latency = next((check for check in self._strategy.checks if check.kind is Kind.LATENCY), None)
-        if latency is not None and not self._evidence.edges:
-            answers = sum((line.look.stable for line in self._past), Arm()).answers
-            self._evidence = replace(self._evidence, edges=edges_of(latency, answers))
-        for line in self._past:
-            self._evidence = judged(self._evidence, line.look, self._terms)
-        self._past = []
+        checks = self._strategy.checks
+        if not self._evidence.edges:
+            answers = sum((look.stable for look in self._past), Arm()).answers
+            self._evidence = replace(self._evidence, edges=edges_of(checks, answers))
+        self._evidence, self._past = resting(self._evidence, self._past, checks), []
 
     def _told(self, at: float, note: str = "") -> Told:
         longest = self._strategy.step_at(self._terms.weight).bake.max

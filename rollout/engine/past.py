@@ -3,11 +3,10 @@
 import itertools
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
-from decimal import Decimal
 
 from rollout.core.errors import InvalidInput
-from rollout.core.strategy import Check, Kind, Strategy
-from rollout.judge.judge import Evidence, Terms, edges_of, judged
+from rollout.core.strategy import Strategy
+from rollout.judge.judge import Evidence, edges_of, latency_of, resting
 from rollout.judge.looks import Arm, Look, grid_time, pairwise_looks
 from rollout.ports import Metrics, Target
 
@@ -21,7 +20,6 @@ REPORTERS = ("source", "destination")
 """Who may count: the clients' proxies, and where none does the pods' own."""
 Times = tuple[float, float, float]
 """The first and the last moment of a stretch (epoch seconds, on the grid), and seconds from one to the next."""
-_NOTHING = Decimal(0)
 
 
 @dataclass(frozen=True)
@@ -47,11 +45,6 @@ def pace(strategy: Strategy, often: float, target: Target) -> float:
     return max(strategy.look, 2 * often if apart(target) else often)
 
 
-def latency_of(strategy: Strategy) -> Check | None:
-    """The strategy's check of slow answers."""
-    return next((check for check in strategy.checks if check.kind is Kind.LATENCY), None)
-
-
 def looks_of(metrics: Metrics, target: Target, times: Times, edges: tuple[float, ...] | None) -> Iterator[Look]:
     """The looks of a stretch of time. `edges` as the port has them. Raises `Unavailable`."""
     snapshots = metrics.snapshots(target, *times, edges)
@@ -60,7 +53,7 @@ def looks_of(metrics: Metrics, target: Target, times: Times, edges: tuple[float,
 
 def edges_to_ask(strategy: Strategy, evidence: Evidence) -> tuple[float, ...] | None:
     """The edges to ask for; all of them (None) while none is chosen."""
-    return () if latency_of(strategy) is None else evidence.edges or None
+    return () if latency_of(strategy.checks) is None else evidence.edges or None
 
 
 def remembered(metrics: Metrics, target: Target, strategy: Strategy, before: float, step: float) -> Evidence:
@@ -69,15 +62,12 @@ def remembered(metrics: Metrics, target: Target, strategy: Strategy, before: flo
     It is read in looks of `step` seconds. Raises `Unavailable`.
     """
     start, end = grid_time(before - HISTORY, step), grid_time(before, step)
-    evidence, latency = Evidence(), latency_of(strategy)
-    if latency is not None:
+    evidence = Evidence()
+    if latency_of(strategy.checks) is not None:
         whole = _counted(metrics, target, start, end, None).stable
-        evidence = replace(evidence, edges=edges_of(latency, whole.answers))
-    terms = Terms(strategy.checks, _NOTHING, None, 0.0)
-    for look in looks_of(metrics, target, (start, end, step), edges_to_ask(strategy, evidence)):
-        if look.increments:
-            evidence = judged(evidence, look, terms)
-    return replace(evidence, at=end)
+        evidence = replace(evidence, edges=edges_of(strategy.checks, whole.answers))
+    looks = looks_of(metrics, target, (start, end, step), edges_to_ask(strategy, evidence))
+    return replace(resting(evidence, (look for look in looks if look.increments), strategy.checks), at=end)
 
 
 def measured(metrics: Metrics, target: Target, strategy: Strategy, horizon: float, every: float) -> Load | None:
@@ -86,7 +76,7 @@ def measured(metrics: Metrics, target: Target, strategy: Strategy, horizon: floa
     Raises `Unavailable`, and `InvalidInput` where requests were counted and no answer was timed, which a latency check
     needs.
     """
-    timed = latency_of(strategy) is not None
+    timed = latency_of(strategy.checks) is not None
     past = _counted(metrics, target, horizon - HISTORY, horizon, None if timed else ())
     if timed and past.stable.requests and not past.stable.answers:
         raise InvalidInput(

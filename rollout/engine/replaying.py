@@ -13,7 +13,7 @@ from functools import cached_property
 
 from rollout.core.attempt import Reading, Verdict
 from rollout.core.strategy import OnInconclusive, Step, Strategy
-from rollout.judge.judge import Evidence, Terms, judged
+from rollout.judge.judge import Evidence, Terms, judged, resting
 from rollout.judge.looks import Arm, Look
 from rollout.judge.telling import compared, luck, reading
 
@@ -173,7 +173,7 @@ def replayed(e: Evidence, spans: Sequence[Span], ended: float, ending: Ending, s
     plateaus, back = [], math.inf
     for span, looks in zip(kept, _judged_at(kept), strict=True):
         if not span.weight:
-            e = _resting(e, looks, setting)
+            e = resting(e, looks, setting.strategy.checks)
         elif back < math.inf:
             plateaus.append(_seen(span))
         else:
@@ -204,13 +204,6 @@ def _judged_at(spans: Sequence[Span]) -> Iterator[Sequence[Look]]:
 def _seen(span: Span) -> Plateau:
     stable, canary = sum((k.stable for k in span.looks), Arm()), sum((k.canary for k in span.looks), Arm())
     return Plateau(span.weight, span.since, span.until, stable, canary)
-
-
-def _resting(e: Evidence, looks: Sequence[Look], setting: Setting) -> Evidence:
-    """The evidence after looks at stable alone."""
-    for look in looks:
-        e = judged(e, look, Terms(setting.strategy.checks, Decimal(0), None, 0.0))
-    return e
 
 
 def _judged(e: Evidence, span: Span, looks: Sequence[Look], setting: Setting) -> tuple[Evidence, Plateau]:

@@ -6,7 +6,7 @@ Wang 2021); to go on, every check must have its own. docs/judge.md tells it all.
 
 import functools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
 
@@ -163,15 +163,29 @@ def restarted(e: Evidence, stable: Tally, canary: Tally, terms: Terms) -> Eviden
     return _weighed(replace(e, contests={**e.contests, name: made}), terms)
 
 
-def edges_of(check: Check, timed: Sequence[tuple[float, int]]) -> tuple[float, ...]:
+def resting(e: Evidence, looks: Iterable[Look], checks: tuple[Check, ...]) -> Evidence:
+    """The evidence after looks while the canary has nothing: they tell of stable's past."""
+    terms = Terms(checks, Decimal(0), None, 0.0)
+    for look in looks:
+        e = judged(e, look, terms)
+    return e
+
+
+def latency_of(checks: Sequence[Check]) -> Check | None:
+    """The check of slow answers among them."""
+    return next((check for check in checks if check.kind is Kind.LATENCY), None)
+
+
+def edges_of(checks: Sequence[Check], timed: Sequence[tuple[float, int]]) -> tuple[float, ...]:
     """The edges at which slow answers are counted: those of a histogram that are nearest to half, 90 and 99 % of it.
 
-    And the one nearest to what the check names. Edges below QUICK are left out: nobody feels them. Without a histogram
-    of at least TIMED_ENOUGH answers there are none.
+    And the one nearest to what the latency check names. Edges below QUICK are left out: nobody feels them. Without such
+    a check, or a histogram of at least TIMED_ENOUGH answers, there are none.
     """
+    check = latency_of(checks)
     known = [(edge, count) for edge, count in timed if QUICK <= edge < math.inf]
     total = timed[-1][1] if timed else 0
-    if not known or total < TIMED_ENOUGH:
+    if check is None or not known or total < TIMED_ENOUGH:
         return ()
     found = {min(known, key=lambda it: abs(it[1] / total - quantile))[0] for quantile in QUANTILES}
     if check.over:
@@ -261,7 +275,7 @@ def _prepared(e: Evidence, look: Look, terms: Terms) -> Evidence:
             continue
         if not edges:
             known = tuple((math.inf if edge is None else edge, count) for edge, count in timed)
-            edges = edges_of(check, known)
+            edges = edges_of(terms.checks, known)
             more = (Arm(answers=known) + Arm(answers=look.stable.answers)).answers
             timed = () if edges else tuple((edge if edge < math.inf else None, count) for edge, count in more)
         made |= {name: contest(rule_of(check)) for edge in edges if (name := name_of(check.kind, edge)) not in made}

@@ -7,10 +7,10 @@ from decimal import Decimal
 from rollout.core.attempt import Attempt, Verdict
 from rollout.core.decision import Observation, RouteState, decide
 from rollout.core.lifecycle import Phase, Reason
-from rollout.core.strategy import Kind, Strategy
+from rollout.core.strategy import Strategy
 from rollout.engine.looking import reading_of, terms_of
 from rollout.engine.past import HISTORY, UNKNOWN
-from rollout.judge.judge import Evidence, Terms, edges_of, judged
+from rollout.judge.judge import Evidence, Terms, edges_of, judged, latency_of, resting
 from rollout.judge.looks import Arm
 from rollout.lab.peers import SERVED, Outcome
 from rollout.lab.traffic import Traffic, Truth
@@ -31,15 +31,14 @@ class Trial:
     def __init__(
         self, truth: Truth, seed: int, strategy: Strategy, look: float, across: tuple[float, float] | None = None
     ) -> None:
-        timed = any(check.kind is Kind.LATENCY for check in strategy.checks)
-        self._traffic = Traffic(truth, seed, start=-HISTORY, timed=timed)
+        self._traffic = Traffic(truth, seed, start=-HISTORY, timed=latency_of(strategy.checks) is not None)
         self._look, self._across = max(look, truth.scrape), across
-        self._evidence = Evidence(at=-math.inf)
         self._weight, self._reached = Decimal(0), 0.0
         self._attempt = Attempt(
             1, "reviews", "shop", "v1", "v2", strategy, (), ORIGIN, ORIGIN + strategy.limit,
             phase=Phase.SHIFTING, since=ORIGIN, landed=ORIGIN, prepared=1.0, capacity=PODS,
         )  # fmt: skip
+        self._evidence = self._remembered()
         self.unproven = False
 
     def outcome(self) -> Outcome:
@@ -47,7 +46,6 @@ class Trial:
 
         Its `seconds` last until all traffic was the canary's, or stable's again.
         """
-        self._remember()
         while not self._over:
             self._tick()
             if not self._over:
@@ -63,16 +61,12 @@ class Trial:
     def _over(self) -> bool:
         return self._attempt.phase in (Phase.PROMOTED, Phase.ROLLING_BACK)
 
-    def _remember(self) -> None:
-        """Read stable's past, as the engine does before the first step."""
-        step = max(self._look, UNKNOWN)
+    def _remembered(self) -> Evidence:
+        """Stable's past, as the engine reads it before the first step."""
+        step, checks = max(self._look, UNKNOWN), self._attempt.strategy.checks
         looks = [self._traffic.advance(step, 0) for _ in range(round(HISTORY / step))]
-        latency = next((check for check in self._attempt.strategy.checks if check.kind is Kind.LATENCY), None)
-        if latency is not None:
-            answers = sum((look.stable for look in looks), Arm()).answers
-            self._evidence = replace(self._evidence, edges=edges_of(latency, answers))
-        for look in looks:
-            self._evidence = judged(self._evidence, look, Terms(self._attempt.strategy.checks, Decimal(0), None, 0.0))
+        answers = sum((look.stable for look in looks), Arm()).answers
+        return resting(Evidence(at=-math.inf, edges=edges_of(checks, answers)), looks, checks)
 
     def _judge(self, terms: Terms, seconds: float) -> None:
         look = self._traffic.advance(seconds, self._weight)
