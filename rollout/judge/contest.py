@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from rollout.core.strategy import Check, Kind
 from rollout.judge import bets
 from rollout.judge.bets import Line, Logs, Tally
+from rollout.judge.logs import log_add, log_mean
 from rollout.judge.looks import Arm
 from rollout.judge.scatter import Scatter
 
@@ -121,7 +122,7 @@ class Contest:
             return self
         stake = math.log(share)
         relative, block, absolute = (
-            tuple(_log_add(log, stake) for log in logs) for logs in (self.relative, self.block, self.absolute)
+            tuple(log_add(log, stake) for log in logs) for logs in (self.relative, self.block, self.absolute)
         )
         return replace(self, relative=relative, block=block, absolute=absolute)
 
@@ -199,14 +200,14 @@ class Contest:
         if not rule.gates:
             return block
         if blind:
-            return _log_add(absolute, block) - math.log(2)
-        relative = _log_add(_mean(self.relative, reserve), block) - math.log(2)
+            return log_add(absolute, block) - math.log(2)
+        relative = log_add(_mean(self.relative, reserve), block) - math.log(2)
         return min(relative, absolute) if rule.rare else relative
 
     @property
     def harmless(self) -> float:
         """The log e-value against "harm", for going on."""
-        return _log_mean(self.advance)
+        return log_mean(self.advance)
 
 
 def contest(rule: Rule) -> Contest:
@@ -228,15 +229,5 @@ def _grown(logs: Logs, factors: Logs, rate: float = 1.0) -> Logs:
     return tuple(max(LOWEST, log + rate * factor) for log, factor in zip(logs, factors, strict=True))
 
 
-def _log_add(one: float, other: float) -> float:
-    high, low = max(one, other), min(one, other)
-    return high + math.log1p(math.exp(low - high))
-
-
-def _log_mean(logs: Logs) -> float:
-    high = max(logs)
-    return high + math.log(sum(math.exp(log - high) for log in logs) / len(logs))
-
-
 def _mean(logs: Logs, reserve: float) -> float:
-    return _log_add(_log_mean(logs), math.log(reserve) if reserve > 0 else LOWEST)
+    return log_add(log_mean(logs), math.log(reserve) if reserve > 0 else LOWEST)

@@ -7,12 +7,13 @@ from 0 to 1, times are seconds, evidence is in nats.
 """
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from rollout.core.strategy import Check, Kind
 from rollout.judge.bets import BETS, PARTS, TIMES, Line, fair_share, nearest
 from rollout.judge.judge import ALONE, ALPHA, BETA, DISASTER_SEEN, HEALTHY, WORTH
+from rollout.judge.logs import log_mean
 
 ENOUGH = math.log(1 / ALPHA / (1 - ALONE) / WORTH[Kind.ERRORS])
 """The evidence of failed requests alone (nats) at which it goes back, with all checks that are shipped."""
@@ -173,13 +174,11 @@ def disaster(traffic: Traffic, rate: float) -> float:
 
 def _evidence(harm: Harm, looks: int, start: float, z: float) -> float:
     """The log e-value after so many looks, as it is at least with the chance of the normal quantile `z`."""
-    return math.log(start) + min(_mixed(grid, looks, z) for grid in (harm.relative, harm.absolute))
-
-
-def _mixed(grid: Sequence[Moments], looks: int, z: float) -> float:
-    logs = [mean * looks - z * math.sqrt(max(0.0, variance) * looks) for mean, variance in grid]
-    high = max(logs)
-    return high + math.log(sum(math.exp(log - high) for log in logs) / len(logs))
+    grids = (
+        [mean * looks - z * math.sqrt(max(0.0, variance) * looks) for mean, variance in grid]
+        for grid in (harm.relative, harm.absolute)
+    )
+    return math.log(start) + min(map(log_mean, grids))
 
 
 def _block_bets(traffic: Traffic, stable_rate: float, canary_rate: float, odds: float) -> Iterator[Moments]:

@@ -15,6 +15,7 @@ from rollout.core.strategy import Check, Kind
 from rollout.judge.attribution import Counts, Sides, attributed
 from rollout.judge.bets import Tally
 from rollout.judge.contest import WARMING, Contest, Rule, contest, rule_of, tally
+from rollout.judge.logs import log_sum
 from rollout.judge.looks import Arm, Look
 
 ALPHA = 0.01
@@ -365,10 +366,7 @@ def _harms(e: Evidence, by_kind: Mapping[Kind, Rule]) -> dict[str, tuple[float, 
 
 
 def _total(harms: Mapping[str, tuple[float, float]]) -> float:
-    if not harms:
-        return 0.0
-    high = max(log for _, log in harms.values())
-    return high + math.log(sum(worth * math.exp(log - high) for worth, log in harms.values()))
+    return log_sum(harms.values()) if harms else 0.0  # nothing to contest: an e-value of 1
 
 
 def _weighed(e: Evidence, terms: Terms) -> Evidence:
