@@ -6,6 +6,7 @@ docs/judge.md has the proofs; tests/unit/test_bets.py enumerates every outcome.
 """
 
 import math
+from collections.abc import Iterable
 from typing import NamedTuple
 
 RATIOS = (1.15, 1.35, 1.6, 2.0, 3.0, 5.0, 10.0, 30.0, 100.0, 1000.0)
@@ -28,6 +29,18 @@ class Tally(NamedTuple):
 
     of: int
     hits: int
+
+
+def whole(parts: Iterable[tuple[int, int]]) -> Tally:
+    """The sum of tallies.
+
+    >>> whole([Tally(9, 1), Tally(5, 0)])
+    Tally(of=14, hits=1)
+    """
+    of = hits = 0
+    for more, among in parts:
+        of, hits = of + more, hits + among
+    return Tally(of, hits)
 
 
 class Line(NamedTuple):

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 from rollout.core.strategy import Check, Kind
 from rollout.judge import bets
-from rollout.judge.bets import Line, Logs, Tally
+from rollout.judge.bets import Line, Logs, Tally, whole
 from rollout.judge.logs import log_add, log_mean
 from rollout.judge.looks import Arm
 from rollout.judge.scatter import Scatter
@@ -106,8 +106,7 @@ class Contest:
 
     def remembering(self, parts: Mapping[str, Tally]) -> "Contest":
         """After a look at stable that counts for nothing but its own past; `parts` are the instances' tallies."""
-        whole = Tally(sum(p.of for p in parts.values()), sum(p.hits for p in parts.values()))
-        return replace(self, scatter=self.scatter.seen(parts), recent=_recent(self.recent, whole))
+        return replace(self, scatter=self.scatter.seen(parts), recent=_recent(self.recent, whole(parts.values())))
 
     def at_next_step(self, blind: bool) -> "Contest":
         """At a new weight: evidence to go on starts afresh. Where nobody is left to compare with, so does the bound."""

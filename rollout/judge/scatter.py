@@ -11,7 +11,7 @@ import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from rollout.judge.bets import Tally
+from rollout.judge.bets import Tally, whole
 
 ENOUGH = 20
 """Looks with hits below which nothing is said."""
@@ -43,15 +43,15 @@ class Scatter:
         """The sums after one more look, of which `parts` are the instances' tallies by name."""
         grouped = _grouped(parts)
         past = self.groups or ((0, 0),) * GROUPS
-        whole = Tally(sum(p.of for p in grouped), sum(p.hits for p in grouped))
+        now = whole(grouped)
         after = replace(
             self,
-            before=(whole.of, whole.hits),
+            before=(now.of, now.hits),
             groups=tuple((of + p.of, hits + p.hits) for (of, hits), p in zip(past, grouped, strict=True)),
         )
         known = [(part, _rate(Tally(*one), past)) for part, one in zip(grouped, past, strict=True) if part.of]
         if len(known) < 2:
-            known = [(part, 1.0) for part in (Tally(*self.before), whole) if part.of]
+            known = [(part, 1.0) for part in (Tally(*self.before), now) if part.of]
         found = dispersion(known)
         if found is None:
             return after
@@ -92,7 +92,7 @@ def dispersion(parts: Sequence[tuple[Tally, float]]) -> float | None:
     >>> round(dispersion([(Tally(100, 6), 1.0), (Tally(100, 0), 1.0)]), 2), dispersion([(Tally(9, 9), 1.0)])
     (6.19, None)
     """
-    requests, hits = sum(p.of for p, _ in parts), sum(p.hits for p, _ in parts)
+    requests, hits = whole(part for part, _ in parts)
     if len(parts) < 2 or not hits or hits == requests:
         return None
     level = hits / sum(p.of * rate for p, rate in parts)
@@ -108,12 +108,12 @@ def _grouped(parts: Mapping[str, Tally]) -> list[Tally]:
     sums = [Tally(0, 0)] * GROUPS
     for name, part in parts.items():
         group = zlib.crc32(name.encode()) % GROUPS
-        sums[group] = Tally(sums[group].of + part.of, sums[group].hits + part.hits)
+        sums[group] = whole((sums[group], part))
     return sums
 
 
 def _rate(one: Tally, groups: Sequence[tuple[int, int]]) -> float:
     """A group's usual rate, drawn towards everybody's as if PRIOR more hits had been seen at that."""
-    of, hits = sum(n for n, _ in groups), sum(k for _, k in groups)
+    of, hits = whole(groups)
     everybody = (hits + 1) / (of + 1)
     return (one.hits + PRIOR) / (one.of + PRIOR / everybody)
