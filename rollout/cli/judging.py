@@ -78,12 +78,11 @@ class Stream:
     def _told(self, at: float, note: str = "") -> Told:
         longest = self._strategy.step_at(self._terms.weight).bake.max
         overdue = self._terms.since is not None and at - self._terms.since >= longest
-        checks = self._strategy.checks
-        said = reading(self._evidence, checks, NAMES, overdue)
+        found = read(self._evidence, self._strategy.checks, overdue)
+        said = reading(self._evidence, found, NAMES)
         if note and said.verdict is not Verdict.ROLLBACK:
             said = replace(said, verdict=Verdict.NO_DATA)
-        harm = read(self._evidence, checks, overdue).harm
-        return Told(at, said, math.exp(min(harm, 690.0)), note)
+        return Told(at, said, math.exp(min(found.harm, 690.0)), note)
 
 
 def _terms(strategy: Strategy, line: Line | None) -> Terms:

@@ -11,7 +11,7 @@ from rollout.core.errors import Unreachable
 from rollout.core.lifecycle import Phase
 from rollout.engine.past import REPORTERS, UNKNOWN, Load, apart, edges_to_ask, looks_of, measured, pace, remembered
 from rollout.judge.bets import Tally
-from rollout.judge.judge import Evidence, Terms, judged, restarted
+from rollout.judge.judge import Evidence, Terms, judged, read, restarted
 from rollout.judge.looks import grid_time
 from rollout.judge.telling import reading
 from rollout.ports import Metrics, Target
@@ -129,7 +129,7 @@ def reading_of(e: Evidence, attempt: Attempt, now: float) -> Reading:
     """What the evidence says of the attempt as it stands now."""
     limit = attempt.strategy.steps[max(0, attempt.step)].bake.max
     overdue = bool(attempt.landed) and now - attempt.landed >= limit
-    found = reading(e, attempt.strategy.checks, (attempt.stable, attempt.canary), overdue)
+    found = reading(e, read(e, attempt.strategy.checks, overdue), (attempt.stable, attempt.canary))
     if e.weight_since != attempt.landed and found.verdict is not Verdict.ROLLBACK:
         return Reading(Verdict.NO_DATA, "no look at this weight yet")
     return found

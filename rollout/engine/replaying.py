@@ -13,7 +13,7 @@ from functools import cached_property
 
 from rollout.core.attempt import Reading, Verdict
 from rollout.core.strategy import OnInconclusive, Step, Strategy
-from rollout.judge.judge import Evidence, Terms, judged, resting
+from rollout.judge.judge import Evidence, Terms, judged, read, resting
 from rollout.judge.looks import Arm, Look
 from rollout.judge.telling import compared, luck, reading
 
@@ -225,7 +225,7 @@ def _judged(e: Evidence, span: Span, looks: Sequence[Look], setting: Setting) ->
 def _said(e: Evidence, setting: Setting, overdue: bool) -> Reading:
     """The judge's reading, in words without what this release's totals say better."""
     names = setting.stable, setting.canary
-    said = reading(e, setting.strategy.checks, names, overdue)
+    said = reading(e, read(e, setting.strategy.checks, overdue), names)
     one = e.contests.get(said.check)
     if one is None:
         return said

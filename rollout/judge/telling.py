@@ -1,22 +1,20 @@
 """What the evidence says, for people who know no statistics."""
 
 import math
-from collections.abc import Sequence
 
 from rollout.core.attempt import Reading, Verdict
 from rollout.core.quantities import share
-from rollout.core.strategy import Check, Kind
+from rollout.core.strategy import Kind
 from rollout.judge.bets import Tally
 from rollout.judge.contest import Contest
-from rollout.judge.judge import BETA, DISASTROUS, Evidence, Judged, kind_of, read
+from rollout.judge.judge import BETA, DISASTROUS, Evidence, Judged, kind_of
 
 Names = tuple[str, str]
 """Stable's and the canary's."""
 
 
-def reading(e: Evidence, checks: Sequence[Check], names: Names, overdue: bool) -> Reading:
-    """The judge's verdict with the numbers behind it."""
-    found = read(e, checks, overdue)
+def reading(e: Evidence, found: Judged, names: Names) -> Reading:
+    """What the judge `found` in the evidence, with the numbers behind it."""
     return Reading(
         found.verdict, told(e, found, names), e.looked_at, found.no_worse, found.check, found.luck, found.to_go_back,
         found.to_go_on, e.hurt,

@@ -17,7 +17,7 @@ from rollout.core.strategy import ERRORS, LATENCY, REJECTIONS, RESTARTS, Check
 from rollout.judge.bets import Tally
 from rollout.judge.judge import ALPHA, Evidence, Terms, judged, read, restarted
 from rollout.judge.looks import Arm, Increment, Look
-from rollout.judge.telling import reading
+from rollout.judge.telling import told
 from rollout.lab.draws import poisson
 
 ALL = (ERRORS, REJECTIONS, LATENCY)
@@ -35,6 +35,10 @@ def evidence(looks: list[Look], start: Evidence | None = None, terms: Terms = AT
 
 def verdict(e: Evidence, overdue: bool = False, checks: tuple[Check, ...] = (ERRORS,)) -> Verdict:
     return read(e, checks, overdue).verdict
+
+
+def said(e: Evidence, checks: tuple[Check, ...] = (ERRORS,)) -> str:
+    return told(e, read(e, checks, overdue=False), ("v1", "v2"))
 
 
 def past(rate: float, looks: int = 200, checks: tuple[Check, ...] = (ERRORS,), seed: int = 2) -> Evidence:
@@ -234,9 +238,7 @@ def test_pods_that_restart_again_and_again_are_taken_back_and_one_restart_is_not
     assert verdict(after(0, 1, 0, 1), checks=checks) is Verdict.CONTINUE, "two restarts, and pods that went away"
     looping = read(after(*range(2, 12)), checks, overdue=False)
     assert (looping.verdict, looping.check) == (Verdict.ROLLBACK, "restarts")
-    assert (
-        "v2 restarted 10 times in 2 pods, v1 0 in 8" in reading(after(*range(2, 12)), checks, ("v1", "v2"), False).text
-    )
+    assert "v2 restarted 10 times in 2 pods, v1 0 in 8" in said(after(*range(2, 12)), checks)
     quiet = [look(3.0 + i, Arm(950, 1), Arm(50, 0)) for i in range(20)]
     assert verdict(evidence(quiet, start, terms), checks=checks) is Verdict.ADVANCE, "no restart is needed to go on"
 
@@ -288,7 +290,7 @@ def test_where_most_requests_fail_nobody_waits_for_proof() -> None:
     dead = [look(2.0 + i, Arm(500, 3), Arm(500, 400)) for i in range(2)]
     assert verdict(evidence(dead[:1], terms=at_50)) is Verdict.CONTINUE
     assert verdict(evidence(dead, terms=at_50)) is Verdict.ROLLBACK
-    assert "nobody waits for proof" in reading(evidence(dead, terms=at_50), (ERRORS,), ("v1", "v2"), False).text
+    assert "nobody waits for proof" in said(evidence(dead, terms=at_50))
     few = [look(2.0 + i, Arm(5), Arm(5, 5)) for i in range(3)]
     shared = [look(2.0 + i, Arm(500, 400), Arm(500, 400)) for i in range(9)]
     for looks in (few, shared):
@@ -306,13 +308,11 @@ def test_slow_answers_of_the_first_seconds_do_not_count() -> None:
 
 
 def test_it_is_told_to_people() -> None:
-    names = ("v1", "v2")
-    storm = evidence([look(2.0, Arm(9500, 9), Arm(500, 14))], past(0.001))
-    said = reading(storm, (ERRORS,), names, overdue=False).text
-    assert said.startswith("v2 fails 2.8 % (1.6 % to 4.8 %) of 500, v1 0.095 % (0.0"), said
-    assert "chance that this is luck: under 1 in" in said
-    assert "14 requests of users failed on v2" in said
+    storm = said(evidence([look(2.0, Arm(9500, 9), Arm(500, 14))], past(0.001)))
+    assert storm.startswith("v2 fails 2.8 % (1.6 % to 4.8 %) of 500, v1 0.095 % (0.0"), storm
+    assert "chance that this is luck: under 1 in" in storm
+    assert "14 requests of users failed on v2" in storm
     lost = Look(1.0, 2.0, (Increment("gateway", Arm(10, 0), Arm(5, 0), Arm(7, 7)),))
-    assert "7 request(s) reached no version" in reading(evidence([lost]), (ERRORS,), names, False).text
+    assert "7 request(s) reached no version" in said(evidence([lost]))
     few = evidence([look(2.0 + i, Arm(950), Arm(10)) for i in range(20)])
-    assert "v2 got 1 % of the requests, not 5 %" in reading(few, (ERRORS,), names, False).text
+    assert "v2 got 1 % of the requests, not 5 %" in said(few)
