@@ -18,9 +18,8 @@ class Implausible(Exception):
 
 @dataclass(frozen=True)
 class Line:
-    """A line: when (seconds), the canary's weight (percent), and the look."""
+    """A line: the canary's weight (percent) and the look."""
 
-    at: float
     weight: Decimal
     look: Look
 
@@ -53,7 +52,7 @@ def parsed(text: str, number: int, before: float | None) -> Line:
     (stable, stables), (canary, canaries) = arms
     parts = [Increment(f"stable-{i}", one, Arm()) for i, one in enumerate(stables or [stable])]
     parts += [Increment(f"canary-{i}", Arm(), one) for i, one in enumerate(canaries or [canary])]
-    return Line(at, Decimal(f"{weight:g}"), Look(at - 1 if before is None else before, at, tuple(parts)))
+    return Line(Decimal(f"{weight:g}"), Look(at - 1 if before is None else before, at, tuple(parts)))
 
 
 def _arms(raw: object, where: str) -> tuple[Arm, list[Arm]]:

@@ -57,15 +57,15 @@ class Stream:
             line = parsed(text, number, self._before)
         except Implausible as error:
             return self._told(self._before or 0.0, str(error))
-        self._before = line.at
+        self._before = line.look.at
         if not line.weight and not self._terms.weight:
             self._past.append(line.look)
-            return self._told(line.at)
+            return self._told(line.look.at)
         if line.weight != self._terms.weight:
             self._remember()
             self._terms = _terms(self._strategy, line)
         self._evidence = judged(self._evidence, line.look, self._terms)
-        return self._told(line.at)
+        return self._told(line.look.at)
 
     def _remember(self) -> None:
         """Read the history, whose whole histogram says at which edges slow answers are counted."""
