@@ -18,6 +18,7 @@ from rollout import __version__
 if TYPE_CHECKING:
     from rollout.cli.driving import Manners
     from rollout.core.attempt import Attempt
+    from rollout.core.strategy import Strategy
     from rollout.engine.engine import Engine
     from rollout.engine.survey import Request
     from rollout.ports import Cluster, Metrics
@@ -86,6 +87,16 @@ def _check_output(output: str) -> None:
 
     if output not in ("text", "json"):
         raise InvalidInput(f"--output is text or json, not {output!r}")
+
+
+def _judging(name: str) -> "Strategy":
+    from rollout.adapters.strategy_files import load
+    from rollout.core.errors import InvalidInput
+
+    strategy = load(name)
+    if not strategy.checks:
+        raise InvalidInput(f"the strategy {strategy.name} has no checks, so there is nothing to judge")
+    return strategy
 
 
 def _world(folder: str, context: str, prometheus: str, metrics: bool = True) -> "tuple[Cluster, Metrics]":
@@ -401,18 +412,13 @@ def judge(
     """Judge looks that others took: JSON lines on stdin, a verdict a line; exit code 1 if it would go back."""
     import json
 
-    from rollout.adapters.strategy_files import load
     from rollout.cli.console import verdict_line
     from rollout.cli.judging import Stream
     from rollout.core.attempt import Verdict
-    from rollout.core.errors import InvalidInput
 
     _check_output(output)
-    chosen = load(strategy)
-    if not chosen.checks:
-        raise InvalidInput(f"the strategy {chosen.name} has no checks, so there is nothing to judge")
     harm = False
-    for told in Stream(chosen).answers(sys.stdin):
+    for told in Stream(_judging(strategy)).answers(sys.stdin):
         harm = harm or told.reading.verdict is Verdict.ROLLBACK
         if told.note:
             print(f"rollout: {told.note}; the look is left out", file=sys.stderr, flush=True)
@@ -441,7 +447,6 @@ def backtest(
     """Judge past releases anew from the Prometheus history; needs no cluster where the namespace is named."""
     from rollout import wiring
     from rollout.adapters import clock
-    from rollout.adapters.strategy_files import load
     from rollout.cli import backtesting, console
     from rollout.core.errors import InvalidInput
     from rollout.engine.archive import recalled
@@ -449,9 +454,7 @@ def backtest(
     from rollout.ports import Target
 
     _check_output(output)
-    chosen, now = load(strategy), clock.now()
-    if not chosen.checks:
-        raise InvalidInput(f"the strategy {chosen.name} has no checks, so there is nothing to judge")
+    chosen, now = _judging(strategy), clock.now()
     if stable == to:
         raise InvalidInput(f"--from and --to are both {to}; name two versions")
     began = backtesting.moments(at, now)
