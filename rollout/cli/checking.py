@@ -2,12 +2,12 @@
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from rollout.core.documents import SERVICE, name_of
 from rollout.core.errors import RolloutError
 from rollout.engine.lookup import ports_of
-from rollout.engine.past import REPORTERS, UNKNOWN, apart
+from rollout.engine.past import UNKNOWN, apart, seen_by
 from rollout.engine.rights import FOR_SUBSETS, FOR_UNDO, RIGHTS, Rights, pairs
 from rollout.judge.looks import Series, grid_time, within
 from rollout.mesh.hosts import fqdn
@@ -52,9 +52,7 @@ def _rights(cluster: Cluster, rights: Rights, namespace: str, needed: bool) -> I
 
 def _metrics(metrics: Metrics, target: Target, now: float) -> Iterator[Finding]:
     try:
-        metrics.interval(target)
-        seen = [(one, metrics.horizon(one)) for one in (replace(target, reporter=name) for name in REPORTERS)]
-        target, horizon = next((one for one in seen if one[1] is not None), seen[0])
+        target, horizon = seen_by(metrics, target)
         told = metrics.interval(target)
         interval = told or UNKNOWN
         text = f"counters are read every {interval:g} s"

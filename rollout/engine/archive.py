@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from rollout.core.errors import InvalidInput
 from rollout.core.quantities import spoken
 from rollout.core.strategy import Strategy
-from rollout.engine.past import HISTORY, REPORTERS, UNKNOWN, Times, edges_to_ask, looks_of, pace, remembered
+from rollout.engine.past import HISTORY, REPORTERS, UNKNOWN, Times, apart, edges_to_ask, looks_of, pace, remembered
 from rollout.engine.replaying import IDLE, Ending, Replay, Setting, over, replayed, spans_of
 from rollout.judge.looks import ALL, Look, Snapshot, grid_time
 from rollout.ports import Metrics, Target
@@ -29,7 +29,7 @@ def recalled(metrics: Metrics, target: Target, strategy: Strategy, at: float, no
     """
     target = _found(metrics, target, at, now)
     often = metrics.interval(_any(target)) or UNKNOWN
-    setting = Setting(strategy, target.stable, target.canary, often, target.reporter == "destination")
+    setting = Setting(strategy, target.stable, target.canary, often, apart(target))
     interval = pace(strategy, often, target)
     step = max(interval, UNKNOWN)
     evidence = remembered(metrics, target, strategy, at, step)

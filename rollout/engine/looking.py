@@ -9,7 +9,7 @@ from rollout.core.attempt import Attempt, Reading, Verdict
 from rollout.core.decision import Observation
 from rollout.core.errors import Unreachable
 from rollout.core.lifecycle import Phase
-from rollout.engine.past import REPORTERS, UNKNOWN, Load, apart, edges_to_ask, looks_of, measured, pace, remembered
+from rollout.engine.past import UNKNOWN, Load, apart, edges_to_ask, looks_of, measured, pace, remembered, seen_by
 from rollout.judge.bets import Tally
 from rollout.judge.judge import Evidence, Terms, judged, read, restarted
 from rollout.judge.looks import grid_time
@@ -66,9 +66,9 @@ class Eyes:
         strategy = attempt.strategy
         if not strategy.checks:
             return None
-        self._metrics.interval(target)
         target, horizon = self._seen_by(target)
         if horizon is None:
+            self._metrics.interval(target)  # says what keeps its counters from being found
             return None
         return measured(self._metrics, target, strategy, horizon, pace(strategy, self._interval or UNKNOWN, target))
 
@@ -96,15 +96,11 @@ class Eyes:
             self._evidence = judged(self._evidence, look, terms)
 
     def _seen_by(self, target: Target) -> tuple[Target, float | None]:
-        """The target as the clients' proxies see it, or else as its pods' own do; and up to when."""
-        for reporter in (self._reporter,) if self._reporter else REPORTERS:
-            asked = replace(target, reporter=reporter)
-            horizon = self._metrics.horizon(asked)
-            if horizon is not None:
-                if reporter != self._reporter:
-                    self._reporter, self._interval = reporter, self._metrics.interval(asked)
-                return asked, horizon
-        return target, None
+        """The target as those see it who reported first, and up to when."""
+        target, horizon = seen_by(self._metrics, target, self._reporter)
+        if horizon is not None and not self._reporter:
+            self._reporter, self._interval = target.reporter, self._metrics.interval(target)
+        return target, horizon
 
 
 def _restored(checkpoint: dict[str, Any]) -> Evidence:

@@ -40,6 +40,19 @@ def apart(target: Target) -> bool:
     return target.reporter == "destination"
 
 
+def seen_by(metrics: Metrics, target: Target, reporter: str = "") -> tuple[Target, float | None]:
+    """The target as the `reporter` sees it, or the first that reports; and up to when (None: nobody reports).
+
+    Raises `Unavailable`.
+    """
+    for name in (reporter,) if reporter else REPORTERS:
+        asked = replace(target, reporter=name)
+        horizon = metrics.horizon(asked)
+        if horizon is not None:
+            return asked, horizon
+    return target, None
+
+
 def pace(strategy: Strategy, often: float, target: Target) -> float:
     """Seconds between two looks: as often as counters are read, or half as often where versions count apart."""
     return max(strategy.look, 2 * often if apart(target) else often)
