@@ -90,7 +90,7 @@ def told(plan: Plan) -> Iterator[str]:
 
 
 def _steps(a: Attempt, strategy: Strategy) -> Iterator[str]:
-    for index, step in enumerate(strategy.steps):
+    for step in strategy.steps:
         need = needed(max(a.capacity, 1), step.weight)
         text = f"{step.weight} %: needs {need} ready endpoint(s) of {a.canary}"
         if step.weight == 100:
@@ -101,7 +101,7 @@ def _steps(a: Attempt, strategy: Strategy) -> Iterator[str]:
             bake += f" to {spoken(step.bake.max)}"
         text += f"; stands {bake}"
         if strategy.checks and step.bake.max:
-            margin = 100 * strategy.margin(strategy.steps[index + 1].weight)
+            margin = 100 * strategy.margin_at(step.weight)
             text += f", until {a.canary} is shown to fail at most {margin:.2g} points more than {a.stable}"
         yield text
 

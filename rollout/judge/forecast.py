@@ -3,7 +3,6 @@
 How fast evidence grows stands in `rollout.judge.growth`. Rates, shares and points run from 0 to 1, times are seconds.
 """
 
-import itertools
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -117,10 +116,10 @@ def _steps(rps: float, rate: float, strategy: Strategy, rule: Check, look: float
 
 def _shown(rps: float, rate: float, strategy: Strategy, look: float) -> Iterator[tuple[Step, int, float, float]]:
     """The steps at which stable still serves, each with what evidence to go on needs (see `until_shown`)."""
-    for step, after in itertools.zip_longest(strategy.steps, strategy.steps[1:], fillvalue=strategy.steps[-1]):
+    for step in strategy.steps:
         if step.weight < 100:
             traffic = Traffic(rps, float(step.weight) / 100, look)
-            yield step, *until_shown(traffic, rate, strategy.margin(after.weight))
+            yield step, *until_shown(traffic, rate, strategy.margin_at(step.weight))
 
 
 def _start(index: int) -> float:
