@@ -211,12 +211,13 @@ def kind_of(name: str) -> tuple[Kind, float | None]:
     return Kind(kind), float(edge) if edge else None
 
 
-def rules(checks: Sequence[Check]) -> dict[Kind, Rule]:
+@functools.cache
+def rules(checks: tuple[Check, ...]) -> Mapping[Kind, Rule]:
     """Each check's rule."""
     return {check.kind: rule_of(check) for check in checks}
 
 
-def read(e: Evidence, checks: Sequence[Check], overdue: bool) -> Judged:
+def read(e: Evidence, checks: tuple[Check, ...], overdue: bool) -> Judged:
     """The verdict of the evidence; `overdue` says that the bake has lasted as long as it may."""
     by_kind = rules(checks)
     harms = _harms(e, by_kind)
