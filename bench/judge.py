@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
+from statistics import fmean
 
 from rollout.adapters.strategy_files import load
 from rollout.lab.peers import argo, flagger, kayenta
@@ -64,11 +65,11 @@ def chunks(
     """The summary of many runs; medians are medians of medians."""
     found = list(pool.map(partial(run, truth, outage, look), range(1, runs, CHUNK)))
     return Summary(
-        _mean(one.rolled_back for one in found),
-        _mean(one.promoted for one in found),
-        _mean(one.unproven for one in found),
+        fmean(one.rolled_back for one in found),
+        fmean(one.promoted for one in found),
+        fmean(one.unproven for one in found),
         sorted(one.median_seconds for one in found)[len(found) // 2],
-        _mean(one.excess_failed_mean for one in found),
+        fmean(one.excess_failed_mean for one in found),
     )
 
 
@@ -114,14 +115,9 @@ def looks(pool: ProcessPoolExecutor, runs: int) -> None:
         for truth in truths():
             mine = chunks(pool, truth, runs, None, float(look))
             rules = (partial(flagger, interval=look), partial(argo, interval=look), partial(kayenta, point=look))
-            peers = [_mean(rule(truth, seed).excess for seed in range(1, runs + 1)) for rule in rules]
+            peers = [fmean(rule(truth, seed).excess for seed in range(1, runs + 1)) for rule in rules]
             row = [replace(mine, excess_failed_mean=excess) for excess in peers]
             print(f"| {look} s {_row(truth, mine, row)}", flush=True)
-
-
-def _mean(values: Iterable[float]) -> float:
-    found = list(values)
-    return sum(found) / len(found)
 
 
 def _row(truth: Truth, mine: Summary, peers: Iterable[Summary]) -> str:

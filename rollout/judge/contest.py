@@ -172,10 +172,13 @@ class Contest:
 
     def happened(self, rule: Rule, stable: Tally, canary: Tally) -> "Contest":
         """After new events among the pods of both; one look is one observation, for one cause may end many pods."""
-        made = replace(self, stable=(stable.of, self.stable[1] + stable.hits))
-        made = replace(made, canary=(canary.of, self.canary[1] + canary.hits))
         factors = bets.block(canary.hits, canary.hits + stable.hits, canary.of / (canary.of + stable.of), rule.odds)
-        return replace(made, block=_grown(made.block, factors))
+        return replace(
+            self,
+            stable=(stable.of, self.stable[1] + stable.hits),
+            canary=(canary.of, self.canary[1] + canary.hits),
+            block=_grown(self.block, factors),
+        )
 
     def counted(self, stable: Tally, canary: Tally) -> "Contest":
         """After a look, as far as this step's numbers go."""
