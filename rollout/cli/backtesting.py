@@ -7,7 +7,7 @@ from typing import Any
 from rollout.cli.console import at
 from rollout.core.attempt import Verdict
 from rollout.core.errors import InvalidInput
-from rollout.core.quantities import share, spoken
+from rollout.core.quantities import many, share, spoken
 from rollout.core.strategy import Kind
 from rollout.engine.replaying import Ending, Plateau, Replay
 from rollout.judge.judge import kind_of
@@ -90,13 +90,13 @@ def told(replay: Replay, moment: float) -> Iterator[str]:
         yield f"  {plateau.weight} % from {at(plateau.since)} for {lasted}: {got}; {failed}"
         yield f"    {_verdict(plateau)}"
     if r.back:
-        until, after = (_many(n) for n in r.failed)
+        until, after = (many(n) for n in r.failed)
         yield f"  {until} of users' requests failed on {r.canary} until the judge would have acted, {after} after"
     yield summary(r, moment)
 
 
 def _failed(version: str, arm: Arm) -> str:
-    return f"{version} failed {share(arm.rate)} of {_many(arm.requests)}" if arm.requests else f"{version} had none"
+    return f"{version} failed {share(arm.rate)} of {many(arm.requests)}" if arm.requests else f"{version} had none"
 
 
 def _verdict(plateau: Plateau) -> str:
@@ -116,7 +116,7 @@ def summary(replay: Replay, moment: float) -> str:
     """A replay in one line."""
     would = _went_back(replay.back) if replay.back else _went_on(replay)
     requests = sum(replay.failed)
-    failed = f"{_many(requests)} request{'' if requests == 1 else 's'} failed"
+    failed = f"{many(requests)} request{'' if requests == 1 else 's'} failed"
     return f"{at(moment, date=True)} {replay.canary}: {would}; in fact it {_in_fact(replay)} and {failed}"
 
 
@@ -151,12 +151,3 @@ def _in_fact(replay: Replay) -> str:
         return f"had everything {f'after {spoken(took)}' if took else 'at once'}"
     how = {Ending.NOTHING: "ran", Ending.TOO_LONG: "ran longer than", Ending.NOW: "has run"}[replay.ending]
     return f"{how} {spoken(replay.ran)}"
-
-
-def _many(number: int) -> str:
-    """A number with its thousands apart.
-
-    >>> _many(5120)
-    '5 120'
-    """
-    return f"{number:,}".replace(",", " ")

@@ -79,6 +79,15 @@ def share(part: float) -> str:
     return f"{percentage:.0f} %" if percentage >= 10 else f"{percentage:.2g} %"
 
 
+def many(number: int) -> str:
+    """A number with its thousands apart.
+
+    >>> many(5120)
+    '5 120'
+    """
+    return f"{number:,}".replace(",", " ")
+
+
 def floored(value: Decimal) -> Decimal:
     """A percentage cut to the two decimals that a weight has.
 

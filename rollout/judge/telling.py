@@ -3,7 +3,7 @@
 import math
 
 from rollout.core.attempt import Reading, Verdict
-from rollout.core.quantities import share
+from rollout.core.quantities import many, share
 from rollout.core.strategy import Kind
 from rollout.judge.bets import Tally
 from rollout.judge.contest import Contest
@@ -73,7 +73,7 @@ def luck(chance: float) -> str:
     if chance < 1e-9:
         return "chance that this is luck: under 1 in a billion"
     digits = 10 ** max(0, int(math.log10(1 / chance)) - 1)
-    return f"chance that this is luck: under 1 in {math.floor(1 / chance / digits) * digits:,}".replace(",", " ")
+    return f"chance that this is luck: under 1 in {many(math.floor(1 / chance / digits) * digits)}"
 
 
 def interval(seen: Tally, wide: float = 1.0) -> tuple[float, float]:
