@@ -6,9 +6,6 @@ from pathlib import Path
 
 import pytest
 
-from rollout.adapters.folder import FolderCluster
-from rollout.playground.stage import _documents, _put
-
 GOOD = "bake: 10s\nsteps: [{weight: 100}]\nconfirm: 1m\nchecks: []\n"
 STRATEGIES = {
     "unknown key": (GOOD + "colour: red\n", "5: colour"),
@@ -25,15 +22,6 @@ STRATEGIES = {
     "for ever": (GOOD.replace("10s", "9" * 400 + "h"), "longer than 365 days"),
     "binary": ("\x00\x01", "not YAML"),
 }
-
-
-@pytest.fixture
-def cluster(tmp_path: Path) -> Path:
-    folder = tmp_path / "mesh"
-    folder.mkdir()
-    for document in _documents([1, 2, 3, 4, 5]):
-        _put(FolderCluster(folder), document)
-    return folder
 
 
 def state(folder: Path) -> dict[str, str]:

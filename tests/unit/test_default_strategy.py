@@ -12,9 +12,7 @@ from typing import Any
 import pytest
 
 from rollout.adapters.counters import CounterFiles
-from rollout.adapters.folder import FolderCluster
 from rollout.judge.looks import ALL, FAILED, within
-from rollout.playground.stage import _documents, _put
 from tests.unit.test_bad_input import state
 
 RPS = 100
@@ -22,14 +20,10 @@ HOST = "reviews.bookinfo.svc.cluster.local"
 
 
 @pytest.fixture
-def quiet(tmp_path: Path) -> Path:
+def quiet(cluster: Path) -> Path:
     """A cluster whose service nobody has asked yet."""
-    folder = tmp_path / "mesh"
-    folder.mkdir()
-    for document in _documents([1, 2, 3, 4, 5]):
-        _put(FolderCluster(folder), document)
-    CounterFiles(folder / ".playground" / "metrics").keep(int(time.time()), [])
-    return folder
+    CounterFiles(cluster / ".playground" / "metrics").keep(int(time.time()), [])
+    return cluster
 
 
 @pytest.fixture
