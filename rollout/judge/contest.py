@@ -162,10 +162,10 @@ class Contest:
         its scatter only where the past told too little, for an outage while the canary is there is no clump.
         """
         factors = bets.short_of(stable, canary, rule.limit(margin), self.expected)
-        learned = self.remembering(parts)
         return replace(
-            learned,
-            scatter=learned.scatter if self.scatter.factor is None else self.scatter,
+            self,
+            scatter=self.scatter.seen(parts) if self.scatter.factor is None else self.scatter,
+            recent=_recent(self.recent, whole(parts.values())),
             advance=_grown(self.advance, factors, 1 / self.scatter.guess),
             together=_sum(self.together, stable),
         )

@@ -43,24 +43,22 @@ class Scatter:
         """The sums after one more look, of which `parts` are the instances' tallies by name."""
         grouped = _grouped(parts)
         past = self.groups or ((0, 0),) * GROUPS
-        now = whole(grouped)
-        after = replace(
-            self,
-            before=(now.of, now.hits),
-            groups=tuple((of + p.of, hits + p.hits) for (of, hits), p in zip(past, grouped, strict=True)),
-        )
-        known = [(part, _rate(Tally(*one), past)) for part, one in zip(grouped, past, strict=True) if part.of]
+        now, everybody = whole(grouped), whole(past)
+        known = [(part, _rate(one, everybody)) for part, one in zip(grouped, past, strict=True) if part.of]
         if len(known) < 2:
             known = [(part, 1.0) for part in (Tally(*self.before), now) if part.of]
         found = dispersion(known)
-        if found is None:
+        after = replace(
+            self,
+            looks=self.looks + (found is not None),
+            groups=tuple((of + p.of, hits + p.hits) for (of, hits), p in zip(past, grouped, strict=True)),
+            before=(now.of, now.hits),
+        )
+        if found is None or self.looks < 0:
             return after
-        if self.looks < 0:
-            return replace(after, looks=self.looks + 1)
         hits, value = min(HEAVIEST, sum(part.hits for part, _ in known)), min(found, WILDEST)
         return replace(
             after,
-            looks=self.looks + 1,
             weights=self.weights + hits,
             squares=self.squares + hits * hits,
             first=self.first + hits * value,
@@ -112,8 +110,7 @@ def _grouped(parts: Mapping[str, Tally]) -> list[Tally]:
     return sums
 
 
-def _rate(one: Tally, groups: Sequence[tuple[int, int]]) -> float:
+def _rate(one: tuple[int, int], everybody: Tally) -> float:
     """A group's usual rate, drawn towards everybody's as if PRIOR more hits had been seen at that."""
-    of, hits = whole(groups)
-    everybody = (hits + 1) / (of + 1)
-    return (one.hits + PRIOR) / (one.of + PRIOR / everybody)
+    usual = (everybody.hits + 1) / (everybody.of + 1)
+    return (one[1] + PRIOR) / (one[0] + PRIOR / usual)
