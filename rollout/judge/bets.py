@@ -149,20 +149,21 @@ def nearest(base: float, alternative: float, n_stable: float, n_canary: float, l
     """
     ratio, points = line
     floor, ceiling = _TINY / 10, min(1.0, (1 - points) / ratio) * (1 - 1e-9)
-    ends = (min(max(end, floor), ceiling) for end in (base, (alternative - points) / ratio))
-    least, most = sorted(ends)  # beyond either end, both divergences grow
+    one, other = min(max(base, floor), ceiling), min(max((alternative - points) / ratio, floor), ceiling)
+    least, most = (one, other) if one < other else (other, one)  # beyond either end, both divergences grow
     t = (n_stable * base + n_canary * (least + most - base)) / (n_stable + n_canary)
     t = min(max(t, least), most)
+    pull = n_canary * ratio
     for _ in range(60):
         u = ratio * t + points
-        ours, theirs = n_canary * ratio * (alternative - u), n_stable * (base - t)
+        ours, theirs = pull * (alternative - u), n_stable * (base - t)
         inner, outer = t * (1 - t), u * (1 - u)
         slope = ours * inner + theirs * outer
         if slope > 0:
             least = t
         else:
             most = t
-        bend = ours * (1 - 2 * t) - n_canary * ratio * ratio * inner + theirs * ratio * (1 - 2 * u) - n_stable * outer
+        bend = ours * (1 - 2 * t) - pull * ratio * inner + theirs * ratio * (1 - 2 * u) - n_stable * outer
         following = t - slope / bend if bend else 0.0
         if not least < following < most:
             following = (least + most) / 2

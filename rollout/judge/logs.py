@@ -1,5 +1,6 @@
 """Sums of numbers of which only the logarithms are known, because the numbers themselves would overflow."""
 
+import functools
 import math
 from collections.abc import Collection
 
@@ -14,8 +15,9 @@ def log_add(one: float, other: float) -> float:
     return high + math.log1p(math.exp(low - high))
 
 
-def log_mean(logs: Collection[float]) -> float:
-    """The logarithm of the mean of at least one number."""
+@functools.lru_cache(maxsize=256)
+def log_mean(logs: tuple[float, ...]) -> float:
+    """The logarithm of the mean of at least one number; it is asked again and again of evidence that did not grow."""
     high = max(logs)
     return high + math.log(sum(math.exp(log - high) for log in logs) / len(logs))
 
