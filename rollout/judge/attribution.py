@@ -63,10 +63,13 @@ def attributed(counts: Counts, look: Look, weight: float, obeyed: bool) -> tuple
         unattributed=counts.unattributed + lost.untimed,
         skipped=counts.skipped + len(look.skipped),
     )
+    as_counted = Sides(stable, canary, stable, canary)
     if not obeyed:
-        return c, Sides(stable, canary, stable, canary)
+        return c, as_counted
     requests = stable.requests + canary.requests + lost.failures
     c = replace(c, routed=(c.routed[0] + requests, c.routed[1] + canary.requests))
+    if not lost.failures:
+        return c, as_counted
     mine = min(lost.failures, max(0, c.missing(weight, 0.5, 4.0) - c.given))
     owed = min(lost.failures, max(0, c.missing(weight, 1.0, 2.0) - c.owed))
     others = lost.failures - mine

@@ -135,17 +135,18 @@ class Contest:
         if not rule.rare:
             if most:
                 return self  # rates over a change of weight are averages of different moments
-            made = replace(self, block=_grown(self.block, bets.past_line(stable, canary, rule.line)))
-            factors = bets.beyond(stable, canary, rule.line, self.expected) if rate else (0.0,) * len(bets.STEPS)
-            return replace(made, relative=_grown(made.relative, factors, rate))
-        weight = max(most, canary.of / (canary.of + stable.of))
-        total, made = stable.hits + canary.hits, self
-        if total:
-            made = replace(made, block=_grown(made.block, bets.block(canary.hits, total, weight, rule.odds)))
-        if rate and total:
-            factors = bets.conditional(canary.hits, total, weight, rule.odds)
-            made = replace(made, relative=_grown(made.relative, factors, rate))
-        return replace(made, absolute=_grown(made.absolute, bets.absolute(canary, rule.floor), rate or 1.0))
+            block = _grown(self.block, bets.past_line(stable, canary, rule.line))
+            if not rate:
+                return replace(self, block=block)
+            factors = bets.beyond(stable, canary, rule.line, self.expected)
+            return replace(self, block=block, relative=_grown(self.relative, factors, rate))
+        absolute = _grown(self.absolute, bets.absolute(canary, rule.floor), rate or 1.0)
+        total = stable.hits + canary.hits
+        if not total:
+            return replace(self, absolute=absolute)
+        hits = canary.hits, total, max(most, canary.of / (canary.of + stable.of)), rule.odds
+        block, relative = _grown(self.block, bets.block(*hits)), _grown(self.relative, bets.conditional(*hits), rate)
+        return replace(self, relative=relative, block=block, absolute=absolute)
 
     @property
     def _rate(self) -> float:
@@ -191,10 +192,8 @@ class Contest:
         bound = (max(rule.floor, usual * rule.odds) if rule.rare else rule.line.at(usual)) + 0.005
         if bound > MOST:
             return self  # nearly all of stable's were hits: there is no more of them to find
-        made = replace(self, block=_grown(self.block, bets.bounded(canary, bound)))
-        if not self._rate:
-            return made
-        return replace(made, absolute=_grown(made.absolute, bets.absolute(canary, bound), self._rate))
+        absolute = _grown(self.absolute, bets.absolute(canary, bound), self._rate)
+        return replace(self, block=_grown(self.block, bets.bounded(canary, bound)), absolute=absolute)
 
     def harm(self, rule: Rule, reserve: float, blind: bool) -> float:
         """The log e-value against "no harm"."""

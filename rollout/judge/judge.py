@@ -59,6 +59,11 @@ class Terms:
     warm_until: float = 0.0
     warm_up: float = 0.0
 
+    @functools.cached_property
+    def rules(self) -> Mapping[Kind, Rule]:
+        """Each check's rule."""
+        return rules(self.checks)
+
 
 @dataclass(frozen=True)
 class Evidence:
@@ -127,7 +132,7 @@ def judged(e: Evidence, look: Look, terms: Terms) -> Evidence:
     """
     if look.at <= e.at:
         return e
-    e = _prepared(replace(e, at=look.at, digest=look.digest(e.digest)), look, terms)
+    e = _prepared(e, look, terms)
     if terms.since is None or not terms.weight:
         return e if terms.weight else _remembered(e, look)
     if (terms.since, terms.weight) != (e.weight_since, e.weight):
@@ -136,11 +141,10 @@ def judged(e: Evidence, look: Look, terms: Terms) -> Evidence:
         return e
     obeyed = look.since - terms.lag - OBEYED >= e.changed
     counts, sides = attributed(e.counts, look, float(e.weight) / 100, obeyed)
-    e = replace(e, counts=counts)
     if not sides.canary.requests:
-        return e
+        return replace(e, counts=counts)
     e = replace(
-        _staked(e), looks=e.looks + 1, looked_at=look.at, hurt=e.hurt + sides.canary.failures,
+        _staked(e), counts=counts, looks=e.looks + 1, looked_at=look.at, hurt=e.hurt + sides.canary.failures,
         first=e.first or look.since,
     )  # fmt: skip
     made = {name: _contested(e, name, one, look, sides, terms) for name, one in e.contests.items()}
@@ -160,7 +164,7 @@ def restarted(e: Evidence, stable: Tally, canary: Tally, terms: Terms) -> Eviden
     new = Tally(stable.of, max(0, stable.hits - before[0])), Tally(canary.of, max(0, canary.hits - before[1]))
     if not new[0].hits + new[1].hits or e.blind:
         return e
-    made = e.contests[name].happened(rules(terms.checks)[Kind.RESTARTS], *new)
+    made = e.contests[name].happened(terms.rules[Kind.RESTARTS], *new)
     return _weighed(replace(e, contests={**e.contests, name: made}), terms)
 
 
@@ -268,20 +272,22 @@ def _enough(e: Evidence) -> float:
 
 
 def _prepared(e: Evidence, look: Look, terms: Terms) -> Evidence:
-    """With a contest for each check; a latency check's begin once enough of stable's answers were timed."""
+    """About to judge a look, with a contest for each check.
+
+    A latency check's begin once enough of stable's answers were timed.
+    """
     made = dict(e.contests)
     edges, timed = e.edges, e.timed
     for check in terms.checks:
-        if check.kind is not Kind.LATENCY:
-            made.setdefault(name_of(check.kind), contest(rule_of(check)))
-            continue
-        if not edges:
+        timely = check.kind is Kind.LATENCY
+        if timely and not edges:
             known = tuple((math.inf if edge is None else edge, count) for edge, count in timed)
             edges = edges_of(terms.checks, known)
             more = (Arm(answers=known) + Arm(answers=look.stable.answers)).answers
             timed = () if edges else tuple((edge if edge < math.inf else None, count) for edge, count in more)
-        made |= {name: contest(rule_of(check)) for edge in edges if (name := name_of(check.kind, edge)) not in made}
-    return replace(e, contests=made, edges=edges, timed=timed)
+        names = [name_of(check.kind, edge) for edge in (edges if timely else (None,))]
+        made |= {name: contest(rule_of(check)) for name in names if name not in made}
+    return replace(e, at=look.at, digest=look.digest(e.digest), contests=made, edges=edges, timed=timed)
 
 
 def _remembered(e: Evidence, look: Look) -> Evidence:
@@ -320,7 +326,7 @@ def _staked(e: Evidence) -> Evidence:
 def _contested(e: Evidence, name: str, one: Contest, look: Look, sides: Sides, terms: Terms) -> Contest:
     """One contest after a look."""
     kind = kind_of(name)
-    rule = rules(terms.checks)[kind[0]]
+    rule = terms.rules[kind[0]]
     stable, canary = tally(sides.stable, *kind), tally(sides.canary, *kind)
     if not canary.of:
         return one
@@ -372,7 +378,7 @@ def _total(harms: Mapping[str, tuple[float, float]]) -> float:
 
 def _weighed(e: Evidence, terms: Terms) -> Evidence:
     """Remember how bad it ever looked, and a breach for good."""
-    harms = _harms(e, rules(terms.checks))
+    harms = _harms(e, terms.rules)
     total = _total(harms)
     breached = e.breached
     if not breached and total >= _enough(e):

@@ -15,6 +15,7 @@ from functools import cached_property
 
 ALL, FAILED, REJECTED = "all", "failed", "rejected"
 _WITHIN = "<="
+_COMPACT = json.JSONEncoder(separators=(",", ":"))
 
 
 @dataclass(frozen=True, order=True)
@@ -85,10 +86,12 @@ class Arm:
 
         Both are 0 where the histogram lacks the edge.
         """
-        counts = dict(self.answers)
-        if edge not in counts:
-            return 0, 0
-        return counts[math.inf], counts[math.inf] - counts[edge]
+        counts = self._within
+        return (counts[math.inf], counts[math.inf] - counts[edge]) if edge in counts else (0, 0)
+
+    @cached_property
+    def _within(self) -> Mapping[float, int]:
+        return dict(self.answers)
 
     @property
     def rate(self) -> float:
@@ -157,7 +160,7 @@ class Look:
         Two replays that end in the same digest have seen the same looks in the same order.
         """
         arms = [[i.instance, i.splits, *map(_flat, (i.stable, i.canary, i.unattributed))] for i in self.increments]
-        text = json.dumps([before, self.since, self.at, arms], separators=(",", ":"))
+        text = _COMPACT.encode([before, self.since, self.at, arms])
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
