@@ -1,12 +1,13 @@
 """What the judge is worth in virtual rollouts as shipped: `python -m bench.judge good|harm|looks [RUNS]`.
 
-`good`: how often a good version is rolled back. `harm`: requests that a bad one fails until it is taken back, beside
-the peers' rules. `looks`: the same with everybody looking equally often. All from seeds; a line a cell.
+`good`: how often a good version is rolled back; with `--cells 11-20` only those cells of it, so that a long table can
+be made in pieces. `harm`: requests that a bad one fails until it is taken back, beside the peers' rules. `looks`: the
+same with everybody looking equally often. All from seeds; a line a cell, as each ends.
 """
 
+import argparse
 import math
-import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
@@ -44,44 +45,52 @@ def good_cells() -> Iterator[Cell]:
         yield Cell("on the margin", Truth(rps, 0.01, 0.015 / 1.005))
 
 
-def run(truth: Truth, outage: tuple[float, float] | None, look: float, seed: int) -> Summary:
+def run(truth: Truth, outage: tuple[float, float] | None, look: float, seeds: range) -> Summary:
     """A chunk of runs of ours."""
-    return ours(truth, CHUNK, seed, CANARY, look, outage)
+    return ours(truth, len(seeds), seeds.start, CANARY, look, outage)
 
 
-def upper(k: int, n: int) -> float:
-    """The largest rate that fits with k of n at 95 % (Clopper and Pearson), by bisection."""
+def upper(k: int, n: int, doubt: float = 0.05) -> float:
+    """The largest rate that fits with k of n at 95 %, or another `doubt` (Clopper and Pearson), by bisection."""
     low, high = k / n, 1.0
-    for _ in range(40):
+    for _ in range(40 if k < n else 0):
         p = (low + high) / 2
-        below = sum(math.comb(n, i) * p**i * (1 - p) ** (n - i) for i in range(k + 1)) if k < 30 else 0.0
-        low, high = (p, high) if below > 0.05 else (low, p)
+        low, high = (p, high) if _at_most(k, n, p) > doubt else (low, p)
     return high
+
+
+def _at_most(k: int, n: int, p: float) -> float:
+    """The chance of at most k of n hits at a rate."""
+    ways = (math.lgamma(n + 1) - math.lgamma(i + 1) - math.lgamma(n - i + 1) for i in range(k + 1))
+    return sum(math.exp(way + i * math.log(p) + (n - i) * math.log1p(-p)) for i, way in enumerate(ways))
 
 
 def chunks(
     pool: ProcessPoolExecutor, truth: Truth, runs: int, outage: tuple[float, float] | None, look: float
 ) -> Summary:
     """The summary of many runs; medians are medians of medians."""
-    found = list(pool.map(partial(run, truth, outage, look), range(1, runs, CHUNK)))
+    seeds = [range(first, min(first + CHUNK, runs + 1)) for first in range(1, runs + 1, CHUNK)]
+    found, sizes = list(pool.map(partial(run, truth, outage, look), seeds)), [len(some) for some in seeds]
     return Summary(
-        fmean(one.rolled_back for one in found),
-        fmean(one.promoted for one in found),
-        fmean(one.unproven for one in found),
+        fmean((one.rolled_back for one in found), sizes),
+        fmean((one.promoted for one in found), sizes),
+        fmean((one.unproven for one in found), sizes),
         sorted(one.median_seconds for one in found)[len(found) // 2],
-        fmean(one.excess_failed_mean for one in found),
+        fmean((one.excess_failed_mean for one in found), sizes),
     )
 
 
-def good(pool: ProcessPoolExecutor, runs: int) -> None:
-    """How often a good version is rolled back in a whole rollout."""
-    print("| errors | rps | | rolled back | at most (95 %) | unproven | median |\n|---|---|---|---|---|---|---|")
-    for cell in good_cells():
+def good(pool: ProcessPoolExecutor, runs: int, cells: slice) -> None:
+    """How often a good version is rolled back in a whole rollout; the heading stands over the first cell only."""
+    if not cells.start:
+        print("| | errors | rps | | rolled back | at most (99 %) | promoted | unproven | median |" + "\n|" + 9 * "---|")
+    for number, cell in list(enumerate(good_cells(), 1))[cells]:
         s = chunks(pool, cell.truth, runs, cell.outage, LOOK)
         k = round(s.rolled_back * runs)
         print(
-            f"| {100 * cell.truth.stable_errors:g} % | {cell.truth.rps:g} | {cell.name} | {k} of {runs} "
-            f"| {100 * upper(k, runs):.2f} % | {100 * s.unproven:.0f} % | {s.median_seconds:.0f} s |",
+            f"| {number} | {100 * cell.truth.stable_errors:g} % | {cell.truth.rps:g} | {cell.name} | {k} of {runs} "
+            f"| {100 * upper(k, runs, 0.01):.2f} % | {100 * s.promoted:.0f} % | {100 * s.unproven:.0f} % "
+            f"| {s.median_seconds:.0f} s |",
             flush=True,
         )
 
@@ -126,7 +135,19 @@ def _row(truth: Truth, mine: Summary, peers: Iterable[Summary]) -> str:
     return f"| {100 * truth.stable_errors:g} % | {truth.rps:g} | {worse:+g} points | {cells} |"
 
 
+def _cells(text: str) -> slice:
+    first, _, last = text.partition("-")
+    return slice(int(first) - 1, int(last or first))
+
+
 if __name__ == "__main__":
-    what, count = sys.argv[1], int(sys.argv[2]) if len(sys.argv) > 2 else 2000
-    with ProcessPoolExecutor() as workers:
-        {"good": good, "harm": harm, "looks": looks}[what](workers, count)
+    arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    arguments.add_argument("what", choices=["good", "harm", "looks"])
+    arguments.add_argument("runs", type=int, nargs="?", default=2000)
+    arguments.add_argument("--cells", type=_cells, default=slice(0, None), metavar="FIRST-LAST")
+    arguments.add_argument("--workers", type=int, help="processes; else one a core")
+    asked = arguments.parse_args()
+    with ProcessPoolExecutor(asked.workers) as workers:
+        tables: dict[str, Callable[[ProcessPoolExecutor, int], None]]
+        tables = {"good": partial(good, cells=asked.cells), "harm": harm, "looks": looks}
+        tables[asked.what](workers, asked.runs)

@@ -59,3 +59,6 @@ def test_bad_versions_hurt_fewer_users_than_under_the_peers_rules() -> None:
 
 def test_the_bound_is_clopper_and_pearsons() -> None:
     assert upper(0, 400) == pytest.approx(1 - 0.05 ** (1 / 400), abs=1e-6)
+    assert upper(0, 2000, 0.01) == pytest.approx(1 - 0.01 ** (1 / 2000), abs=1e-6)
+    assert upper(399, 400) == pytest.approx(0.95 ** (1 / 400), abs=1e-6)
+    assert upper(400, 400) == 1
