@@ -230,5 +230,7 @@ def _grown(logs: Logs, factors: Logs, rate: float = 1.0) -> Logs:
     return tuple(max(LOWEST, log + rate * factor) for log, factor in zip(logs, factors, strict=True))
 
 
+@functools.lru_cache(maxsize=256)
 def _mean(logs: Logs, reserve: float) -> float:
+    """A grid's e-value, with what is not staked yet; it is asked again and again of evidence that did not grow."""
     return log_add(log_mean(logs), math.log(reserve) if reserve > 0 else LOWEST)

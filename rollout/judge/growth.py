@@ -175,7 +175,7 @@ def disaster(traffic: Traffic, rate: float) -> float:
 def _evidence(harm: Harm, looks: int, start: float, z: float) -> float:
     """The log e-value after so many looks, as it is at least with the chance of the normal quantile `z`."""
     grids = (
-        tuple(mean * looks - z * math.sqrt(max(0.0, variance) * looks) for mean, variance in grid)
+        [mean * looks - z * math.sqrt(max(0.0, variance) * looks) for mean, variance in grid]
         for grid in (harm.relative, harm.absolute)
     )
     return math.log(start) + min(map(log_mean, grids))

@@ -1,6 +1,5 @@
 """Sums of numbers of which only the logarithms are known, because the numbers themselves would overflow."""
 
-import functools
 import math
 from collections.abc import Collection
 
@@ -15,9 +14,8 @@ def log_add(one: float, other: float) -> float:
     return high + math.log1p(math.exp(low - high))
 
 
-@functools.lru_cache(maxsize=256)
-def log_mean(logs: tuple[float, ...]) -> float:
-    """The logarithm of the mean of at least one number; it is asked again and again of evidence that did not grow."""
+def log_mean(logs: Collection[float]) -> float:
+    """The logarithm of the mean of at least one number."""
     high = max(logs)
     return high + math.log(sum(math.exp(log - high) for log in logs) / len(logs))
 
