@@ -1,11 +1,14 @@
 """Prometheus behind the Metrics port: raw counters, one range query for any number of looks (one more for times)."""
 
+import gc
 import json
 import math
 import operator
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
+from functools import cache
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -28,8 +31,23 @@ from rollout.judge.looks import Series, Snapshot, within
 from rollout.ports import Target
 
 TIMEOUT = 5
-Found = dict[Target, dict[int, dict[Series, float]]]
-"""Counters by target and moment (milliseconds)."""
+_END = within(math.inf)
+Asked = Mapping[Target, tuple[float, ...] | None]
+"""Targets with their edges, as the port has them."""
+Found = dict[str, dict[float, dict[Series, float]]]
+"""Counters by the name of a service and the moment, to the millisecond."""
+
+
+@contextmanager
+def _uncollected() -> Iterator[None]:
+    """Without the garbage collector, which would go through a large answer many times and find no cycle in it."""
+    was = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was:
+            gc.enable()
 
 
 class PrometheusMetrics:
@@ -54,46 +72,40 @@ class PrometheusMetrics:
         """See the port."""
         return self.snapshots_of({target: edges}, start, end, step)[target]
 
-    def snapshots_of(
-        self, asked: Mapping[Target, tuple[float, ...] | None], start: float, end: float, step: float
-    ) -> dict[Target, list[Snapshot]]:
+    @_uncollected()
+    def snapshots_of(self, asked: Asked, start: float, end: float, step: float) -> dict[Target, list[Snapshot]]:
         """As `snapshots`, of many services of one namespace, each with its edges: one query, and one more for times.
 
         All must have one reporter.
         """
         times = [start + step * i for i in range(round((end - start) / step) + 1)]
-        by_name = {name_of_service(target): target for target in asked}
-        found: Found = {target: {round(1000 * at): {} for at in times} for target in asked}
+        found: Found = {name_of_service(target): {round(at, 3): {} for at in times} for target in asked}
         for row in self._range(counters_query(*asked), start, end, step):
-            target = by_name[row["metric"]["service"]]
-            _collect(row, found[target], row["metric"]["outcome"], operator.add)
-        timed = [target for target, edges in asked.items() if edges is None or edges]
+            _collect(row, found[row["metric"]["service"]], row["metric"]["outcome"], operator.add)
+        timed = {target: edges for target, edges in asked.items() if edges is None or edges}
         if timed:
-            self._time(asked, timed, (start, end, step), found)
-        return {target: [Snapshot(at, found[target][round(1000 * at)]) for at in times] for target in asked}
+            for service, moments in self._answers(timed, times, step).items():
+                for at, counts in moments.items():
+                    found[service][at] |= _whole(counts)
+        return {
+            target: [Snapshot(at, found[name_of_service(target)][round(at, 3)]) for at in times] for target in asked
+        }
 
-    def _time(
-        self,
-        asked: Mapping[Target, tuple[float, ...] | None],
-        timed: Sequence[Target],
-        times: tuple[float, float, float],
-        found: Found,
-    ) -> None:
-        """Add the histograms of those targets."""
-        known = [asked[target] for target in timed]
-        union = None if None in known else {edge for edges in known for edge in edges or ()}
-        wanted = {t: {within(edge) for edge in (*(asked[t] or ()), math.inf)} if asked[t] else None for t in timed}
-        by_name = {name_of_service(target): target for target in timed}
-        buckets: Found = {target: {at: {} for at in found[target]} for target in timed}
-        for row in self._range(answers_query(timed, union), *times):
-            target, le = by_name[row["metric"]["service"]], row["metric"].get("le", "")
-            outcome = within(float(le)) if _numeric(le) else ""
-            if outcome and ((only := wanted[target]) is None or outcome in only):
+    def _answers(self, timed: Asked, times: Sequence[float], step: float) -> Found:
+        """The histograms of those targets."""
+        found: Found = {name_of_service(target): {round(at, 3): {} for at in times} for target in timed}
+        wanted = {
+            name_of_service(target): None if edges is None else {within(edge) for edge in (*edges, math.inf)}
+            for target, edges in timed.items()
+        }
+        union = None if None in timed.values() else {edge for edges in timed.values() for edge in edges or ()}
+        for row in self._range(answers_query(list(timed), union), times[0], times[-1], step):
+            service, outcome = row["metric"]["service"], _bucket(row["metric"].get("le", ""))
+            only = wanted[service]
+            if outcome and (only is None or outcome in only):
                 # One edge in two spellings is one counter, met while a Prometheus changes how it writes them: not two.
-                _collect(row, buckets[target], outcome, max)
-        for target in timed:
-            for at, counts in buckets[target].items():
-                found[target][at].update(_whole(counts))
+                _collect(row, found[service], outcome, max)
+        return found
 
     def horizon(self, target: Target) -> float | None:
         """See the port: the oldest among the instances' newest samples, by the store's own clock."""
@@ -133,7 +145,7 @@ class PrometheusMetrics:
     def _range(self, query: str, start: float, end: float, step: float) -> Any:
         first, last = datetime.fromtimestamp(start, UTC), datetime.fromtimestamp(end, UTC)
         # The library rounds both times to whole seconds; these stand in their place.
-        exact = {"start": f"{round(1000 * start) / 1000:.3f}", "end": f"{round(1000 * end) / 1000:.3f}"}
+        exact = {"start": f"{start:.3f}", "end": f"{end:.3f}"}
         return self._ask(
             lambda: self._prometheus.custom_query_range(
                 query=query, start_time=first, end_time=last, step=f"{step:g}", params=exact, timeout=TIMEOUT
@@ -161,30 +173,32 @@ class PrometheusMetrics:
 
 
 def _collect(
-    row: Any, found: Mapping[int, dict[Series, float]], outcome: str, join: Callable[[float, float], float]
+    row: Any, found: Mapping[float, dict[Series, float]], outcome: str, join: Callable[[float, float], float]
 ) -> None:
-    """Put a row's samples into the counters of their moments (milliseconds)."""
+    """Put a row's samples into the counters of their moments."""
     labels = row["metric"]
     version = labels.get("destination_version", "")
     series = Series(labels.get("instance", ""), "" if version == "unknown" else version, outcome)
-    for at, value in row["values"]:
-        counters = found.get(round(1000 * float(at)))
-        if counters is not None and math.isfinite(float(value)):
-            counters[series] = join(counters.get(series, 0.0), float(value))
+    for at, text in row["values"]:
+        value = float(text)
+        if (counters := found.get(at)) is not None and math.isfinite(value):
+            counters[series] = join(counters[series], value) if series in counters else value
 
 
 def _whole(buckets: Mapping[Series, float]) -> dict[Series, float]:
     """The histograms of those instances whose every histogram counts all answers, at infinity."""
-    broken = {s.instance for s in buckets if Series(s.instance, s.version, within(math.inf)) not in buckets}
+    ended = {series[:2] for series in buckets if series.outcome == _END}
+    broken = {series.instance for series in buckets if series[:2] not in ended}
     return {series: value for series, value in buckets.items() if series.instance not in broken}
 
 
-def _numeric(label: str) -> bool:
-    """Whether the label `le` is a number."""
+@cache
+def _bucket(label: str) -> str:
+    """The outcome that a label `le` means; empty where it is no number."""
     try:
-        return not math.isnan(float(label))
+        return "" if math.isnan(edge := float(label)) else within(edge)
     except ValueError:
-        return False
+        return ""
 
 
 def _seconds(text: str) -> float:

@@ -11,15 +11,15 @@ import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cache, cached_property
+from typing import NamedTuple
 
 ALL, FAILED, REJECTED = "all", "failed", "rejected"
 _WITHIN = "<="
 _COMPACT = json.JSONEncoder(separators=(",", ":"))
 
 
-@dataclass(frozen=True, order=True)
-class Series:
+class Series(NamedTuple):
     """One counter: the reporting `instance`, the `version` that answered, and the `outcome` counted.
 
     `version` is empty where no host was chosen (the mesh's flags UH, NR, NC): such requests are unattributed.
@@ -180,46 +180,39 @@ def difference(before: Snapshot, after: Snapshot, stable: str, canary: str, apar
     >>> difference(a, b, "v1", "v2").canary.requests
     4
     """
-    then, now = _by_instance(before), _by_instance(after)
+    known = {series.instance for series in before.counters}
+    fell = {series.instance for series in before.counters.keys() - after.counters.keys()}
+    grown: dict[tuple[str, str], dict[str, int]] = {}
+    for series, now in after.counters.items():
+        more = now - before.counters.get(series, 0.0)
+        if 0 <= more < math.inf:  # which a NaN is not
+            grown.setdefault((series.instance, series.version), {})[series.outcome] = round(more)
+        else:
+            fell.add(series.instance)
     increments, skipped = [], []
-    for instance in sorted(now):
-        grown = _growth(then.get(instance, {}), now[instance])
-        if instance not in then or grown is None:
+    for instance in sorted({series.instance for series in after.counters}):
+        if instance in fell or instance not in known:
             skipped.append(instance)
             continue
         splits = apart or before.counters.get(Series(instance, canary, ALL), 0.0) > 0
-        increments.append(Increment(instance, _arm(grown, stable), _arm(grown, canary), _arm(grown, ""), splits))
+        ours, theirs, nobodys = (_arm(grown.get((instance, version), {})) for version in (stable, canary, ""))
+        increments.append(Increment(instance, ours, theirs, nobodys, splits))
     return Look(before.at, after.at, tuple(increments), tuple(skipped))
 
 
-def _by_instance(snapshot: Snapshot) -> dict[str, dict[Series, float]]:
-    found: dict[str, dict[Series, float]] = {}
-    for series, value in snapshot.counters.items():
-        found.setdefault(series.instance, {})[series] = value
-    return found
-
-
-def _growth(before: Mapping[Series, float], after: Mapping[Series, float]) -> dict[tuple[str, str], int] | None:
-    """Requests by (version, outcome) that an instance counted in between; None if a counter fell or vanished."""
-    grown: dict[tuple[str, str], int] = {}
-    for series in after.keys() | before.keys():
-        now, then = after.get(series), before.get(series, 0.0)
-        if now is None or not math.isfinite(now) or not math.isfinite(then) or now < then:
-            return None
-        grown[series.version, series.outcome] = round(now - then)
-    return grown
-
-
-def _arm(grown: Mapping[tuple[str, str], int], version: str) -> Arm:
-    requests = grown.get((version, ALL), 0)
-    failures = min(requests, grown.get((version, FAILED), 0))
-    rejections = min(requests - failures, grown.get((version, REJECTED), 0))
-    counts = sorted(
-        (float(outcome.removeprefix(_WITHIN)), count)
-        for (of, outcome), count in grown.items()
-        if of == version and outcome.startswith(_WITHIN)
-    )
+def _arm(grown: Mapping[str, int]) -> Arm:
+    """An arm by how much each outcome grew."""
+    requests = grown.get(ALL, 0)
+    failures = min(requests, grown.get(FAILED, 0))
+    rejections = min(requests - failures, grown.get(REJECTED, 0))
+    counts = sorted((edge, count) for outcome, count in grown.items() if (edge := _edge(outcome)) is not None)
     return Arm(requests, failures, rejections, tuple(counts))
+
+
+@cache
+def _edge(outcome: str) -> float | None:
+    """What `within` was given; None for another outcome. There are few, and each is met thousands of times."""
+    return float(outcome.removeprefix(_WITHIN)) if outcome.startswith(_WITHIN) else None
 
 
 def pairwise_looks(snapshots: Sequence[Snapshot], stable: str, canary: str, apart: bool = False) -> Iterator[Look]:
