@@ -21,6 +21,7 @@ from rollout.adapters.strategy_files import load
 from rollout.judge.judge import Evidence, Terms, judged, read
 from rollout.judge.looks import Look, difference, grid_time
 from rollout.ports import Target
+from rollout.wiring import prometheus_at
 from tests.fakes.exporter import Row, exporting, histogram
 from tests.real.servers import Prometheus
 
@@ -57,9 +58,11 @@ class Looking:
     """Looks at all services, and what they took: `spent` seconds of CPU by part, `calls` by query, and bytes."""
 
     def __init__(self, url: str, services: int) -> None:
-        self._metrics = PrometheusMetrics(url)
+        metrics = prometheus_at(url)
+        assert isinstance(metrics, PrometheusMetrics)
+        self._metrics = metrics
         self._forget()
-        self._metrics._prometheus._session.hooks["response"].append(self._count)
+        metrics._prometheus._session.hooks["response"].append(self._count)
         targets = [Target(f"s{i}.shop.svc.cluster.local", "shop", (), "v1", "v2") for i in range(services)]
         self._asked: dict[Target, tuple[float, ...] | None] = dict.fromkeys(targets, EDGES)
         self._evidence = {target: remembering(look) for target, look in self._looks().items()}

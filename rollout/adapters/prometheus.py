@@ -1,12 +1,10 @@
 """Prometheus behind the Metrics port: raw counters, one range query for any number of looks (one more for times)."""
 
-import gc
 import json
 import math
 import operator
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import cache
 from typing import Any
@@ -38,18 +36,6 @@ Found = dict[str, dict[float, dict[Series, float]]]
 """Counters by the name of a service and the moment, to the millisecond."""
 
 
-@contextmanager
-def _uncollected() -> Iterator[None]:
-    """Without the garbage collector, which would go through a large answer many times and find no cycle in it."""
-    was = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was:
-            gc.enable()
-
-
 class PrometheusMetrics:
     """The Prometheus at a URL. Its scrape interval is learned from its targets, once."""
 
@@ -72,7 +58,6 @@ class PrometheusMetrics:
         """See the port."""
         return self.snapshots_of({target: edges}, start, end, step)[target]
 
-    @_uncollected()
     def snapshots_of(self, asked: Asked, start: float, end: float, step: float) -> dict[Target, list[Snapshot]]:
         """As `snapshots`, of many services of one namespace, each with its edges: one query, and one more for times.
 
