@@ -128,14 +128,20 @@ def _counted(targets: Sequence[Target]) -> tuple[str, ...]:
 
 
 def _service(*targets: Target) -> str:
-    return f"destination_service=~{_quoted('|'.join(_hosts(target) for target in targets))}"
+    """What chooses targets by their hosts; those that differ by their names alone are one group of the pattern."""
+    names: dict[str, list[str]] = {}
+    for target in targets:
+        names.setdefault(_domain(target), []).append(re.escape(name_of_service(target)))
+    hosts = "|".join(f"({'|'.join(some)}){rest}" for rest, some in names.items())
+    return f"destination_service=~{_quoted(hosts)}"
 
 
-def _hosts(target: Target) -> str:
-    name = name_of_service(target)
-    hosts = (target.service, name, f"{name}.{target.namespace}", f"{name}.{target.namespace}.svc")
+def _domain(target: Target) -> str:
+    """A pattern of all that may follow the name of a target's service: its domain, long or short, and a port."""
+    whole = target.service.removeprefix(name_of_service(target))
+    domains = dict.fromkeys((whole, "", f".{target.namespace}", f".{target.namespace}.svc"))
     ports = "|".join(str(port) for port in target.ports) or "[0-9]+"
-    return f"({'|'.join(re.escape(host) for host in dict.fromkeys(hosts))})(:({ports}))?"
+    return f"({'|'.join(re.escape(domain) for domain in domains)})(:({ports}))?"
 
 
 def _quoted(text: str) -> str:

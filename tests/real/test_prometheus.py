@@ -207,6 +207,17 @@ def test_many_services_are_asked_for_at_once(metrics: PrometheusMetrics) -> None
     assert not together[nobody][-1].counters
 
 
+def test_no_url_grows_with_the_services(metrics: PrometheusMetrics) -> None:
+    urls: list[str] = []
+    hooks = metrics._prometheus._session.hooks["response"]
+    hooks.append(lambda answer, **_: urls.append(answer.request.url))
+    end = metrics.horizon(TARGET) or 0.0
+    metrics.snapshots_of({replace(TARGET, service=f"s{i}.shop"): (250.0,) for i in range(100)}, end, end, 1.0)
+    hooks.pop()
+    assert len(urls) == 3
+    assert not any("?" in url for url in urls)
+
+
 @pytest.mark.parametrize(
     ("service", "lacking"),
     [
