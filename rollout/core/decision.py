@@ -57,7 +57,8 @@ class Observation:
     """All facts of one moment. `reading` is None when the metrics could not be asked (`silence` says why).
 
     `canary_youngest` is when the last of the canary's pods became ready (0: not known); `stable_pods` and `canary_pods`
-    are how many pods each has, and how often those have restarted.
+    are how many pods each has, and how often those have restarted; `canary_starved` how many of its containers ended
+    last for want of memory.
     """
 
     now: float
@@ -70,6 +71,7 @@ class Observation:
     canary_youngest: float = 0.0
     stable_pods: tuple[int, int] = (0, 0)
     canary_pods: tuple[int, int] = (0, 0)
+    canary_starved: int = 0
     reading: Reading | None = None
     silence: str = ""
 

@@ -9,6 +9,7 @@ from rollout.core.attempt import Attempt, Reading, Verdict
 from rollout.core.decision import Observation
 from rollout.core.errors import Unreachable
 from rollout.core.lifecycle import Phase
+from rollout.core.strategy import Kind
 from rollout.engine.past import UNKNOWN, Load, apart, edges_to_ask, looks_of, measured, pace, remembered, seen_by
 from rollout.judge.bets import Tally
 from rollout.judge.judge import Evidence, Terms, judged, read, restarted
@@ -55,6 +56,9 @@ class Eyes:
             return None, silence, self.checkpoint()
         if self._reporter == "destination":
             found = replace(found, text=f"{found.text}; counted by the pods' own proxies, which see no refused request")
+        if found.check == Kind.RESTARTS and seen.canary_starved:
+            told = f"{seen.canary_starved} of {attempt.canary}'s containers were killed for memory last (OOMKilled)"
+            found = replace(found, text=f"{found.text}; {told}")
         return found, "", self.checkpoint()
 
     def ask(self, attempt: Attempt, target: Target) -> Load | None:

@@ -29,13 +29,15 @@ PROXY = "istio-proxy"
 class Pod:
     """A pod that the Service selects: its labels, whether its endpoint is ready, and since when it can serve.
 
-    `since` is an epoch second, 0 where nothing tells; `restarts` are those of its containers, the mesh's own left out.
+    `since` is an epoch second, 0 where nothing tells; `restarts` are those of its containers, the mesh's own left out,
+    and `starved` how many of these were killed for memory the last time that they ended.
     """
 
     labels: dict[str, str]
     ready: bool
     since: float = 0.0
     restarts: int = 0
+    starved: int = 0
 
 
 @dataclass(frozen=True)
@@ -57,6 +59,11 @@ class Pods:
     def restarts(self) -> int:
         """How often their containers have restarted."""
         return sum(pod.restarts for pod in self.pods)
+
+    @property
+    def starved(self) -> int:
+        """How many of their containers were killed for memory the last time that they ended."""
+        return sum(pod.starved for pod in self.pods)
 
     @property
     def youngest(self) -> float:
@@ -82,12 +89,16 @@ def pods_of(cluster: Cluster, service: Document) -> Pods:
         if (endpoint.get("conditions") or {}).get("ready") is not False
     }
     found = cluster.list(POD, namespace, selector)
-    return Pods(tuple(Pod(labels_of(pod), name_of(pod) in ready, _serving_since(pod), _restarts(pod)) for pod in found))
+    return Pods(tuple(_pod(pod, name_of(pod) in ready) for pod in found))
 
 
-def _restarts(pod: Document) -> int:
+def _pod(pod: Document, ready: bool) -> Pod:
     statuses = (pod.get("status") or {}).get("containerStatuses") or []
-    return sum(int(s.get("restartCount") or 0) for s in statuses if s.get("name") != PROXY)
+    own = [status for status in statuses if status.get("name") != PROXY]
+    restarts = sum(int(status.get("restartCount") or 0) for status in own)
+    ends = [(status.get("lastState") or {}).get("terminated") or {} for status in own]
+    starved = sum(end.get("reason") == "OOMKilled" for end in ends)
+    return Pod(labels_of(pod), ready, _serving_since(pod), restarts, starved)
 
 
 def _serving_since(pod: Document) -> float:

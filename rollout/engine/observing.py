@@ -66,6 +66,7 @@ def observe(cluster: Cluster, attempt: Attempt, scene: Scene, now: float) -> Obs
         canary.youngest,
         (len(stable.pods), stable.restarts),
         (len(canary.pods), canary.restarts),
+        canary.starved,
     )
 
 

@@ -14,7 +14,7 @@ from rollout.core.attempt import Attempt
 from rollout.core.documents import POD, Kind
 from rollout.core.errors import Forbidden, InvalidInput, Unavailable
 from rollout.core.lifecycle import Phase, Reason
-from rollout.core.strategy import OnInconclusive
+from rollout.core.strategy import ERRORS, RESTARTS, OnInconclusive
 from rollout.engine.engine import Engine
 from rollout.engine.past import Load
 from rollout.engine.survey import Request
@@ -154,6 +154,26 @@ def test_rolled_back_is_1(stage: Stage) -> None:
     assert code == 1
     assert attempt is not None
     assert attempt.reason is Reason.BREACH
+
+
+def test_what_is_killed_for_memory_again_and_again_goes_back_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    stage = Stage(monkeypatch, strategy=strategy(checks=(ERRORS, RESTARTS)))
+    killed = {"name": "reviews", "restartCount": 0, "lastState": {"terminated": {"reason": "OOMKilled"}}}
+
+    def starve() -> None:
+        killed["restartCount"] = int(str(killed["restartCount"])) + 1
+        for i in range(2):
+            pod = stage.world.cluster.get(POD, "shop", f"reviews-v2-{i}")
+            pod["status"] = {"containerStatuses": [killed]}
+            stage.world.write_by_hand((POD.name, "shop", f"reviews-v2-{i}"), pod)
+        stage.at(stage.world.now - START + 1, starve)
+
+    stage.when(5, starve)
+    attempt, code = stage.promote()
+    assert code == 1
+    assert attempt is not None
+    assert "v2 restarted " in attempt.message
+    assert "; 2 of v2's containers were killed for memory last (OOMKilled)" in attempt.message
 
 
 def test_unproven_is_4(stage: Stage) -> None:

@@ -1,4 +1,4 @@
-"""What the engine reads of pods: who is ready, since when, and how often it restarted."""
+"""What the engine reads of pods: who is ready, since when, how often it restarted, and for want of what."""
 
 from typing import Any
 
@@ -20,7 +20,12 @@ def document(name: str, **rest: Any) -> Document:
 def test_a_pod_serves_since_it_first_was_ready(ready_at: str | None, seconds: int) -> None:
     """Readiness that came back an hour after the start is no start."""
     cluster = MemoryCluster()
-    statuses = [{"name": "reviews", "restartCount": 3}, {"name": "istio-proxy", "restartCount": 9}]
+    killed = {"terminated": {"reason": "OOMKilled"}}
+    statuses = [
+        {"name": "reviews", "restartCount": 2, "lastState": killed},
+        {"name": "cache", "restartCount": 1, "lastState": {"terminated": {"reason": "Error"}}},
+        {"name": "istio-proxy", "restartCount": 9, "lastState": killed},
+    ]
     conditions = [{"type": "Ready", "status": "True", "lastTransitionTime": ready_at}] if ready_at else []
     status = {"startTime": START, "conditions": conditions, "containerStatuses": statuses}
     cluster.create(POD, document("v2-0", metadata={"labels": LABELS}, status=status))
@@ -29,4 +34,4 @@ def test_a_pod_serves_since_it_first_was_ready(ready_at: str | None, seconds: in
     cluster.create(ENDPOINT_SLICE, document("reviews-1", metadata={"labels": labels}, endpoints=endpoints))
     service = cluster.create(SERVICE, document("reviews", spec={"selector": {"app": "reviews"}}))
     pods = pods_of(cluster, service)
-    assert (pods.ready, pods.restarts, pods.youngest - 1795600800) == (1, 3, seconds)
+    assert (pods.ready, pods.restarts, pods.starved, pods.youngest - 1795600800) == (1, 3, 1, seconds)
