@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from rollout.core.documents import Document, Kind
+from rollout.core.query import Points
 from rollout.judge.looks import Snapshot
 
 
@@ -77,3 +78,10 @@ class Metrics(Protocol):
 
     def interval(self, target: Target) -> float | None:
         """Seconds between two readings of an instance, the longest; None where nothing tells. Raises `Unavailable`."""
+
+    def values(self, promql: str, start: float, end: float, step: float) -> list[Points]:
+        """The series of an expression of the user's own, each where it has a value at start, start + step … end.
+
+        Oldest first; a value may be no number. Raises `InvalidInput` with the store's own words where it cannot answer
+        this expression (it does not parse, takes too long, is no vector), `Unavailable` where it answers nothing.
+        """

@@ -6,7 +6,8 @@ from collections.abc import Container
 from pathlib import Path
 
 from rollout.adapters import clock
-from rollout.core.errors import Unavailable
+from rollout.core.errors import InvalidInput, Unavailable
+from rollout.core.query import Points
 from rollout.judge.looks import ALL, FAILED, REJECTED, Series, Snapshot, within
 from rollout.ports import Target
 
@@ -65,3 +66,8 @@ class CounterFiles:
         """Each second."""
         del target
         return 1.0
+
+    def values(self, promql: str, start: float, end: float, step: float) -> list[Points]:
+        """Nobody here knows PromQL."""
+        del promql, start, end, step
+        raise InvalidInput("the playground has counters only; query checks need a Prometheus (--prometheus URL)")

@@ -24,11 +24,14 @@ from rollout.adapters.questions import (
     labels_query,
     name_of_service,
 )
-from rollout.core.errors import Forbidden, InvalidInput, Unavailable, Unintelligible
+from rollout.core.errors import Forbidden, InvalidInput, Unavailable, Unintelligible, Unreachable
+from rollout.core.query import Points
 from rollout.judge.looks import Series, Snapshot, within
 from rollout.ports import Target
 
 TIMEOUT = 5
+MOST = 4_000_000
+"""Bytes of an answer to a query of a user's own."""
 _END = within(math.inf)
 Asked = Mapping[Target, tuple[float, ...] | None]
 """Targets with their edges, as the port has them."""
@@ -59,9 +62,10 @@ class PrometheusMetrics:
         if not good:
             raise InvalidInput("that is no URL of a Prometheus; write it like http://prometheus:9090")
         self._where = f"{parts.scheme}://{parts.hostname}{port}"
+        self._url, self._session = url, _Forms()
         # The library would retry by itself for many seconds, and the engine would not drive meanwhile.
         self._prometheus = PrometheusConnect(
-            url=url, timeout=TIMEOUT, method="POST", retry=Retry(total=0), session=_Forms()
+            url=url, timeout=TIMEOUT, method="POST", retry=Retry(total=0), session=self._session
         )
 
     def snapshots(
@@ -123,6 +127,27 @@ class PrometheusMetrics:
         targets = [t for t in found["activeTargets"] if t["labels"].get("instance") in instances]
         return max((_seconds(t["scrapeInterval"]) for t in targets if t.get("scrapeInterval")), default=None)
 
+    def values(self, promql: str, start: float, end: float, step: float) -> list[Points]:
+        """See the port. Not through the library, which would read an answer of any size and tell no refusal apart."""
+        asked = {"start": f"{start:.3f}", "end": f"{end:.3f}", "step": f"{step:.3f}", "timeout": f"{TIMEOUT - 1}s"}
+        found: list[Points] = self._ask(lambda: self._values(asked | {"query": promql}))
+        return found
+
+    def _values(self, asked: dict[str, str]) -> list[Points]:
+        body = b""
+        url = f"{self._url}/api/v1/query_range"
+        with self._session.post(url, data=asked, timeout=TIMEOUT, stream=True) as answer:
+            for part in answer.iter_content(65536):
+                body += part
+                if len(body) > MOST:
+                    raise InvalidInput(f"its answer is longer than {MOST // 1_000_000} MB; aggregate it in promql")
+        found = json.loads(body) if body.startswith(b"{") else {}
+        if answer.status_code in (400, 422) or found.get("errorType") == "timeout":
+            raise InvalidInput(f"Prometheus cannot answer it: {found.get('error', answer.reason)}")
+        if not answer.ok:
+            raise self._refused(answer.status_code, f"HTTP Status Code {answer.status_code}")
+        return [[(float(at), float(value)) for at, value in row["values"]] for row in found["data"]["result"]]
+
     def _demand_labels(self, target: Target) -> None:
         """Without one of them a promotion would wait for evidence that cannot come, or never see a failure."""
         found = (row["metric"] for row in self._now(labels_query(target)))
@@ -156,17 +181,19 @@ class PrometheusMetrics:
         except PrometheusApiClientException as error:
             text = str(error).replace("\n", " ")[:200]
             status = re.search(r"HTTP Status Code (\d+)", text)
-            code = int(status[1]) if status else 0
-            if code in (401, 403):
-                raise Forbidden(f"Prometheus at {self._where} does not let us in: {text}") from error
-            if code in (404, 405):
-                raise Unintelligible(f"what answers at {self._where} is no Prometheus ({text})") from error
-            raise Unavailable(f"Prometheus at {self._where} refuses: {text}") from error
+            raise self._refused(int(status[1]) if status else 0, text) from error
         except (json.JSONDecodeError, KeyError, TypeError, ValueError) as error:
             raise Unintelligible(f"what answers at {self._where} is no Prometheus") from error
         except RequestException as error:
             kind = type(error).__name__
             raise Unavailable(f"Prometheus at {self._where} does not answer ({kind})") from error
+
+    def _refused(self, code: int, text: str) -> Unreachable:
+        if code in (401, 403):
+            return Forbidden(f"Prometheus at {self._where} does not let us in: {text}")
+        if code in (404, 405):
+            return Unintelligible(f"what answers at {self._where} is no Prometheus ({text})")
+        return Unavailable(f"Prometheus at {self._where} refuses: {text}")
 
 
 def _collect(

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from rollout.adapters.counters import CounterFiles
-from rollout.core.errors import Unavailable
+from rollout.core.errors import InvalidInput, Unavailable
 from rollout.judge.looks import ALL, FAILED, REJECTED, Look, difference, grid_time, within
 from rollout.ports import Metrics, Target
 from tests.fakes.exporter import exporting, histogram
@@ -22,6 +22,7 @@ STABLE, CANARY = 95, 5
 
 Stable answers all of them, in 400 ms; the canary rejects all of them.
 """
+NONE = "vector(7) > 8"
 BUCKETS = {"100": 0, "250": 0, "500": STABLE, "+Inf": STABLE}
 
 
@@ -42,8 +43,16 @@ def _virtual() -> Store:
     ]
     world.slow["v1"] = world.rejecting["v2"] = 1.0
     world.edit(lambda vs: vs["spec"]["http"][1].update({"route": routes}))
+    world.metrics.answer = _answer
     world.pass_time(6)
     return Store(world.metrics, world.pass_time, lambda: setattr(world.metrics, "down_until", world.now + 1e9))
+
+
+def _answer(promql: str, at: float) -> list[float]:
+    """As Prometheus answers the expressions of this suite."""
+    if promql == "max(":
+        raise InvalidInput("it does not parse")
+    return {"vector(7)": [7.0], NONE: [], "vector(0)/0": [math.nan]}[promql]
 
 
 def _files(folder: Path) -> Store:
@@ -159,8 +168,25 @@ def test_the_interval_is_a_second(store: Store) -> None:
     assert store.metrics.interval(TARGET) == 1.0
 
 
+def test_an_expression_has_the_values_of_each_moment_or_is_refused(store: Store) -> None:
+    """Where nobody knows PromQL each is."""
+    values = store.metrics.values
+    with pytest.raises(InvalidInput, match=r"pars|--prometheus URL"):
+        values("max(", 1000.0, 1000.0, 1.0)
+    if isinstance(store.metrics, CounterFiles):
+        return
+    assert values("vector(7)", 1000.0, 1002.5, 1.25) == [[(1000.0, 7.0), (1001.25, 7.0), (1002.5, 7.0)]]
+    assert values("vector(7)", 1000.5, 1000.5, 1.0) == [[(1000.5, 7.0)]]
+    assert values(NONE, 1000.0, 1060.0, 15.0) == []
+    ((_, value),) = values("vector(0)/0", 1000.0, 1000.0, 1.0)[0]
+    assert math.isnan(value)
+
+
 def test_a_store_that_is_away_is_unavailable(store: Store) -> None:
     """The last one: it does not come back."""
     store.away()
     with pytest.raises(Unavailable):
         store.metrics.horizon(TARGET)
+    if not isinstance(store.metrics, CounterFiles):
+        with pytest.raises(Unavailable):
+            store.metrics.values("vector(7)", 1000.0, 1000.0, 1.0)

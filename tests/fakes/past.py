@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from rollout.judge.looks import ALL, FAILED, Arm, Series, Snapshot, within
 from rollout.lab.traffic import EDGES, Traffic, Truth
 from rollout.ports import Target
+from tests.fakes.unqueried import Unqueried
 
 BEGAN = 1_764_000_000.0
 """When the first weight was set."""
@@ -14,7 +15,7 @@ HISTORY = 1800.0
 EVERY = 15.0
 
 
-class Past:
+class Past(Unqueried):
     """A Metrics port over a release with weights as (seconds, percent), in looks of EVERY seconds.
 
     Before `since` (epoch seconds) the store has forgotten everything; `reporter` is who counted.

@@ -4,11 +4,13 @@ import math
 import time
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
 from rollout.adapters.prometheus import PrometheusMetrics
-from rollout.core.errors import Unintelligible
+from rollout.core.errors import InvalidInput, Unavailable, Unintelligible
+from rollout.core.query import Aggregate, Effect, Measured, Query, measured
 from rollout.judge.looks import Arm, Look, difference, grid_time
 from rollout.ports import Target
 from tests.conftest import unavailable
@@ -254,3 +256,68 @@ def test_the_horizon_is_the_last_scrape_and_the_interval_that_of_the_target(metr
     nobody = Target("nobody.shop.svc.cluster.local", "shop", (), "v1", "v2")
     assert metrics.horizon(nobody) is None
     assert metrics.interval(nobody) is None
+
+
+# Queries of the user's
+
+
+def ask(metrics: PrometheusMetrics, promql: str, **more: Any) -> Measured:
+    query = Query("q", promql, **{"max": 0.0, **more})
+    now = time.time()
+    filled = query.filled(canary=CANARY, stable="v1", service="reviews", namespace="shop")
+    return measured(query, metrics.values(filled, *query.window(now)), now)
+
+
+def test_a_query_finds_the_canary_by_what_its_counters_carry(metrics: PrometheusMetrics) -> None:
+    """Whatever is in its name."""
+    found = ask(metrics, 'max(istio_requests_total{destination_version="$canary",response_code="502"})')
+    assert found.value is not None
+    assert found.value > 0
+    assert found.effect is Effect.HOLD
+
+
+def test_a_number_alone_is_a_value_too(metrics: PrometheusMetrics) -> None:
+    assert ask(metrics, "7").value == 7.0
+
+
+def test_a_breach_must_have_lasted(metrics: PrometheusMetrics) -> None:
+    up = 'max(up{job="envoy"})'
+    assert ask(metrics, up, lasting=2.0).text == "q is 1, above 0 for 2s"
+    assert ask(metrics, up, lasting=900.0).text == "q is 1, above 0, but not yet for 15m"
+    assert ask(metrics, f"{up} and on() (vector(time()) > {time.time() - 1:.0f})", lasting=4.0).effect is None
+
+
+def test_no_number_is_no_data(metrics: PrometheusMetrics) -> None:
+    for promql in ("vector(0) / 0", "vector(1) / 0", "nothing_of_that_name"):
+        assert ask(metrics, promql).text == "q has no data"
+
+
+def test_several_series_need_an_aggregate(metrics: PrometheusMetrics) -> None:
+    with pytest.raises(InvalidInput, match="2 series came back"):
+        ask(metrics, "up")
+    assert ask(metrics, "up", aggregate=Aggregate.SUM).value == 2.0
+
+
+LONG = " or ".join(f'label_replace(vector(1), "one", "{i}", "", "")' for i in range(40))
+
+
+@pytest.mark.parametrize(
+    ("promql", "said"),
+    [
+        ("max(up", "parse error: unclosed left parenthesis"),
+        ("up[5m]", 'invalid expression type "range vector"'),
+        ('"text"', 'invalid expression type "string"'),
+        ("up * on() up", "found duplicate series"),
+        (LONG, "longer than 4 MB"),
+    ],
+)
+def test_what_prometheus_cannot_answer_is_told_in_its_words(metrics: PrometheusMetrics, promql: str, said: str) -> None:
+    now = time.time()
+    with pytest.raises(InvalidInput) as told:
+        metrics.values(promql, now - 10_000, now, 1.0)
+    assert said in str(told.value)
+
+
+def test_nobody_there_is_no_fault_of_the_query() -> None:
+    with pytest.raises(Unavailable, match="does not answer"):
+        PrometheusMetrics("http://127.0.0.1:1").values("up", 0.0, 0.0, 1.0)

@@ -21,6 +21,7 @@ from rollout.core.documents import (
     copied,
 )
 from rollout.core.errors import Conflict, InvalidInput, Unavailable, Unreachable
+from rollout.core.query import Points
 from rollout.core.strategy import ERRORS, Bake, OnInconclusive, Step, Strategy
 from rollout.engine.engine import Engine
 from rollout.engine.state import StateStore
@@ -48,7 +49,7 @@ class Faults:
     """How often, per call, each thing goes wrong (0 to 1), and at which calls it surely does.
 
     `fail_at`: that call gets no answer and does nothing. `lose_at`: it lands and its reply is lost. `crash_after`:
-    the process dies when it has landed.
+    the process dies when it has landed. `fail_writes`: each write gets no answer and does nothing.
     """
 
     unavailable: float = 0.0
@@ -59,6 +60,7 @@ class Faults:
     crash_after: int = -1
     fail_at: int = -1
     lose_at: int = -1
+    fail_writes: bool = False
 
 
 class FaultyCluster:
@@ -75,14 +77,15 @@ class FaultyCluster:
         self.calls += 1
         self.asked.add((kind.name, verb))
         self.counts[verb] += 1
-        if self.calls == faults.fail_at or chance() < faults.unavailable:
+        written = verb not in ("get", "list")
+        if self.calls == faults.fail_at or chance() < faults.unavailable or (written and faults.fail_writes):
             raise Unavailable("no answer")
         if chance() < faults.crash:
             raise Crash
         result = act()
         if self.calls == faults.crash_after or chance() < faults.crash:
             raise Crash
-        if self.calls == faults.lose_at or (verb not in ("get", "list") and chance() < faults.lost_reply):
+        if self.calls == faults.lose_at or (written and chance() < faults.lost_reply):
             raise Unavailable("the reply was lost")
         return result
 
@@ -132,6 +135,10 @@ class VirtualMetrics:
         """The last moment of which anybody was shown counters that mean something."""
         self.canary_at: list[float] = []
         """The seconds in which the canary was asked."""
+        self.answer: Callable[[str, float], list[float]] = lambda promql, at: []
+        """The values of an expression's series at a moment."""
+        self.asked: list[tuple[float, str]] = []
+        """When which expression was asked for."""
 
     def second(self, now: float) -> None:
         """Let one second of traffic pass."""
@@ -187,6 +194,16 @@ class VirtualMetrics:
 
     def interval(self, target: Target) -> float | None:
         return 1.0
+
+    def values(self, promql: str, start: float, end: float, step: float) -> list[Points]:
+        if self.world.now < self.down_until:
+            raise Unavailable("the metrics store is away")
+        self.asked.append((self.world.now, promql))
+        series: dict[int, list[tuple[float, float]]] = {}
+        for at in [start + step * i for i in range(round((end - start) / step) + 1)]:
+            for index, value in enumerate(self.answer(promql, at)):
+                series.setdefault(index, []).append((at, value))
+        return list(series.values())
 
 
 def strategy(**changes: Any) -> Strategy:

@@ -8,10 +8,11 @@ from rollout.core.documents import SERVICE
 from rollout.judge.looks import ALL, Series, Snapshot, within
 from rollout.ports import Target
 from tests.fakes.memory import MemoryCluster
+from tests.fakes.unqueried import Unqueried
 
 
 @dataclass
-class Store:
+class Store(Unqueried):
     """A metrics store with one reporting proxy."""
 
     reporter: str

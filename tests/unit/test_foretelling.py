@@ -18,6 +18,7 @@ from rollout.engine.past import HISTORY, Load
 from rollout.engine.survey import survey
 from rollout.judge.looks import ALL, FAILED, Series, Snapshot, within
 from rollout.ports import Target
+from tests.fakes.unqueried import Unqueried
 from tests.simulation.world import World, strategy
 
 NOW = 10_000.0
@@ -26,7 +27,7 @@ CANARY = load("canary")
 Counters = Mapping[Series, float]
 
 
-class Store:
+class Store(Unqueried):
     """Counters as a function of time; counts how often they are asked for."""
 
     def __init__(self, counters: Callable[[float], Counters], reporter: str = "source") -> None:

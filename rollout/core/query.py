@@ -1,0 +1,150 @@
+"""A query check: a question of the user's own to the metrics store, the bounds of its answer, and what follows."""
+
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from string import Template
+
+from rollout.core.errors import InvalidInput
+from rollout.core.quantities import spoken
+
+PLACEHOLDERS = ("canary", "stable", "service", "namespace")
+SPACING, FEWEST, LONGEST = 15.0, 4, 900.0
+"""Over a time that a breach must last, values are asked for every SPACING seconds or more often, FEWEST times and one
+at least; and no time is longer than LONGEST, so that there are 61 at most."""
+Points = Sequence[tuple[float, float]]
+"""One series: moments (epoch seconds) with its values."""
+
+
+class Effect(StrEnum):
+    """What follows from an answer, where anything does: no next weight, or everything back."""
+
+    HOLD = "hold"
+    ROLLBACK = "rollback"
+
+
+class Aggregate(StrEnum):
+    """How the values of several series become one."""
+
+    MAX = "max"
+    MIN = "min"
+    SUM = "sum"
+    AVG = "avg"
+
+    def of(self, values: Sequence[float]) -> float:
+        """One value of several."""
+        if self in (Aggregate.MAX, Aggregate.MIN):
+            return max(values) if self is Aggregate.MAX else min(values)
+        return sum(values) / (len(values) if self is Aggregate.AVG else 1)
+
+
+@dataclass(frozen=True)
+class Query:
+    """A PromQL expression with placeholders, whose value breaches above `max` and below `min` (None: no such bound).
+
+    Only a breach that has lasted `lasting` seconds counts (0: one moment is enough). None instead of an effect: nothing
+    follows.
+    """
+
+    name: str
+    promql: str
+    max: float | None = None
+    min: float | None = None
+    aggregate: Aggregate | None = None
+    lasting: float = 0.0
+    on_breach: Effect = Effect.HOLD
+    on_no_data: Effect | None = Effect.HOLD
+    on_error: Effect | None = Effect.HOLD
+
+    def filled(self, **values: str) -> str:
+        r"""The PromQL, with a value for each of PLACEHOLDERS, escaped as inside of a double-quoted string.
+
+        >>> Query("q", 'up{v="$canary"} > $$').filled(canary='a"b', stable="", service="", namespace="")
+        'up{v="a\\"b"} > $'
+        """
+        return Template(self.promql).substitute(
+            {name: json.dumps(value, ensure_ascii=False)[1:-1] for name, value in values.items()}
+        )
+
+    def window(self, at: float) -> tuple[float, float, float]:
+        """The first and the last moment to ask for, and seconds between two, in whole milliseconds."""
+        steps = max(FEWEST, math.ceil(self.lasting / SPACING)) if self.lasting else 0
+        step = math.floor(1000 * self.lasting / steps) / 1000 if steps else 1.0
+        return at - steps * step, at, step
+
+    def beyond(self, value: float) -> str:
+        """Which bound a value breaks; empty if it is within."""
+        if self.max is not None and value > self.max:
+            return f"above {number(self.max)}"
+        if self.min is not None and value < self.min:
+            return f"below {number(self.min)}"
+        return ""
+
+    @property
+    def bounds(self) -> str:
+        """Where values belong."""
+        if self.max is None:
+            return "" if self.min is None else f"at least {number(self.min)}"
+        return f"at most {number(self.max)}" if self.min is None else f"{number(self.min)} to {number(self.max)}"
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What a query answered at an epoch second: its value (None: none), that in words, and what follows.
+
+    `text` begins with the query's name; an effect of None says that nothing follows.
+    """
+
+    name: str
+    at: float
+    text: str
+    value: float | None = None
+    effect: Effect | None = None
+
+
+def measured(query: Query, series: Sequence[Points], at: float) -> Measured:
+    """What the series mean that came back for the moments of `query.window(at)`.
+
+    Values that are no number are none. Raises `InvalidInput` for several series that nothing makes one value of.
+    """
+    start, _, step = query.window(at)
+    values = _by_moment(query, series)
+    latest = next((value for moment, value in sorted(values.items()) if moment > at - step / 2), None)
+    if latest is None:
+        return Measured(query.name, at, f"{query.name} has no data", None, query.on_no_data)
+    said, beyond = f"{query.name} is {number(latest)}", query.beyond(latest)
+    if not beyond:
+        return Measured(query.name, at, f"{said} ({query.bounds})", latest)
+    during = f" for {spoken(query.lasting)}" if query.lasting else ""
+    if len(values) <= round((at - start) / step) or not all(map(query.beyond, values.values())):
+        return Measured(query.name, at, f"{said}, {beyond}, but not yet{during}", latest)
+    return Measured(query.name, at, f"{said}, {beyond}{during}", latest, query.on_breach)
+
+
+def unanswered(query: Query, error: Exception, at: float) -> Measured:
+    """What follows where the query has no answer that means anything."""
+    return Measured(query.name, at, f"{query.name} cannot be told: {error}", None, query.on_error)
+
+
+def _by_moment(query: Query, series: Sequence[Points]) -> dict[float, float]:
+    found: dict[float, list[float]] = {}
+    for points in series:
+        for moment, value in points:
+            found.setdefault(moment, []).append(value)
+    most = max(map(len, found.values()), default=0)
+    if most > 1 and query.aggregate is None:
+        raise InvalidInput(f"{most} series came back; name one in promql, or say `aggregate: max`, min, sum or avg")
+    one = query.aggregate or Aggregate.MAX
+    finite = {moment: [value for value in values if math.isfinite(value)] for moment, values in found.items()}
+    return {moment: one.of(values) for moment, values in finite.items() if values}
+
+
+def number(value: float) -> str:
+    """A value for people.
+
+    >>> number(120.0), number(0.05), number(1234567.0)
+    ('120', '0.05', '1234567')
+    """
+    return f"{value:.10g}"
