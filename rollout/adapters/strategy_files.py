@@ -1,15 +1,27 @@
 """Strategies from presets and from users' YAML files, checked key by key, with the line of each fault."""
 
+import math
 from decimal import Decimal
 from importlib import resources
 from pathlib import Path
+from string import Template
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from rollout.adapters import yaml_text
 from rollout.core.errors import InvalidInput
-from rollout.core.quantities import duration, percent
+from rollout.core.quantities import duration, percent, spoken
+from rollout.core.query import LONGEST, PLACEHOLDERS, Aggregate, Effect, Query
 from rollout.core.strategy import (
     ERRORS,
     LATENCY,
@@ -94,16 +106,85 @@ class _Restarts(_Model):
     floor: None = None
 
 
+def _number(value: object) -> float:
+    try:
+        found = math.nan if isinstance(value, bool) else float(str(value))
+    except ValueError:
+        found = math.nan
+    if not math.isfinite(found):
+        raise ValueError(f"{value!r} is no number; write it like 100 or 0.5")
+    return found
+
+
+def _promql(value: str) -> str:
+    known = ", ".join(f"${name}" for name in PLACEHOLDERS)
+    template = Template(value)
+    if not template.is_valid():
+        raise ValueError(f"a dollar begins one of {known}; write $$ for a dollar")
+    if unknown := set(template.get_identifiers()) - set(PLACEHOLDERS):
+        raise ValueError(f"there is no ${min(unknown)}; there are {known}, and $$ for a dollar")
+    return value
+
+
+def _lasting(value: float) -> float:
+    if value and not 1 <= value <= LONGEST:
+        raise ValueError(f"must be 0s, or from 1s to {spoken(LONGEST)}")
+    return value
+
+
+def _effect(*allowed: str) -> BeforeValidator:
+    def checked(value: object) -> Effect | None:
+        if value not in allowed:
+            raise ValueError(f"must be {' or '.join(allowed)}, not {value!r}")
+        return None if value == IGNORE else Effect(str(value))
+
+    return BeforeValidator(checked)
+
+
+IGNORE = "ignore"
+Number = Annotated[float, BeforeValidator(_number)]
+OnBreach = Annotated[Effect, _effect(Effect.HOLD, Effect.ROLLBACK)]
+OnLack = Annotated[Effect | None, _effect(Effect.HOLD, IGNORE)]
+
+
+class _Query(_Model):
+    name: Annotated[str, Field(max_length=60, pattern=r"^\P{C}+$")]
+    promql: Annotated[str, Field(min_length=1), AfterValidator(_promql)]
+    max: Number | None = None
+    min: Number | None = None
+    aggregate: Aggregate | None = None
+    lasting: Annotated[Seconds, AfterValidator(_lasting)] = Field(0.0, alias="for")
+    onBreach: OnBreach = Effect.HOLD  # noqa: N815 - as users write it
+    onNoData: OnLack = Effect.HOLD  # noqa: N815
+    onError: OnLack = Effect.HOLD  # noqa: N815
+
+    @model_validator(mode="after")
+    def _bounded(self) -> "_Query":
+        if self.max is None and self.min is None:
+            raise ValueError("neither max nor min is there; say from where on a value is a breach")
+        if self.max is not None and self.min is not None and self.max < self.min:
+            raise ValueError(f"min ({self.min:g}) is above max ({self.max:g}), so every value would be a breach")
+        return self
+
+    def made(self) -> Query:
+        """As the engine knows it."""
+        return Query(
+            self.name, self.promql, self.max, self.min, self.aggregate, self.lasting, self.onBreach, self.onNoData,
+            self.onError,
+        )  # fmt: skip
+
+
 class _Check(_Model):
     errors: _Rate | None = None
     rejections: _Rate | None = None
     latency: _Latency | None = None
     restarts: _Restarts | None = None
+    query: _Query | None = None
 
     @model_validator(mode="after")
     def _one(self) -> "_Check":
-        if len(self.model_fields_set) != 1 or self.one() is None:
-            raise ValueError(f"a check is one of {', '.join(Kind)}, like `errors: {{}}`")
+        if len(self.model_fields_set) != 1 or (self.one() is None and self.query is None):
+            raise ValueError(f"a check is one of {', '.join(Kind)}, query, like `errors: {{}}`")
         return self
 
     def one(self) -> Check | None:
@@ -132,6 +213,15 @@ class _Strategy(_Model):
     checks: list[_Check]  # `[]` says on purpose that nothing is judged
     drift: _Drift = _Drift()
 
+    @field_validator("checks")
+    @classmethod
+    def _once(cls, checks: list[_Check]) -> list[_Check]:
+        kinds = [kind for check in checks if check.query is None for kind in check.model_fields_set]
+        names = [f"query {check.query.name!r}" for check in checks if check.query is not None]
+        if twice := sorted({one for one in (*kinds, *names) if (*kinds, *names).count(one) > 1}):
+            raise ValueError(f"the check {', '.join(twice)} is there twice")
+        return checks
+
     @model_validator(mode="after")
     def _rising(self) -> "_Strategy":
         weights = [step.weight for step in self.steps]
@@ -139,9 +229,6 @@ class _Strategy(_Model):
             raise ValueError(f"the weights must rise: {', '.join(map(str, weights))}")
         if weights[-1] != 100:
             raise ValueError(f"the last weight must be 100, not {weights[-1]}")
-        kinds = [kind for check in self.checks for kind in check.model_fields_set]
-        if twice := sorted({kind for kind in kinds if kinds.count(kind) > 1}):
-            raise ValueError(f"the check {', '.join(twice)} is there twice")
         return self
 
 
@@ -186,6 +273,7 @@ def parse(text: str, name: str, source: str) -> Strategy:
         model.deadline,
         gitops_managers=tuple(model.drift.gitopsManagers),
         description=model.description,
+        queries=tuple(one.query.made() for one in model.checks if one.query is not None),
     )
 
 
@@ -195,6 +283,9 @@ SENTENCES = {
     "model_type": "this must be a mapping, like `key: value`",
     "list_type": "this must be a list",
     "too_short": "there must be at least one",
+    "string_type": "this must be text",
+    "string_too_short": "this must not be empty",
+    "string_pattern_mismatch": "this must be one line of text",
 }
 
 

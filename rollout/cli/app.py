@@ -95,7 +95,7 @@ def _judging(name: str) -> "Strategy":
 
     strategy = load(name)
     if not strategy.checks:
-        raise InvalidInput(f"the strategy {strategy.name} has no checks, so there is nothing to judge")
+        raise InvalidInput(f"the strategy {strategy.name} compares no versions, so there is nothing to judge")
     return strategy
 
 
@@ -147,7 +147,7 @@ def promote(
     _check_output(output)
     manners = _manners(timeout, on_timeout, on_interrupt, no_wait)
     named = load(strategy or PRESET)
-    engine = _engine(service, namespace, cluster, context, prometheus, metrics=bool(named.checks))
+    engine = _engine(service, namespace, cluster, context, prometheus, metrics=bool(named.checks or named.queries))
     request = Request(service, engine.namespace, to, named, stable, not no_create)
 
     def choose(asked: Request) -> Request:

@@ -20,9 +20,11 @@ from rollout.adapters import clock
 from rollout.core.attempt import Attempt, Entry, Past, Reading
 from rollout.core.lifecycle import Phase
 from rollout.core.quantities import spoken
+from rollout.core.query import Effect
 
 _ATTEMPT = TypeAdapter(Attempt)
 COLORS = {Phase.PROMOTED: "green", Phase.ROLLED_BACK: "red", Phase.ROLLING_BACK: "red", Phase.PAUSED: "yellow"}
+EFFECTS = {None: "", Effect.HOLD: "yellow", Effect.ROLLBACK: "red"}
 SHOWN, BAR = 8, 30
 
 
@@ -38,7 +40,7 @@ def document(attempt: Attempt | None) -> dict[str, Any]:
     full = _ATTEMPT.dump_python(attempt, mode="json")
     kept = ("service", "namespace", "stable", "canary", "phase", "step", "weight", "since", "started", "deadline")
     made = {key: full[key] for key in (*kept, "reason", "message", "ended", "journal", "last")}
-    return made | {"strategy": attempt.strategy.name, "attempt": attempt.number}
+    return made | {"queries": full["measured"], "strategy": attempt.strategy.name, "attempt": attempt.number}
 
 
 def print_json(value: Any) -> None:
@@ -140,7 +142,9 @@ def view(attempt: Attempt | None, notice: str = "") -> Panel:
     lines: list[RenderableType] = [bar, Text("")]
     if attempt.last:
         lines += [Text.assemble((f"{attempt.last.verdict}  ", "bold"), attempt.last.text)]
-        lines += [_evidence(attempt.last), Text("")]
+        lines += [_evidence(attempt.last)] if attempt.strategy.checks else []
+    lines += [Text(one.text, style=EFFECTS[one.effect]) for one in attempt.measured]
+    lines += [Text("")] if attempt.last or attempt.measured else []
     lines += [Text.assemble((at(e.at), "dim"), f"  {e.text}") for e in attempt.journal[-SHOWN:]]
     if notice:
         lines.append(Text(notice, style="yellow"))

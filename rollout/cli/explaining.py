@@ -15,13 +15,14 @@ def explained(a: Attempt, now: float, notice: str) -> Iterator[str]:
         yield f"It ended at {at(a.ended)} after {spoken(a.ended - a.started)}: {a.message}."
     else:
         yield f"It stands there since {at(a.since or a.started)}: {a.message}."
-        if a.last:
+        if a.last and a.strategy.checks:
             when = f"At {at(a.last.looked_at)} the judge said" if a.last.looked_at else "The judge says"
             yield f"{when} {a.last.verdict}: {a.last.text}."
             yield (
                 f"Of the evidence that it takes to go on, {a.last.to_go_on:.0%} is there; "
                 f"of what it takes to go back, {a.last.to_go_back:.0%}."
             )
+        yield from (f"At {at(one.at)} a query said: {one.text}." for one in a.measured)
         yield from _waits(a)
         if notice:
             yield f"{notice[0].upper()}{notice[1:]}: `rollout promote` goes on, `rollout abort` takes back."
@@ -43,6 +44,9 @@ def _waits(a: Attempt) -> Iterator[str]:
         yield f"It waits until {at(a.landed + a.strategy.confirm)}; at 100 % there is nobody to compare with."
     elif a.phase is Phase.SHIFTING and a.landed and 0 <= a.step < len(a.strategy.steps):
         bake = a.strategy.steps[a.step].bake
+        if not a.strategy.checks:
+            yield f"It stands until {at(a.landed + bake.min)} at least; nothing is compared."
+            return
         following = a.strategy.steps[min(a.step + 1, len(a.strategy.steps) - 1)].weight
         margin = 100 * a.strategy.margin(following)
         yield (

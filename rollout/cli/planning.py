@@ -10,10 +10,13 @@ from rollout.cli import foretelling
 from rollout.core.attempt import Attempt
 from rollout.core.decision import needed
 from rollout.core.documents import DESTINATION_RULE, VIRTUAL_SERVICE, Document, ref
+from rollout.core.errors import Unreachable
 from rollout.core.quantities import spoken
+from rollout.core.query import Measured
 from rollout.core.strategy import Strategy
 from rollout.engine.observing import Scene, pair_of, plan_subsets, read_scene
 from rollout.engine.past import Load
+from rollout.engine.querying import Queries
 from rollout.mesh.claims import annotation
 from rollout.mesh.routes import Pair, http_routes, pins, unpinned, with_weight
 from rollout.mesh.subsets import adding_patch, new_rule
@@ -33,7 +36,8 @@ class Change:
 class Plan:
     """A promotion beforehand. Times are seconds; `notes` are sentences, `steps` what each weight asks for.
 
-    `why` says why the strategy was chosen (empty: it was named); `forecast` is None where traffic is not known.
+    `why` says why the strategy was chosen (empty: it was named); `forecast` is None where traffic is not known;
+    `queries` are what the strategy's own ones answer now.
     """
 
     service: str
@@ -46,6 +50,7 @@ class Plan:
     ends_after: float
     steps: tuple[str, ...]
     forecast: foretelling.Outlook | None
+    queries: tuple[Measured, ...]
     notes: tuple[str, ...]
     changes: tuple[Change, ...]
 
@@ -56,6 +61,7 @@ def planned(cluster: Cluster, attempt: Attempt, metrics: Metrics | None, fit: bo
     load, unknown = foretelling.measured(metrics, attempt, scene.target(attempt))
     strategy, why = foretelling.fitted(attempt.strategy, load, unknown) if fit else (attempt.strategy, "")
     attempt = replace(attempt, strategy=strategy)
+    answers, unasked = _queried(attempt, metrics)
     least = strategy.propagation + sum(step.bake.min for step in strategy.steps[:-1]) + strategy.confirm
     return Plan(
         attempt.service,
@@ -68,7 +74,8 @@ def planned(cluster: Cluster, attempt: Attempt, metrics: Metrics | None, fit: bo
         strategy.limit,
         tuple(_steps(attempt, strategy)),
         foretelling.outlook(strategy, load) if load else None,
-        (*_unforetold(attempt, load, unknown, why), *_notes(attempt, scene)),
+        answers,
+        (*_unforetold(attempt, load, unknown, why), *unasked, *_notes(attempt, scene)),
         (*_subsets(attempt, scene), *_weights(attempt, scene)),
     )
 
@@ -82,6 +89,7 @@ def told(plan: Plan) -> Iterator[str]:
     yield from (f"  {step}" for step in plan.steps)
     if plan.forecast:
         yield from foretelling.lines(plan.forecast, plan.stable, plan.canary)
+    yield from (f"query: {one.text}" for one in plan.queries)
     yield from (f"- {note}" for note in plan.notes)
     for change in plan.changes:
         yield ""
@@ -109,6 +117,18 @@ def _steps(a: Attempt, strategy: Strategy) -> Iterator[str]:
 def _unforetold(a: Attempt, load: Load | None, unknown: str, why: str) -> Iterator[str]:
     if load is None and a.strategy.checks and not why:  # which says it already
         yield f"no forecast: {unknown}"
+
+
+def _queried(a: Attempt, metrics: Metrics | None) -> tuple[tuple[Measured, ...], tuple[str, ...]]:
+    """What each query answers now, or a note why nobody knows."""
+    if not a.strategy.queries:
+        return (), ()
+    if metrics is None:
+        return (), (f"no query was asked: {foretelling.UNASKED}",)
+    try:
+        return Queries(metrics).examine(a, a.started), ()
+    except Unreachable as error:
+        return (), (f"no query was asked: {error}",)
 
 
 def _notes(a: Attempt, scene: Scene) -> Iterator[str]:

@@ -6,6 +6,7 @@ from enum import StrEnum
 from typing import Any
 
 from rollout.core.lifecycle import Phase, Reason
+from rollout.core.query import Measured
 from rollout.core.strategy import Strategy
 
 JOURNAL_LENGTH = 80
@@ -70,7 +71,7 @@ class Attempt:
     `checkpoint` is the judge's own. `clients` are namespaces whose own DestinationRules decide what their clients see;
     `counted` are the versions of stable and the canary as the mesh's counters carry them. `narrow` says that only the
     service's namespace could be listed. `capacity` is the number of ready endpoints with which stable carried
-    everything.
+    everything. `measured` is what the strategy's queries answered last.
     """
 
     number: int
@@ -102,6 +103,7 @@ class Attempt:
     checkpoint: dict[str, Any] = field(default_factory=dict)
     journal: tuple[Entry, ...] = ()
     last: Reading | None = None
+    measured: tuple[Measured, ...] = ()
     ended: float = 0.0
 
     @property

@@ -9,6 +9,7 @@ from fractions import Fraction
 from rollout.core.attempt import Attempt, Reading, Verdict
 from rollout.core.lifecycle import Phase, Reason
 from rollout.core.quantities import floored, spoken
+from rollout.core.query import Effect, Measured
 from rollout.core.strategy import OnInconclusive
 
 FIGHT_COUNT, FIGHT_SECONDS = 3, 60.0
@@ -58,7 +59,7 @@ class Observation:
 
     `canary_youngest` is when the last of the canary's pods became ready (0: not known); `stable_pods` and `canary_pods`
     are how many pods each has, and how often those have restarted; `canary_starved` how many of its containers ended
-    last for want of memory.
+    last for want of memory; `measured` what the strategy's queries answered.
     """
 
     now: float
@@ -74,6 +75,11 @@ class Observation:
     canary_starved: int = 0
     reading: Reading | None = None
     silence: str = ""
+    measured: tuple[Measured, ...] = ()
+
+    def first(self, effect: Effect) -> Measured | None:
+        """The first query whose answer has this effect. While the canary has nothing, its metrics mean nothing."""
+        return next((one for one in self.measured if one.effect is effect and self.attempt.weight), None)
 
 
 @dataclass(frozen=True)
@@ -170,10 +176,12 @@ def _canary_gone(o: Observation) -> Answer:
 
 
 def _breached(o: Observation) -> Answer:
-    if o.reading is None or o.reading.verdict is not Verdict.ROLLBACK:
-        return None
-    seen = replace(o, attempt=replace(o.attempt, last=o.reading))
-    return _back(seen, Reason.BREACH, o.reading.text)
+    """The judge's evidence, or a query whose breach is to take the traffic back."""
+    if o.reading is not None and o.reading.verdict is Verdict.ROLLBACK:
+        seen = replace(o, attempt=replace(o.attempt, last=o.reading))
+        return _back(seen, Reason.BREACH, o.reading.text)
+    broken = o.first(Effect.ROLLBACK)
+    return _back(o, Reason.BREACH, broken.text) if broken else None
 
 
 def _drifted(o: Observation) -> Answer:
@@ -278,7 +286,7 @@ def _not_landed(o: Observation) -> Answer:
 def _waiting(o: Observation) -> Answer:
     """What holds the rollout without being the canary's fault. At 100 nothing depends on stable any more."""
     a = o.attempt
-    if o.reading is None:
+    if o.reading is None or o.silence:
         return Decision(a.noted(o.now, f"holding: {o.silence or 'no metrics'}"), after=2.0)
     if a.weight == 100:
         return None
@@ -301,7 +309,8 @@ def _baking(o: Observation) -> Answer:
     least, most = (a.strategy.confirm, math.inf) if confirming else (bake.min, bake.max)
     stood = o.now - a.landed
     fresh = reading.looked_at >= a.landed + least and reading.looked_at > a.landed
-    if stood < least or (not fresh and a.strategy.checks and (confirming or bake.max > 0)):
+    asked = all(one.at >= a.landed + least for one in o.measured)
+    if stood < least or not asked or (not fresh and a.strategy.checks and (confirming or bake.max > 0)):
         return Decision(_said(o, reading), after=1.0)
     if not a.strategy.checks or confirming or reading.verdict is Verdict.ADVANCE:
         return None
@@ -317,6 +326,15 @@ def _said(o: Observation, reading: Reading) -> Attempt:
     if o.attempt.last is None or o.attempt.last.verdict is not reading.verdict:
         return o.attempt.noted(o.now, f"{reading.verdict}: {reading.text}", last=reading)
     return replace(o.attempt, last=reading)
+
+
+def _held(o: Observation) -> Answer:
+    """A query holds the next weight, and the end at 100. Its values change all the time: the first is written down."""
+    a, held = o.attempt, o.first(Effect.HOLD)
+    if held is None or (a.weight == 100 and a.phase is not Phase.CONFIRMING):
+        return None
+    says = "holding: " + (held.text if held.value is None else f"{held.name} is ")
+    return Decision(a if a.message.startswith(says) else a.noted(o.now, f"holding: {held.text}"), after=1.0)
 
 
 def _advance(o: Observation) -> Answer:
@@ -348,6 +366,7 @@ QUESTIONS: tuple[Callable[[Observation], Answer], ...] = (
     _not_landed,
     _waiting,
     _baking,
+    _held,
     _advance,
 )
 """The questions of `decide`, in order; each answers with a decision or passes."""

@@ -5,6 +5,8 @@ from decimal import Decimal
 from enum import StrEnum
 from typing import Any
 
+from rollout.core.query import Query
+
 
 class OnInconclusive(StrEnum):
     """What follows when a bake ends without evidence either way."""
@@ -65,7 +67,7 @@ class Strategy:
 
     `confirm`, `deadline` and `propagation` (from a new subset to all proxies) are seconds; `look` is the shortest
     time between two looks, where counters arrive as often; `warm_up` what fresh pods get before they count in full.
-    `gitops_managers` are field managers whose edits are put back.
+    `gitops_managers` are field managers whose edits are put back; `queries` are answered beside the judge.
     """
 
     name: str
@@ -80,6 +82,7 @@ class Strategy:
     warm_up: float = 30.0
     gitops_managers: tuple[str, ...] = ()
     description: str = ""
+    queries: tuple[Query, ...] = ()
 
     @property
     def limit(self) -> float:
@@ -107,5 +110,6 @@ class Strategy:
             "deadline": self.deadline / speed,
             "propagation": max(1.0, self.propagation / speed),
             "warm_up": self.warm_up / speed,
+            "queries": tuple(replace(query, lasting=query.lasting / speed) for query in self.queries),
         }
         return Strategy(**changed)

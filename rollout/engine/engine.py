@@ -12,6 +12,7 @@ from rollout.engine.lease import Holder
 from rollout.engine.looking import Eyes
 from rollout.engine.observing import Scene, observe, plan_subsets, read_scene
 from rollout.engine.past import Load
+from rollout.engine.querying import Queries
 from rollout.engine.state import StateStore
 from rollout.engine.survey import Request, known_service, survey
 from rollout.ports import Cluster, Metrics
@@ -39,7 +40,7 @@ class Engine:
         self.service, self.namespace = service, namespace
         self.states = StateStore(cluster, service, namespace)
         self.lease = Holder(cluster, service, namespace, identity)
-        self._eyes = Eyes(metrics)
+        self._eyes, self._queries = Eyes(metrics), Queries(metrics)
         self._hands = Hands(cluster, service, namespace)
         self.load: Load | None = None
         self._driven: Attempt | None = None
@@ -69,6 +70,7 @@ class Engine:
         rights.demand(self._cluster, attempt, subsets=bool(missing))
         try:
             self.load = self._eyes.ask(attempt, scene.target(attempt))
+            self._queries.examine(attempt, now)
         except Unintelligible as error:
             raise InvalidInput(str(error)) from error
         return attempt
@@ -182,7 +184,9 @@ class Engine:
         if a.phase.ended:
             return seen
         reading, silence, checkpoint = self._eyes.reading(seen, scene.target(a))
-        return replace(seen, attempt=replace(a, checkpoint=checkpoint), reading=reading, silence=silence)
+        answers, unheard = self._queries.measured(a, now, self._eyes.interval)
+        known = replace(a, checkpoint=checkpoint, measured=answers)
+        return replace(seen, attempt=known, reading=reading, silence=silence or unheard, measured=answers)
 
     def _carry_out(self, d: Decision, before: Attempt, scene: Scene, now: float) -> Attempt:
         after = d.attempt
@@ -207,7 +211,7 @@ class Engine:
         return after
 
     def _worth_recording(self, before: Attempt, after: Attempt, now: float) -> bool:
-        same = replace(after, checkpoint=before.checkpoint, last=before.last) == before
+        same = replace(after, checkpoint=before.checkpoint, last=before.last, measured=before.measured) == before
         return not same or (after != before and now - self._recorded >= CHECKPOINT_EVERY)
 
     def _record(self, attempt: Attempt, now: float) -> None:

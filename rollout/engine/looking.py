@@ -40,7 +40,7 @@ class Eyes:
         """The verdict at the moment of the observation, why there is none, and the checkpoint to keep."""
         attempt = seen.attempt
         if not attempt.strategy.checks:
-            return Reading(Verdict.ADVANCE, "no check", seen.now, True), "", {}
+            return Reading(Verdict.ADVANCE, "nothing is compared", seen.now, True), "", {}
         if self._attempt != attempt.id or self._evidence.at < float(attempt.checkpoint.get("at", 0)):
             self._attempt = attempt.id
             self._evidence = _restored(attempt.checkpoint)
@@ -74,7 +74,12 @@ class Eyes:
         if horizon is None:
             self._metrics.interval(target)  # says what keeps its counters from being found
             return None
-        return measured(self._metrics, target, strategy, horizon, pace(strategy, self._interval or UNKNOWN, target))
+        return measured(self._metrics, target, strategy, horizon, pace(strategy, self.interval, target))
+
+    @property
+    def interval(self) -> float:
+        """Seconds between two readings of the counters, as far as it is known."""
+        return self._interval or UNKNOWN
 
     def checkpoint(self) -> dict[str, Any]:
         """The evidence as data."""
@@ -85,8 +90,7 @@ class Eyes:
         target, horizon = self._seen_by(target)
         if horizon is None:
             return
-        often = self._interval or UNKNOWN
-        interval = pace(strategy, often, target)
+        interval = pace(strategy, self.interval, target)
         warm = seen.canary_youngest + strategy.warm_up if seen.canary_youngest else 0.0
         terms = terms_of(attempt, self._interval or LONGEST, apart(target), warm)
         if not self._evidence.at:

@@ -10,6 +10,7 @@ from rollout.core.attempt import Attempt
 from rollout.core.decision import EASE_EVERY, needed
 from rollout.core.documents import CONFIG_MAP, DESTINATION_RULE, VIRTUAL_SERVICE, Document
 from rollout.core.lifecycle import Phase, Reason
+from rollout.core.query import Effect
 from rollout.mesh.routes import percents
 from rollout.mesh.subsets import subsets_of
 from tests.simulation.world import PAIR, World
@@ -75,11 +76,14 @@ class Watcher:
         if attempt.fence < self.fences.get(attempt.id, 0):
             raise Violation(f"I10: an engine of fence {attempt.fence} recorded after {self.fences[attempt.id]}")
         self.fences[attempt.id] = attempt.fence
-        if attempt.checkpoint.get("breached"):
+        queried = any(one.effect is Effect.ROLLBACK for one in attempt.measured)
+        if attempt.checkpoint.get("breached") or (queried and attempt.weight):
             self.breached.add(attempt.id)
         if attempt.id in self.breached and attempt.phase not in (Phase.ROLLING_BACK, Phase.ROLLED_BACK):
             raise Violation(f"I9: a breach was seen, and yet it is {attempt.phase}")
-        if attempt.reason is Reason.BREACH and not attempt.checkpoint.get("breached"):
+        # What a query saw may be over when another process finds what was taken back for it.
+        found = attempt.strategy.queries and attempt.id in self.taken_back
+        if attempt.reason is Reason.BREACH and not (attempt.checkpoint.get("breached") or queried or found):
             raise Violation("I8: rolled back for a breach that nobody saw")
         if last and last.id == attempt.id and attempt.weight > last.weight:
             self._earned(last, attempt)
@@ -91,9 +95,13 @@ class Watcher:
         """Between two weights lies a whole bake (I11), and counters of its end (I8)."""
         if last.step < 0 or Phase.PAUSED in (last.phase, attempt.phase) or attempt.phase is Phase.ROLLING_BACK:
             return  # nobody's step: what a person did is written down
+        if any(one.effect for one in attempt.measured):
+            raise Violation(f"I2: {attempt.weight} % while a query holds: {attempt.measured}")
         least = self.stood_since + last.strategy.steps[last.step].bake.min
         if self.world.now < least - 0.01:
             raise Violation(f"I11: {last.weight} % stood until {self.world.now:.1f} instead of {least:.1f}")
+        if not attempt.strategy.checks:
+            return
         seen = self.world.metrics.shown
         if not any(self.stood_since < second <= seen for second in self.world.metrics.canary_at):
             raise Violation(f"I8: {last.weight} → {attempt.weight} % without one request seen")

@@ -1,21 +1,26 @@
 """200 worlds, and death after every single call of a whole rollout and of a whole rollback."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
 import pytest
 
 from rollout.core.documents import DESTINATION_RULE
-from rollout.core.lifecycle import Phase
-from rollout.core.strategy import Bake, Step
+from rollout.core.lifecycle import Phase, Reason
+from rollout.core.query import Effect, Query
+from rollout.core.strategy import ERRORS, Bake, Check, Step
 from rollout.engine.lease import DURATION as LEASE
+from rollout.engine.past import UNKNOWN
 from rollout.engine.rights import FOR_SUBSETS, RIGHTS, pairs
 from tests.simulation.invariants import Violation, Watcher
 from tests.simulation.world import START, Faults, World, drive, strategy
 from tests.simulation.worlds import play
 
 SEEDS, SLICES = 200, 8
+SHORT: dict[str, Any] = {"steps": tuple(Step(Decimal(w), Bake(2.0, 20.0)) for w in (25, 100)), "confirm": 2.0}
+Depth = Callable[[World, float], float]
 
 
 @pytest.mark.parametrize("part", range(SLICES))
@@ -26,9 +31,14 @@ def test_no_invariant_breaks_in_any_world(part: int) -> None:
     assert not [o for o in outcomes if not o.bad and o.reason == "Breach"]
 
 
-def story(first: Faults, failing: float = 0.0, **changes: Any) -> tuple[World, int]:
-    """A quiet world in which the first process meets these faults; the number of processes that it took."""
+def story(first: Faults, failing: float = 0.0, depth: Depth | None = None, **changes: Any) -> tuple[World, int]:
+    """A quiet world in which the first process meets these faults; the number of processes that it took.
+
+    `depth` is what a query finds at each moment.
+    """
     world = World(seed=7, trouble=0.0, failing={"v1": 0.0, "v2": failing}, strategy=strategy(**changes))
+    if depth is not None:
+        world.metrics.answer = lambda promql, at: [depth(world, at)]
     watcher = Watcher(world)
     lives = drive(world, lambda life: first if life == 1 else Faults(), lambda _: None)
     watcher.finished()
@@ -49,10 +59,9 @@ FAULTS: dict[str, Callable[[int], Faults]] = {
 def test_a_fault_at_every_single_call_changes_no_end(fault: str, failing: float, end: Phase) -> None:
     """Among them: the take-back lands, the record of it gets no answer, the process dies."""
     calls = 0
-    short = {"steps": tuple(Step(Decimal(w), Bake(2.0, 20.0)) for w in (25, 100)), "confirm": 2.0}
     while True:
         calls += 1
-        world, _ = story(FAULTS[fault](calls), failing, **short)
+        world, _ = story(FAULTS[fault](calls), failing, **SHORT)
         attempt = world.attempt()
         assert attempt is not None
         assert attempt.phase is end, f"at call {calls}: {attempt.message}"
@@ -77,6 +86,87 @@ def test_a_healthy_world_promotes_within_its_bakes() -> None:
     assert attempt is not None
     assert (attempt.phase, lives) == (Phase.PROMOTED, 1)
     assert attempt.ended - attempt.started < 120
+
+
+DEPTH = Query("queue depth", 'queue_depth{version="$canary"}', max=100)
+BACK = replace(DEPTH, on_breach=Effect.ROLLBACK)
+
+
+@pytest.mark.parametrize("checks", [(ERRORS,), ()])
+@pytest.mark.parametrize("call", [0, 40, 60, 80, 100])
+def test_a_breach_of_a_query_holds_until_it_is_over_whatever_dies(call: int, checks: tuple[Check, ...]) -> None:
+    """It is in the metrics store, so a crash changes nothing. The watcher sees a weight that rises all the same."""
+    over = START + 90
+    faults = Faults(crash_after=call) if call else Faults()
+    world, lives = story(faults, 0.0, lambda _, at: 120.0 if at < over else 7.0, queries=(DEPTH,), checks=checks)
+    attempt = world.attempt()
+    assert attempt is not None
+    assert (attempt.phase, lives) == (Phase.PROMOTED, 2 if call else 1)
+    texts = [entry.text for entry in attempt.journal]
+    assert texts.count("holding: queue depth is 120, above 100") == 1
+    (second,) = (entry.at for entry in attempt.journal if entry.text.startswith("5 → 25 %"))
+    assert over <= second <= over + (2 * world.strategy.look if checks else UNKNOWN + 2)
+
+
+def _deep(world: World, at: float) -> float:
+    """As soon as anybody is sent to the canary."""
+    return 120.0 if world.exposed() else 7.0
+
+
+def test_a_breach_of_a_query_that_does_not_end_ends_by_the_deadline() -> None:
+    world, _ = story(Faults(), 0.0, lambda _, at: 120.0, queries=(DEPTH,))
+    attempt = world.attempt()
+    assert attempt is not None
+    assert (attempt.phase, attempt.reason) == (Phase.ROLLED_BACK, Reason.OVERDUE)
+    assert "holding: queue depth is 120, above 100" in attempt.message
+
+
+def test_a_breach_at_100_is_not_promoted() -> None:
+    world, _ = story(Faults(), 0.0, lambda w, _: 120.0 if w.exposed() == 100 else 7.0, queries=(DEPTH,))
+    attempt = world.attempt()
+    assert attempt is not None
+    assert (attempt.phase, attempt.reason) == (Phase.ROLLED_BACK, Reason.OVERDUE)
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_breach_of_a_query_takes_back_whatever_fails_at_every_single_call(fault: str) -> None:
+    calls = 0
+    while True:
+        calls += 1
+        world, _ = story(FAULTS[fault](calls), 0.0, _deep, queries=(BACK,), checks=(), **SHORT)
+        attempt = world.attempt()
+        assert attempt is not None
+        assert (attempt.phase, attempt.reason) == (Phase.ROLLED_BACK, Reason.BREACH), f"at call {calls}"
+        assert "queue depth is 120, above 100" in attempt.message or "taken back on" in attempt.message
+        if world.processes[0].calls < calls:
+            break
+    assert calls > 30, "a rollback makes more calls than that; the enumeration ended early"
+
+
+def test_a_breach_of_a_moment_is_not_forgotten_though_nothing_can_be_written() -> None:
+    """The moment in which it is seen is the last one for a while in which the API server answers."""
+    world = World(seed=7, trouble=0.0, strategy=strategy(queries=(BACK,)))
+    watcher = Watcher(world)
+    seen: list[float] = []
+
+    def answer(promql: str, at: float) -> list[float]:
+        if seen or world.exposed() < 25:
+            return [7.0]
+        seen.append(at)
+        world.processes[0].faults = Faults(fail_writes=True)
+        return [120.0]
+
+    def each(world: World) -> None:
+        if seen and world.now > seen[0] + 30:
+            world.processes[0].faults = Faults()
+
+    world.metrics.answer = answer
+    drive(world, lambda _: Faults(), each)
+    watcher.finished()
+    attempt = world.attempt()
+    assert attempt is not None
+    assert attempt.ended > seen[0] + 30
+    assert attempt.message == "rolled back: Breach: queue depth is 120, above 100"
 
 
 def test_the_rights_that_we_ask_for_are_those_that_we_use() -> None:

@@ -20,6 +20,11 @@ STRATEGIES = {
     "empty": ("", "s.yaml:1"),
     "no checks": (GOOD.replace("checks: []\n", ""), "checks: this key must be there"),
     "for ever": (GOOD.replace("10s", "9" * 400 + "h"), "longer than 365 days"),
+    "query without bounds": (GOOD.replace("[]", "[{query: {name: q, promql: up}}]"), "4: checks.0.query: neither max"),
+    "query of nobody": (
+        GOOD.replace("[]", "[{query: {name: q, promql: $version, max: 1}}]"),
+        "4: checks.0.query",
+    ),
     "binary": ("\x00\x01", "not YAML"),
 }
 
@@ -65,6 +70,26 @@ def test_a_bad_request(arguments: tuple[str, ...], said: str, cluster: Path) -> 
     assert code == 2, error
     assert said in error
     assert state(cluster) == before
+
+
+def test_a_query_in_a_playground(cluster: Path, tmp_path: Path) -> None:
+    path = tmp_path / "s.yaml"
+    path.write_text(GOOD.replace("[]", "[{query: {name: q, promql: up, max: 1}}]"))
+    before = state(cluster)
+    for verb in ("plan", "promote"):
+        code, error = rollout(verb, "reviews", "--to", "v2", "--strategy", str(path), "--cluster", str(cluster))
+        assert code == 2, error
+        assert "the check `query` 'q': the playground has counters only; query checks need a Prometheus" in error
+    assert state(cluster) == before
+
+
+def test_nothing_to_judge_where_nothing_is_compared(tmp_path: Path) -> None:
+    path = tmp_path / "s.yaml"
+    path.write_text(GOOD.replace("[]", "[{query: {name: q, promql: up, max: 1}}]"))
+    for verb in (("judge",), ("backtest", "reviews", "--to", "v2", "--at", "2026-11-24T14:05:00Z", "-n", "shop")):
+        code, error = rollout(*verb, "--strategy", str(path))
+        assert code == 2, error
+        assert "the strategy s compares no versions" in error
 
 
 def test_no_ready_endpoints(cluster: Path) -> None:

@@ -9,6 +9,7 @@ import pytest
 from rollout.core.attempt import Attempt, Reading, RouteRef, Verdict
 from rollout.core.decision import EASE_EVERY, Observation, RouteState, decide, remaining, take_back
 from rollout.core.lifecycle import Phase, Reason
+from rollout.core.query import Effect, Measured
 from rollout.core.strategy import Bake, Step, Strategy
 
 NOW = 1000.0
@@ -136,3 +137,104 @@ def test_nobody_is_sent_to_the_canary_while_the_metrics_are_away() -> None:
     d = decide(seen(attempt(0), reading=None, silence="Prometheus does not answer"))
     assert d.weight is None
     assert "Prometheus does not answer" in d.attempt.message
+
+
+# Queries of the user's
+
+ADVANCE = Reading(Verdict.ADVANCE, "good", NOW, True)
+
+
+def answered(effect: Effect | None, value: float | None = 120.0, at: float = NOW) -> dict[str, object]:
+    text = "queue depth has no data" if value is None else f"queue depth is {value:g}, above 100"
+    return {"measured": (Measured("load", at, "load is 1", 1.0), Measured("queue depth", at, text, value, effect))}
+
+
+@pytest.mark.parametrize(
+    ("weight", "phase", "goes_on"),
+    [
+        (0, Phase.SHIFTING, lambda d: d.weight == 5),
+        (5, Phase.SHIFTING, None),
+        (50, Phase.SHIFTING, None),
+        (100, Phase.SHIFTING, lambda d: d.attempt.phase is Phase.CONFIRMING),
+        (100, Phase.CONFIRMING, None),
+    ],
+)
+def test_a_query_holds_the_next_weight_and_the_seal(weight: int, phase: Phase, goes_on: object) -> None:
+    """While the canary has nothing its metrics mean nothing; and to confirm is not to go on."""
+    o = seen(attempt(weight, phase), reading=ADVANCE)
+    free = decide(replace(o, measured=answered(None)["measured"]))  # type: ignore[arg-type]
+    assert free.seal or free.weight or free.attempt.phase is Phase.CONFIRMING
+    for value in (120.0, None):
+        held = decide(replace(o, measured=answered(Effect.HOLD, value)["measured"]))  # type: ignore[arg-type]
+        if callable(goes_on):
+            assert goes_on(held)
+        else:
+            assert (held.weight, held.seal, held.attempt.phase) == (None, False, phase)
+            assert held.attempt.message.startswith("holding: queue depth ")
+
+
+def test_a_hold_is_written_down_once_however_its_value_changes() -> None:
+    a = decide(seen(attempt(5), reading=ADVANCE, **answered(Effect.HOLD))).attempt
+    assert a.journal[-1].text == "holding: queue depth is 120, above 100"
+    assert decide(seen(a, reading=ADVANCE, **answered(Effect.HOLD, 130.0))).attempt == a
+    lost = decide(seen(a, reading=ADVANCE, **answered(Effect.HOLD, None))).attempt
+    assert lost.journal[-1].text == "holding: queue depth has no data"
+
+
+def test_a_hold_ends_by_the_deadline_and_says_what_it_held_for() -> None:
+    a = decide(seen(attempt(5), reading=ADVANCE, **answered(Effect.HOLD))).attempt
+    d = decide(seen(replace(a, deadline=NOW), reading=ADVANCE, **answered(Effect.HOLD)))
+    assert d.taken_back is Reason.OVERDUE
+    assert "holding: queue depth is 120, above 100" in d.attempt.message
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"reading": Reading(Verdict.ROLLBACK, "bad", NOW)},
+        {"canary_ready": 0},
+        {"routes": (RouteState("vs", Decimal(50), (Decimal(50),), taken_back=Reason.ABORTED),)},
+        {"routes": (RouteState("vs", Decimal(50), (Decimal(90),)),)},
+        {"routes": (RouteState("vs", Decimal(50), (Decimal(5),)),)},
+        {"routes": (RouteState("vs", Decimal(5), (Decimal(5),)),)},
+        {"stable_ready": 0},
+    ],
+)
+def test_a_hold_stops_nothing_but_going_on(more: dict[str, object]) -> None:
+    o = seen(attempt(50), **({"reading": ADVANCE} | more))
+    assert decide(o) == decide(replace(o, measured=answered(Effect.HOLD)["measured"]))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("weight", "phase"), [(5, Phase.SHIFTING), (50, Phase.PAUSED), (100, Phase.SHIFTING), (100, Phase.CONFIRMING)]
+)
+@pytest.mark.parametrize("reading", [FINE, ADVANCE, None])
+def test_a_query_takes_back_whatever_the_judge_says(weight: int, phase: Phase, reading: Reading | None) -> None:
+    silence = "" if reading else "away"
+    d = decide(seen(attempt(weight, phase), reading=reading, silence=silence, **answered(Effect.ROLLBACK)))
+    assert (d.taken_back, d.weight) == (Reason.BREACH, Decimal(0))
+    assert d.attempt.message == "Breach: queue depth is 120, above 100"
+
+
+def test_no_query_takes_back_what_the_canary_does_not_have_yet() -> None:
+    assert decide(seen(attempt(0), reading=ADVANCE, **answered(Effect.ROLLBACK))).weight == 5
+
+
+def test_a_query_must_have_been_asked_after_the_bake() -> None:
+    a = attempt(5, landed=NOW - 10)
+    assert decide(seen(a, reading=ADVANCE, **answered(None, at=NOW - 1))).weight is None
+    assert decide(seen(a, reading=ADVANCE, **answered(None))).weight == 50
+
+
+def test_where_only_queries_are_there_the_shortest_bake_decides() -> None:
+    unjudged = replace(STRATEGY, checks=())
+    reading = Reading(Verdict.ADVANCE, "nothing is compared", NOW, True)
+    early = attempt(5, strategy=unjudged, landed=NOW - 9)
+    assert decide(seen(early, reading=reading, **answered(None))).weight is None
+    late = attempt(5, strategy=unjudged, landed=NOW - 10)
+    assert decide(seen(late, reading=reading, **answered(None))).weight == 50
+
+
+def test_a_store_that_is_away_for_a_query_holds_too() -> None:
+    d = decide(seen(attempt(5), reading=ADVANCE, silence="Prometheus does not answer", **answered(None)))
+    assert (d.weight, d.attempt.message) == (None, "holding: Prometheus does not answer")
