@@ -1,6 +1,6 @@
 """A strategy: the steps that a rollout takes, and what each must show before the next."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from enum import StrEnum
 from typing import Any
