@@ -30,7 +30,9 @@ from rollout.core.strategy import (
     Bake,
     Check,
     Kind,
+    Mirror,
     OnInconclusive,
+    Safe,
     Step,
     Strategy,
 )
@@ -72,11 +74,6 @@ class _Bake(_Model):
 BakeField = Annotated[_Bake, BeforeValidator(_bake)]
 
 
-class _Step(_Model):
-    weight: Percent
-    bake: BakeField | None = None
-
-
 def _positive(value: Decimal) -> Decimal:
     if not value:
         raise ValueError("must be more than 0")
@@ -90,6 +87,33 @@ def _half(value: Decimal) -> Decimal:
 
 
 Positive = Annotated[Decimal, _sentence(percent), AfterValidator(_positive)]
+
+
+class _Mirror(_Model):
+    percent: Positive = Decimal(100)
+    for_: Annotated[Seconds, Field(alias="for", gt=0)]
+    safe: Safe = Safe.READS
+
+
+class _Step(_Model):
+    weight: Percent | None = None
+    bake: BakeField | None = None
+    mirror: _Mirror | None = None
+
+    @model_validator(mode="after")
+    def _one(self) -> "_Step":
+        if (self.weight is None) == (self.mirror is None):
+            raise ValueError("a step is either a `weight` or a `mirror`")
+        if self.mirror and self.bake:
+            raise ValueError("a mirror lasts as long as its `for` says; leave `bake` out")
+        return self
+
+    def made(self, bake: Bake) -> Step:
+        """The step, where bakes are usually `bake`."""
+        if self.mirror:
+            lasts = Bake(self.mirror.for_, self.mirror.for_)
+            return Step(Decimal(0), lasts, Mirror(self.mirror.percent, self.mirror.safe))
+        return Step(self.weight or Decimal(0), Bake(self.bake.min, self.bake.max) if self.bake else bake)
 
 
 class _Rate(_Model):
@@ -224,11 +248,13 @@ class _Strategy(_Model):
 
     @model_validator(mode="after")
     def _rising(self) -> "_Strategy":
-        weights = [step.weight for step in self.steps]
+        weights = [step.weight for step in self.steps if step.weight is not None]
         if any(after <= before for before, after in zip([Decimal(0), *weights], weights, strict=False)):
             raise ValueError(f"the weights must rise: {', '.join(map(str, weights))}")
-        if weights[-1] != 100:
-            raise ValueError(f"the last weight must be 100, not {weights[-1]}")
+        if not weights or weights[-1] != 100:
+            raise ValueError(f"the last weight must be 100, not {weights[-1] if weights else 'none'}")
+        if any(step.mirror for step in self.steps[-len(weights) :]):
+            raise ValueError("a mirror shows what no user sees yet: it comes before the first weight")
         return self
 
 
@@ -262,7 +288,8 @@ def parse(text: str, name: str, source: str) -> Strategy:
         faults = [f"{source}:{yaml_text.line_of(text, e['loc'])}: {_said(e)}" for e in error.errors()]
         raise InvalidInput("\n".join(faults)) from None
     bake = Bake(model.bake.min, model.bake.max)
-    steps = tuple(Step(s.weight, Bake(s.bake.min, s.bake.max) if s.bake else bake) for s in model.steps)
+    # A mirror comes before the first weight, so nothing carries over.
+    steps = tuple(s.made(bake) for s in model.steps)
     return Strategy(
         name,
         steps,

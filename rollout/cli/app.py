@@ -185,8 +185,8 @@ def _confirm(request: "Request", yes: bool) -> None:
         return
     if request.why:
         print(request.why, file=sys.stderr)
-    steps = " → ".join(f"{step.weight}" for step in request.strategy.steps)
-    question = f"Move {request.service} in {request.namespace} to {request.canary}: {steps} %?"
+    steps = " → ".join(str(step.act or f"{step.weight} %") for step in request.strategy.steps)
+    question = f"Move {request.service} in {request.namespace} to {request.canary}: {steps}?"
     try:
         agreed = typer.confirm(question, err=True)
     except typer.Abort:

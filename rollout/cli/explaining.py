@@ -42,13 +42,14 @@ def _waits(a: Attempt) -> Iterator[str]:
             yield from (f"  {line}" for line in _ignoring(a))
     elif a.phase is Phase.CONFIRMING:
         yield f"It waits until {at(a.landed + a.strategy.confirm)}; at 100 % there is nobody to compare with."
-    elif a.phase is Phase.SHIFTING and a.landed and 0 <= a.step < len(a.strategy.steps):
-        bake = a.strategy.steps[a.step].bake
+    elif a.at and a.landed and a.act:
+        yield f"It is {a.act} until {at(a.landed + a.at.bake.min)}; no user sees {a.canary} yet."
+    elif a.at and a.landed and a.phase is Phase.SHIFTING:
+        bake, following = a.at.bake, a.strategy.after(a.weight)
         if not a.strategy.checks:
             yield f"It stands until {at(a.landed + bake.min)} at least; nothing is compared."
             return
-        following = a.strategy.steps[min(a.step + 1, len(a.strategy.steps) - 1)].weight
-        margin = 100 * a.strategy.margin(following)
+        margin = 100 * a.strategy.margin_at(a.weight)
         yield (
             f"Before {following} % it waits for evidence that {a.canary} fails at most {margin:.2g} points more, "
             f"from {at(a.landed + bake.min)} on, until {at(a.landed + bake.max)}."

@@ -13,11 +13,12 @@ from rollout.core.documents import DESTINATION_RULE, VIRTUAL_SERVICE, Document, 
 from rollout.core.errors import Unreachable
 from rollout.core.quantities import spoken
 from rollout.core.query import Measured
-from rollout.core.strategy import Strategy
+from rollout.core.strategy import Bake, Step, Strategy
 from rollout.engine.observing import Scene, pair_of, plan_subsets, read_scene
 from rollout.engine.past import Load
 from rollout.engine.querying import Queries
 from rollout.mesh.claims import annotation
+from rollout.mesh.overlays import dressed, without
 from rollout.mesh.routes import Pair, http_routes, pins, unpinned, with_weight
 from rollout.mesh.subsets import adding_patch, new_rule
 from rollout.ports import Cluster, Metrics
@@ -99,8 +100,8 @@ def told(plan: Plan) -> Iterator[str]:
 
 def _steps(a: Attempt, strategy: Strategy) -> Iterator[str]:
     for step in strategy.steps:
-        need = needed(max(a.capacity, 1), step.weight)
-        text = f"{step.weight} %: needs {need} ready endpoint(s) of {a.canary}"
+        need = needed(max(a.capacity, 1), step.load)
+        text = f"{step.act or f'{step.weight} %'}: needs {need} ready endpoint(s) of {a.canary}"
         if step.weight == 100:
             yield f"{text}; confirmed after {spoken(strategy.confirm)} without anybody to compare with"
             continue
@@ -108,7 +109,9 @@ def _steps(a: Attempt, strategy: Strategy) -> Iterator[str]:
         if step.bake.max > step.bake.min:
             bake += f" to {spoken(step.bake.max)}"
         text += f"; stands {bake}"
-        if strategy.checks and step.bake.max:
+        if step.act:
+            text += f"; no user sees an answer of {a.canary}"
+        elif strategy.checks and step.bake.max:
             margin = 100 * strategy.margin_at(step.weight)
             text += f", until {a.canary} is shown to fail at most {margin:.2g} points more than {a.stable}"
         yield text
@@ -165,10 +168,12 @@ def _weights(a: Attempt, scene: Scene) -> Iterator[Change]:
     for vs, keys in _routes(a, scene):
         scales: dict[str, int] = {}
         routes = http_routes(vs)
-        for weight in (Decimal(0), *(step.weight for step in a.strategy.steps)):
-            shown = {**vs, "spec": {**vs["spec"], "http": routes}}
-            after, scales = with_weight(shown, pair, keys, weight, scales)
-            yield Change(ref(VIRTUAL_SERVICE, vs), f"with {a.canary} at {weight} %", _difference(routes, after))
+        for step in (Step(Decimal(0), Bake(0.0, 0.0)), *a.strategy.steps):
+            bare = without({**vs, "spec": {**vs["spec"], "http": routes}}, pair.host)
+            after, scales = with_weight(bare, pair, keys, step.weight, scales)
+            after = dressed({**bare, "spec": {**bare["spec"], "http": after}}, pair, keys, step.act)
+            when = str(step.act) if step.act else f"with {a.canary} at {step.weight} %"
+            yield Change(ref(VIRTUAL_SERVICE, vs), when, _difference(routes, after))
             routes = after
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from rollout.core.lifecycle import Phase, Reason
 from rollout.core.query import Measured
-from rollout.core.strategy import Strategy
+from rollout.core.strategy import Mirror, Step, Strategy
 
 JOURNAL_LENGTH = 80
 HISTORY_LENGTH = 20
@@ -110,6 +110,17 @@ class Attempt:
     def id(self) -> str:
         """What our annotation on a VirtualService names: the start makes it unique though records be lost."""
         return f"{self.canary}-{self.number}-{self.started:.0f}"
+
+    @property
+    def at(self) -> Step | None:
+        """The step that it stands at; None before the first, and once it goes back or has ended."""
+        under_way = self.phase in (Phase.SHIFTING, Phase.PAUSED) and self.step >= 0
+        return self.strategy.steps[self.step] if under_way else None
+
+    @property
+    def act(self) -> Mirror | None:
+        """What lies in the routes beside the weight."""
+        return self.at.act if self.at else None
 
     @property
     def waits_for_person(self) -> bool:

@@ -22,7 +22,8 @@ class RouteState:
     """What one VirtualService shows: our claim (None: it lies not there), and the canary's percent per route.
 
     `editor` is the last foreign writer by managedFields; `taken_back` the reason that a take-back left, at `taken_at`;
-    `sealed` that its claim says promoted.
+    `sealed` that its claim says promoted. `dressed` says that the routes of ours in it are those that the attempt's
+    step asks for, no more and no less.
     """
 
     name: str
@@ -33,6 +34,7 @@ class RouteState:
     taken_at: float = 0.0
     sealed: bool = False
     present: bool = True
+    dressed: bool = True
 
     @property
     def actual(self) -> Decimal:
@@ -49,8 +51,8 @@ class RouteState:
         return self.present and (bool(attempt.since) or self.claimed is not None)
 
     def carries(self, weight: Decimal) -> bool:
-        """Whether every route stands at `weight`, by our own write."""
-        return self.claimed == weight and all(percent == weight for percent in self.percents)
+        """Whether every route stands at `weight`, by our own write, with the routes of ours that belong beside it."""
+        return self.claimed == weight and self.dressed and all(percent == weight for percent in self.percents)
 
 
 @dataclass(frozen=True)
@@ -145,11 +147,11 @@ def _taken_back(o: Observation) -> Answer:
 def _finish_back(o: Observation) -> Decision:
     """Give back what stable can carry, and again a part of the rest, until nothing is left (I12)."""
     a = o.attempt
-    if all(r.actual == 0 and (r.taken_back or not a.since) for r in o.routes if r.touched(a)):
+    if all(r.actual == 0 and r.dressed and (r.taken_back or not a.since) for r in o.routes if r.touched(a)):
         text = f"rolled back: {a.message}" if not a.message.startswith("rolled back") else a.message
         return Decision(a.noted(o.now, text, phase=Phase.ROLLED_BACK, weight=Decimal(0), ended=o.now))
     remains = _remaining(o)
-    if remains and all(r.taken_back and r.actual <= remains for r in o.routes if r.touched(a)):
+    if remains and all(r.taken_back and r.dressed and r.actual <= remains for r in o.routes if r.touched(a)):
         note = f"{a.stable} cannot carry all of it: {o.stable_ready} of {a.capacity} ready; {remains} % stay for now"
         return Decision(a.noted(o.now, note, weight=remains, stuck=not o.stable_ready), after=2.0)
     return Decision(replace(a, weight=remains, stuck=False), weight=remains, taken_back=a.reason or Reason.STATE_LOST)
@@ -166,7 +168,7 @@ def _overdue(o: Observation) -> Answer:
 
 def _canary_gone(o: Observation) -> Answer:
     a = o.attempt
-    if a.phase is Phase.PREFLIGHT or not (a.weight or any(r.actual for r in o.routes)):
+    if a.phase is Phase.PREFLIGHT or not (a.weight or a.act or any(r.actual for r in o.routes)):
         return None
     if not o.canary_subset:
         return _back(o, Reason.SUBSET_GONE, f"the subset {a.canary} is gone from the DestinationRule")
@@ -194,6 +196,8 @@ def _drifted(o: Observation) -> Answer:
             return _pause(o, f"{route.name} is gone, or lost its routes to {a.stable}")
         reference = a.weight if route.claimed is None else route.claimed
         if all(percent == reference for percent in route.percents):
+            if a.landed and not route.dressed and a.phase is not Phase.PAUSED:
+                return _put_back(o, f"{route.name} lost or changed the route of ours for {a.act or 'nothing'}")
             continue
         down = route.least < reference
         if a.phase is Phase.PAUSED and route.actual <= reference:
@@ -247,6 +251,7 @@ def _paused(o: Observation) -> Answer:
         lack = _unbearable(o, a.weight)
         return Decision(a.noted(o.now, lack), after=2.0) if lack else Decision(a, weight=a.weight, after=0.5)
     step = max((i for i, s in enumerate(a.strategy.steps) if s.weight <= a.weight), default=-1)
+    step = min(step, a.step)  # what its weight alone does not earn, a step that only acts must
     changes = {"phase": Phase.SHIFTING, "step": step, "resume": False, "since": o.now, "landed": o.now}
     return Decision(a.noted(o.now, f"going on from {a.weight} %", **changes), after=0.5)
 
@@ -292,7 +297,7 @@ def _waiting(o: Observation) -> Answer:
         return None
     if not o.stable_ready:
         return Decision(a.noted(o.now, f"holding: no endpoint of {a.stable} is ready"), after=2.0)
-    if a.weight and (lack := _lacking(o, a.weight)):
+    if a.at and a.at.load and (lack := _lacking(o, a.at.load)):
         return Decision(a.noted(o.now, lack), after=2.0)
     return None
 
@@ -316,7 +321,8 @@ def _baking(o: Observation) -> Answer:
         return None
     if bake.max == 0:
         return None
-    noted = a.strategy.inconclusive is OnInconclusive.ADVANCE_NOTED and reading.no_worse
+    # Nobody is hurt by a mirror, and it can prove little: it need not prove what the first users will.
+    noted = (a.act or a.strategy.inconclusive is OnInconclusive.ADVANCE_NOTED) and reading.no_worse
     if reading.verdict is Verdict.INCONCLUSIVE and stood >= most and noted:
         return None
     return Decision(_said(o, reading), after=1.0)
@@ -344,12 +350,13 @@ def _advance(o: Observation) -> Answer:
         return Decision(a, weight=a.weight, seal=True, after=0.0)
     if a.step + 1 >= len(a.strategy.steps):
         return Decision(a.noted(o.now, "at 100 %, confirming", phase=Phase.CONFIRMING), after=0.5)
-    weight = a.strategy.steps[a.step + 1].weight
-    if lack := _lacking(o, weight):
+    following = a.strategy.steps[a.step + 1]
+    if lack := _lacking(o, following.load):
         return Decision(a.noted(o.now, lack), after=2.0)
     why = f" ({o.reading.verdict}: {o.reading.text})" if o.reading and a.step >= 0 else ""
-    raised = {"step": a.step + 1, "weight": weight, "since": o.now, "landed": 0.0, "last": None}
-    return Decision(a.noted(o.now, f"{a.weight} → {weight} %{why}", **raised), weight=weight)
+    what = f"{a.weight} → {following.weight} %" if following.act is None else str(following.act)
+    raised = {"step": a.step + 1, "weight": following.weight, "since": o.now, "landed": 0.0, "last": None}
+    return Decision(a.noted(o.now, f"{what}{why}", **raised), weight=following.weight)
 
 
 QUESTIONS: tuple[Callable[[Observation], Answer], ...] = (
@@ -424,9 +431,10 @@ def needed(stable_ready: int, weight: Decimal) -> int:
     return max(1, math.ceil(stable_ready * Fraction(weight) / 100))
 
 
-def _lacking(o: Observation, weight: Decimal) -> str:
+def _lacking(o: Observation, load: Decimal) -> str:
+    """Why the canary must not get `load` percent of stable's requests now."""
     a = o.attempt
-    need = needed(max(a.capacity, 1), weight)
+    need = needed(max(a.capacity, 1), load)
     if o.canary_ready >= need:
         return ""
-    return f"holding: {weight} % needs {need} ready endpoint(s) of {a.canary}, {o.canary_ready} are"
+    return f"holding: {load} % needs {need} ready endpoint(s) of {a.canary}, {o.canary_ready} are"

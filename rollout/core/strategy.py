@@ -3,7 +3,7 @@
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from enum import StrEnum
-from typing import Any
+from typing import Any, Literal
 
 from rollout.core.query import Query
 
@@ -23,12 +23,41 @@ class Bake:
     max: float
 
 
+class Safe(StrEnum):
+    """Which requests may be repeated: those that change nothing (GET, HEAD, OPTIONS), or all of them."""
+
+    READS = "reads"
+    ALL = "all"
+
+
+@dataclass(frozen=True)
+class Mirror:
+    """Repeat `percent` of stable's requests at the canary; nobody sees its answers, whatever they do is real."""
+
+    percent: Decimal
+    safe: Safe
+    kind: Literal["mirror"] = "mirror"
+
+    def __str__(self) -> str:
+        """What is done, in words."""
+        return f"mirroring {self.percent} % of {'the reads' if self.safe is Safe.READS else 'all requests'}"
+
+
 @dataclass(frozen=True)
 class Step:
-    """Give the canary `weight` percent of stable's share and let it bake."""
+    """Give the canary `weight` percent of stable's share and let it bake; meanwhile, do `act` as well.
+
+    A step that only acts leaves the weight as the step before had it.
+    """
 
     weight: Decimal
     bake: Bake
+    act: Mirror | None = None
+
+    @property
+    def load(self) -> Decimal:
+        """Percent of stable's requests that reach the canary: users' and repeated ones."""
+        return self.weight + (self.act.percent if self.act else 0)
 
 
 class Kind(StrEnum):
@@ -93,17 +122,31 @@ class Strategy:
         """How much worse (in points, 0 to 1) the canary may be before it gets `weight`: budget over weight."""
         return min(0.9, self.budget / float(weight / 100))
 
+    @property
+    def weights(self) -> tuple[Step, ...]:
+        """The steps that give the canary users."""
+        return tuple(step for step in self.steps if step.act is None)
+
+    @property
+    def shifting(self) -> "Strategy":
+        """The same strategy without the steps that only act: what it is about users."""
+        return replace(self, steps=self.weights)
+
     def step_at(self, weight: Decimal) -> Step:
         """The step whose bake a weight has that somebody else set: the last that is not above it, or the first."""
-        return next((step for step in reversed(self.steps) if step.weight <= weight), self.steps[0])
+        return next((step for step in reversed(self.weights) if step.weight <= weight), self.weights[0])
+
+    def after(self, weight: Decimal) -> Decimal:
+        """The next weight that is larger; after the last, the last."""
+        return next((step.weight for step in self.steps if step.weight > weight), self.steps[-1].weight)
 
     def margin_at(self, weight: Decimal) -> float:
         """How much worse (in points, 0 to 1) the canary may be at `weight` before it gets the next that is larger."""
-        return self.margin(next((s.weight for s in self.steps if s.weight > weight), self.steps[-1].weight))
+        return self.margin(self.after(weight))
 
     def faster(self, speed: float) -> "Strategy":
         """The same strategy with every duration divided by `speed`; evidence is not."""
-        steps = tuple(Step(s.weight, Bake(s.bake.min / speed, s.bake.max / speed)) for s in self.steps)
+        steps = tuple(replace(s, bake=Bake(s.bake.min / speed, s.bake.max / speed)) for s in self.steps)
         changed: dict[str, Any] = self.__dict__ | {
             "steps": steps,
             "confirm": self.confirm / speed,

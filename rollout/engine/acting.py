@@ -19,6 +19,7 @@ from rollout.core.documents import (
 )
 from rollout.core.errors import Conflict, Forbidden, InvalidInput, NotFound, RolloutError
 from rollout.core.lifecycle import Reason
+from rollout.core.strategy import Mirror
 from rollout.engine.lookup import ROOT_NAMESPACE, everywhere, obeyed, pods_of, routing_to
 from rollout.engine.observing import Scene, pair_of, plan_subsets
 from rollout.mesh.claims import Claim, annotation, claim_of, claiming_patch
@@ -41,7 +42,8 @@ class Hands:
 
     def shift(self, a: Attempt, scene: Scene, weight: Decimal, sealed: bool = False) -> None:
         """Give the canary `weight` on every route. Raises `Conflict` where a route changed since it was read."""
-        self._each(a, scene, Claim(a.id, a.fence, weight, a.stable, a.canary, (), a.capacity, sealed=sealed), tries=1)
+        claim = Claim(a.id, a.fence, weight, a.stable, a.canary, (), a.capacity, sealed=sealed)
+        self._each(a, scene, claim, 1, a.act)
 
     def take_back(self, a: Attempt, scene: Scene, reason: Reason, now: float) -> None:
         """Leave the canary what stable cannot carry (the attempt's weight), with the take-back's own record.
@@ -50,7 +52,7 @@ class Hands:
         subsets may not exist.
         """
         claim = Claim(a.id, a.fence, a.weight, a.stable, a.canary, (), a.capacity, taken_back=reason, at=now)
-        self._each(a, scene, claim, TRIES)
+        self._each(a, scene, claim, TRIES, None)
 
     def take_back_claims(self, reason: Reason, now: float, ended: str = "") -> list[Document]:
         """Take back by what the claims alone say, but for those of the attempt `ended`; returns what carries one.
@@ -75,7 +77,9 @@ class Hands:
         pair = Pair(self._host, claim.stable, claim.canary)
         rest = self._remaining(vs, pair, claim, now)
         at = claim.at if claim.taken_back and rest == claim.weight else now
-        after = self._claim(vs, pair, replace(claim, weight=rest, taken_back=claim.taken_back or reason, at=at), TRIES)
+        after = self._claim(
+            vs, pair, replace(claim, weight=rest, taken_back=claim.taken_back or reason, at=at), TRIES, None
+        )
         if rest:
             raise InvalidInput(
                 f"{claim.stable} cannot carry all of it: {rest} % stay with {claim.canary}; scale it up, or run this "
@@ -129,7 +133,7 @@ class Hands:
                     patch = removing_patch(rule, idle)
                     self._cluster.patch(DESTINATION_RULE, namespace_of(rule), name_of(rule), patch, version_of(rule))
 
-    def _each(self, a: Attempt, scene: Scene, claim: Claim, tries: int) -> None:
+    def _each(self, a: Attempt, scene: Scene, claim: Claim, tries: int, act: Mirror | None) -> None:
         """Write the claim to every route there is; the first trouble is raised when all were tried."""
         troubles: list[RolloutError] = []
         for vs, route in zip(scene.routes, a.routes, strict=True):
@@ -140,14 +144,14 @@ class Hands:
             if claim.taken_back and not a.since and claim_of(vs, self._key) is None:
                 continue
             try:
-                self._claim(vs, pair_of(a), replace(claim, weight=weight, keys=route.keys), tries)
+                self._claim(vs, pair_of(a), replace(claim, weight=weight, keys=route.keys), tries, act)
             except RolloutError as error:
                 troubles.append(error)
         if troubles:
             raise troubles[0]
 
-    def _claim(self, vs: Document, pair: Pair, claim: Claim, tries: int) -> Document:
-        """Write weights and claim in one patch, unless they stand there.
+    def _claim(self, vs: Document, pair: Pair, claim: Claim, tries: int, act: Mirror | None) -> Document:
+        """Write weights, claim and the routes for `act` in one patch, unless they stand there.
 
         Raises `Conflict` where a later engine's claim lies, which a stalled one must not touch.
         """
@@ -161,7 +165,7 @@ class Hands:
             seen = there is not None
             if there is not None and (there.attempt != claim.attempt or there.fence > claim.fence):
                 raise Conflict(f"{ref(VIRTUAL_SERVICE, vs)} is driven by another process ({there.attempt})")
-            patch = claiming_patch(vs, self._key, pair, claim)
+            patch = claiming_patch(vs, self._key, pair, claim, act)
             text = patch["metadata"]["annotations"][self._key]
             if annotations_of(vs).get(self._key) == text and "spec" not in patch:
                 return vs

@@ -27,7 +27,7 @@ def recalled(metrics: Metrics, target: Target, strategy: Strategy, at: float, no
     counters are read is what it is today. Of the canary's pods nobody knows any more when they started, nor how often:
     none is warming up, and none has restarted. Raises `InvalidInput` where there is no such release, and `Unavailable`.
     """
-    target = _found(metrics, target, at, now)
+    target, strategy = _found(metrics, target, at, now), strategy.shifting
     often = metrics.interval(_any(target)) or UNKNOWN
     setting = Setting(strategy, target.stable, target.canary, often, apart(target))
     interval = pace(strategy, often, target)

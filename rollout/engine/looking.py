@@ -7,9 +7,9 @@ from pydantic import TypeAdapter
 
 from rollout.core.attempt import Attempt, Reading, Verdict
 from rollout.core.decision import Observation
-from rollout.core.errors import Unreachable
+from rollout.core.errors import InvalidInput, Unreachable
 from rollout.core.lifecycle import Phase
-from rollout.core.strategy import Kind
+from rollout.core.strategy import Kind, Strategy
 from rollout.engine.past import UNKNOWN, Load, apart, edges_to_ask, looks_of, measured, pace, remembered, seen_by
 from rollout.judge.bets import Tally
 from rollout.judge.judge import Evidence, Terms, judged, read, restarted
@@ -74,6 +74,11 @@ class Eyes:
         if horizon is None:
             self._metrics.interval(target)  # says what keeps its counters from being found
             return None
+        if strategy.steps[0].act and self._repeated(strategy, target)[1] is None:
+            raise InvalidInput(
+                f"nobody would see what is mirrored to {target.service}: its pods' own proxies count nothing "
+                '(reporter="destination"); put them into the mesh, or leave the step `mirror` out'
+            )
         return measured(self._metrics, target, strategy, horizon, pace(strategy, self.interval, target))
 
     @property
@@ -91,10 +96,14 @@ class Eyes:
         if horizon is None:
             return
         interval = pace(strategy, self.interval, target)
-        warm = seen.canary_youngest + strategy.warm_up if seen.canary_youngest else 0.0
-        terms = terms_of(attempt, self._interval or LONGEST, apart(target), warm)
         if not self._evidence.at:
             self._evidence = remembered(self._metrics, target, strategy, attempt.started, max(interval, UNKNOWN))
+        if attempt.act:
+            target, horizon, interval = self._repeated(strategy, target)
+            if horizon is None:
+                return
+        warm = seen.canary_youngest + strategy.warm_up if seen.canary_youngest else 0.0
+        terms = terms_of(attempt, self._interval or LONGEST, apart(target), warm)
         last = grid_time(horizon, interval)
         start = max(-grid_time(-max(self._evidence.at, attempt.started), interval), last - MOST_LOOKS * interval)
         if last <= start:
@@ -102,6 +111,11 @@ class Eyes:
         edges = edges_to_ask(strategy, self._evidence)
         for look in looks_of(self._metrics, target, (start, last, interval), edges):
             self._evidence = judged(self._evidence, look, terms)
+
+    def _repeated(self, strategy: Strategy, target: Target) -> tuple[Target, float | None, float]:
+        """Who sees repeated requests, the pods' own proxies alone; up to when, and how often to look."""
+        target = replace(target, reporter="destination")
+        return target, self._metrics.horizon(target), pace(strategy, self._metrics.interval(target) or UNKNOWN, target)
 
     def _seen_by(self, target: Target) -> tuple[Target, float | None]:
         """The target as those see it who reported first, and up to when."""
@@ -121,12 +135,16 @@ def _restored(checkpoint: dict[str, Any]) -> Evidence:
 def terms_of(attempt: Attempt, lag: float = 0.0, apart: bool = False, warm_until: float = 0.0) -> Terms:
     """Under which circumstances the looks of an attempt are judged now; see `Terms`."""
     strategy = attempt.strategy
-    following = strategy.steps[min(attempt.step + 1, len(strategy.steps) - 1)]
     since = attempt.landed if attempt.landed and attempt.phase is not Phase.PREFLIGHT else None
-    return Terms(
-        strategy.checks, attempt.weight, since, strategy.margin(following.weight), lag, apart, warm_until,
+    terms = Terms(
+        strategy.checks, attempt.weight, since, strategy.margin_at(attempt.weight), lag, apart, warm_until,
         strategy.warm_up,
     )  # fmt: skip
+    if not (attempt.at and attempt.act):
+        return terms
+    repeated = attempt.act.percent / 100
+    weight = round(100 * repeated / (1 + repeated), 4)
+    return replace(terms, weight=weight, mirrored=True, seen_by=attempt.landed + attempt.at.bake.min)
 
 
 def reading_of(e: Evidence, attempt: Attempt, now: float) -> Reading:

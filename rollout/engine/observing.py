@@ -1,15 +1,16 @@
 """From the cluster's documents to one observation: what the routes show, who is ready, which subsets exist."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from rollout.core.attempt import Attempt, RouteRef
 from rollout.core.decision import Observation, RouteState
 from rollout.core.documents import SERVICE, VIRTUAL_SERVICE, Document, Kind
-from rollout.core.errors import NotFound
+from rollout.core.errors import InvalidInput, NotFound
 from rollout.engine.lookup import ROOT_NAMESPACE, Pods, pods_of, ports_of, rules_for
 from rollout.mesh.claims import annotation, claim_of
 from rollout.mesh.hosts import fqdn
-from rollout.mesh.routes import Pair, percents
+from rollout.mesh.overlays import dressed
+from rollout.mesh.routes import Pair, http_routes, percents
 from rollout.mesh.subsets import find, labels_for, owner, seen_from
 from rollout.ports import Cluster, Target
 
@@ -90,10 +91,18 @@ def _route(vs: Document | None, ref: RouteRef, attempt: Attempt) -> RouteState:
     if vs is None or not given:
         return RouteState(title, None, (), present=False)
     claim = claim_of(vs, annotation(attempt.service, attempt.namespace))
+    state = RouteState(title, None, tuple(given), editor(vs), dressed=_dressed(vs, ref, attempt))
     if claim is None:
-        return RouteState(title, None, tuple(given), editor(vs))
+        return state
     at = claim.at if claim.taken_back else 0.0
-    return RouteState(title, claim.weight, tuple(given), editor(vs), claim.taken_back, at, claim.sealed)
+    return replace(state, claimed=claim.weight, taken_back=claim.taken_back, taken_at=at, sealed=claim.sealed)
+
+
+def _dressed(vs: Document, ref: RouteRef, attempt: Attempt) -> bool:
+    try:
+        return dressed(vs, pair_of(attempt), ref.keys, attempt.act) == http_routes(vs)
+    except InvalidInput:
+        return False  # an edit since made it impossible; the next write says so
 
 
 def editor(vs: Document) -> str:

@@ -80,7 +80,7 @@ def forecast(rps: float, rate: float, strategy: Strategy, look: float | None = N
     >>> [(step.needed, step.seconds) for step in forecast(100.0, 0.001, canary, 5.0).steps]
     [(239, 50.0), (544, 25.0), (1368, 30.0)]
     """
-    look = look or strategy.look
+    look, strategy = look or strategy.look, strategy.shifting
     rps, rate = _sane(rps, rate)
     rule = _errors(strategy)
     judged = () if rule is None else tuple(_steps(rps, rate, strategy, rule, look))

@@ -31,6 +31,8 @@ WORTH = {Kind.ERRORS: 0.5, Kind.LATENCY: 0.25, Kind.REJECTIONS: 0.15, Kind.RESTA
 """What part of ALPHA a kind of check gets, before parts of absent ones are shared out."""
 OBEYED = 10.0
 """Seconds that proxies may take to obey a new weight, where it matters which one a lost request met."""
+UNSEEN, REPEATED = "unseen", 50
+"""The name under which it is a breach that no repeated request was seen, and from how many on."""
 DISASTER, HEALTHY, DISASTER_SEEN, DISASTROUS = 0.5, 0.1, 50, "disaster"
 """A disaster is a canary that fails this share of its requests, in two looks and so many requests, beside a stable that
 fails at most that; and the name under which it is a breach."""
@@ -47,7 +49,8 @@ class Terms:
     is how many points worse the canary may be before it gets the next weight. Counts of a look may come from up to
     `lag` seconds before it began. `apart` says that the two versions are not counted at the same moments. More than a
     third of the canary's pods are warming up until `warm_until`, and all of them for `warm_up` seconds from its first
-    request on.
+    request on. `mirrored` says that the canary has no users: its requests are stable's, repeated, and `weight` is the
+    share of all requests which they would make at most. By `seen_by` (epoch seconds) one of them must have been seen.
     """
 
     checks: tuple[Check, ...]
@@ -58,6 +61,8 @@ class Terms:
     apart: bool = False
     warm_until: float = 0.0
     warm_up: float = 0.0
+    mirrored: bool = False
+    seen_by: float = math.inf
 
     @functools.cached_property
     def rules(self) -> Mapping[Kind, Rule]:
@@ -75,8 +80,8 @@ class Evidence:
     that time and was at `most` so large lately; its `first` request was seen then; `counts` is what was counted since.
     `hurt` are the canary's failures since the first step, `restarts` those of stable's and the canary's pods when they
     were last seen (None: not yet). `disaster` are the looks in a row in which the canary failed most of its requests
-    beside a healthy stable, and how many requests those were. `timed` is stable's histogram so far, while it is too
-    small for `edges` to be chosen; None stands for infinity, which JSON does not know.
+    beside a healthy stable, and how many requests those were. `mirrored` as the terms have it. `timed` is stable's
+    histogram so far, while it is too small for `edges` to be chosen; None stands for infinity, which JSON lacks.
     """
 
     at: float = 0.0
@@ -98,6 +103,7 @@ class Evidence:
     counts: Counts = Counts()
     hurt: int = 0
     disaster: tuple[int, int] = (0, 0)
+    mirrored: bool = False
     restarts: tuple[int, int] | None = None
 
     @property
@@ -142,9 +148,10 @@ def judged(e: Evidence, look: Look, terms: Terms) -> Evidence:
     obeyed = look.since - terms.lag - OBEYED >= e.changed
     counts, sides = attributed(e.counts, look, float(e.weight) / 100, obeyed)
     if not sides.canary.requests:
-        return replace(e, counts=counts)
+        return _unseen(replace(e, counts=counts), look, terms)
+    hurt = 0 if terms.mirrored else sides.canary.failures
     e = replace(
-        _staked(e), counts=counts, looks=e.looks + 1, looked_at=look.at, hurt=e.hurt + sides.canary.failures,
+        _staked(e), counts=counts, looks=e.looks + 1, looked_at=look.at, hurt=e.hurt + hurt,
         first=e.first or look.since,
     )  # fmt: skip
     made = {name: _contested(e, name, one, look, sides, terms) for name, one in e.contests.items()}
@@ -228,7 +235,11 @@ def read(e: Evidence, checks: tuple[Check, ...], overdue: bool) -> Judged:
     harm = _total(harms)
     gates = {name: one for name, one in e.contests.items() if by_kind[kind_of(name)[0]].gates}
     go = min((one.harmless for one in gates.values()), default=0.0)
-    worst = e.breached.replace(DISASTROUS, str(Kind.ERRORS)) or max(harms, key=lambda name: harms[name][1], default="")
+    worst = (
+        str(Kind.ERRORS)
+        if e.breached in (DISASTROUS, UNSEEN)
+        else e.breached or max(harms, key=lambda name: harms[name][1], default="")
+    )
     least = min(gates, key=lambda name: gates[name].harmless, default="")
     enough = _enough(e)
     calm = harm < enough / 2 and _complete(e, by_kind)
@@ -306,11 +317,21 @@ def _at_next_step(e: Evidence, look: Look, terms: Terms) -> Evidence:
     lately = e.most if changed - terms.lag < e.changed else Decimal(0)
     fresh = replace(
         e, weight=terms.weight, weight_since=terms.since, changed=changed, most=max(terms.weight, e.weight, lately),
-        steps=e.steps + 1, looks=0, looked_at=0.0, counts=Counts(),
+        steps=e.steps + 1, looks=0, looked_at=0.0, counts=Counts(), mirrored=terms.mirrored,
         contests={name: one.at_next_step(blind and not e.blind) for name, one in e.contests.items()},
     )  # fmt: skip
     # Nobody to compare with: what an earlier outage showed is no evidence against the canary now.
     return replace(fresh, reserve=1.0, steps=1) if blind and not e.blind else fresh
+
+
+def _unseen(e: Evidence, look: Look, terms: Terms) -> Evidence:
+    """After a look in which the canary had no request: repeated ones that nobody saw were refused.
+
+    How many were repeated is not known, for pins take some, and writes may be left out: only none at all is a breach.
+    """
+    repeated = e.counts.stable.requests * e.weight / (100 - e.weight) if terms.mirrored else 0
+    late = look.at >= terms.seen_by and not e.counts.canary.requests and repeated >= REPEATED
+    return replace(e, breached=e.breached or UNSEEN) if late else e
 
 
 def _staked(e: Evidence) -> Evidence:

@@ -7,7 +7,7 @@ from rollout.core.quantities import many, share
 from rollout.core.strategy import Kind
 from rollout.judge.bets import Tally
 from rollout.judge.contest import Contest
-from rollout.judge.judge import BETA, DISASTROUS, Evidence, Judged, kind_of
+from rollout.judge.judge import BETA, DISASTROUS, UNSEEN, Evidence, Judged, kind_of
 
 Names = tuple[str, str]
 """Stable's and the canary's."""
@@ -26,6 +26,12 @@ def told(e: Evidence, found: Judged, names: Names) -> str:
     stable, canary = names
     if not (e.counts.canary.requests or e.counts.stable.requests):
         return "no request seen yet"
+    if e.breached == UNSEEN:
+        repeated = round(e.counts.stable.requests * e.weight / (100 - e.weight))
+        return (
+            f"none of up to {repeated} requests that were repeated at {canary} was seen there; "
+            "are its pods in the mesh, and do they take the callers' TLS?"
+        )
     if not e.counts.canary.requests and not e.looked_at:
         return f"{stable} got {e.counts.stable.requests} requests, {canary} none" + _lost(e)
     one = e.contests.get(found.check)
@@ -105,7 +111,7 @@ def split(e: Evidence) -> float | None:
     """The canary's share of the requests of this step, where chance does not explain that it is not its weight's."""
     total, seen = e.counts.routed
     wanted = float(e.weight) / 100
-    if not total or e.blind:
+    if not total or e.blind or e.mirrored:
         return None
     far = 5 * math.sqrt(total * wanted * (1 - wanted)) + 0.1 * wanted * total
     return seen / total if abs(seen - wanted * total) > far else None

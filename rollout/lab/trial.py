@@ -31,6 +31,7 @@ class Trial:
     def __init__(
         self, truth: Truth, seed: int, strategy: Strategy, look: float, across: tuple[float, float] | None = None
     ) -> None:
+        strategy = strategy.shifting  # users know nothing of what comes before them
         self._traffic = Traffic(truth, seed, start=-HISTORY, timed=latency_of(strategy.checks) is not None)
         self._look, self._across = max(look, truth.scrape), across
         self._weight, self._reached = Decimal(0), 0.0

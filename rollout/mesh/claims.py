@@ -7,6 +7,8 @@ from typing import Any
 
 from rollout.core.documents import Document, annotations_of
 from rollout.core.lifecycle import Reason
+from rollout.core.strategy import Mirror
+from rollout.mesh.overlays import dressed, without
 from rollout.mesh.routes import Pair, http_routes, with_weight
 
 GROUP = "rollout.dev"
@@ -67,10 +69,14 @@ def claim_of(vs: Document, key: str) -> Claim | None:
         return None
 
 
-def claiming_patch(vs: Document, key: str, pair: Pair, claim: Claim) -> Document:
-    """The merge patch that puts the weights and the claim where they belong, in one write."""
-    before = claim_of(vs, key)
-    routes, scales = with_weight(vs, pair, claim.keys, claim.weight, before.scales if before else {})
+def claiming_patch(vs: Document, key: str, pair: Pair, claim: Claim, act: Mirror | None) -> Document:
+    """The merge patch that puts the weights, the routes for `act` and the claim where they belong, in one write.
+
+    Raises `InvalidInput` where no route can be made for it.
+    """
+    before, bare = claim_of(vs, key), without(vs, pair.host)
+    routes, scales = with_weight(bare, pair, claim.keys, claim.weight, before.scales if before else {})
+    routes = dressed({**bare, "spec": {**bare["spec"], "http": routes}}, pair, claim.keys, act)
     text: dict[str, Any] = {
         "attempt": claim.attempt,
         "fence": claim.fence,

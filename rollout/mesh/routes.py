@@ -17,6 +17,8 @@ from rollout.core.errors import InvalidInput
 from rollout.mesh.hosts import resolved
 
 SCALES = (1, 10, 100, 1000, 10000)
+OURS = "rollout.dev/"
+"""How the names of routes begin that we add (see `overlays`): they follow their originals, and are not moved."""
 
 
 @dataclass(frozen=True)
@@ -62,6 +64,11 @@ def key_of(route: Document) -> str:
     return "match:" + hashlib.sha256(json.dumps(route["match"], sort_keys=True).encode()).hexdigest()[:12]
 
 
+def ours(route: Document) -> bool:
+    """Whether it is a route that we added, for any service."""
+    return str(route.get("name", "")).startswith(OURS)
+
+
 def _subset(destination: Document, vs: Document, host: str) -> str | None:
     """The subset that a route's destination names of `host`: empty for all versions, None for another host."""
     to = destination.get("destination") or {}
@@ -96,8 +103,8 @@ def _units(route: Document) -> list[int]:
     return [int(entry.get("weight") or 0) for entry in entries]
 
 
-def _places(vs: Document, route: Document, pair: Pair) -> tuple[list[int], list[int]]:
-    """Where stable and the canary stand among the route's destinations; an unpinned destination is stable's."""
+def places(vs: Document, route: Document, pair: Pair) -> tuple[list[int], list[int]]:
+    """The places of stable and of the canary among the route's destinations; an unpinned destination is stable's."""
     subsets = [_subset(entry, vs, pair.host) for entry in route.get("route") or []]
     stable = [i for i, subset in enumerate(subsets) if subset == pair.stable]
     canary = [i for i, subset in enumerate(subsets) if subset == pair.canary]
@@ -112,11 +119,13 @@ def shifted(vs: Document, pair: Pair, keys: Collection[str] = ()) -> list[int]:
     found = []
     lost = set(keys) - {key_of(route) for route in http_routes(vs)}
     for index, route in enumerate(http_routes(vs)):
-        stable, canary = _places(vs, route, pair)
+        stable, canary = places(vs, route, pair)
         units, open_to_all = _units(route), not route.get("match")
         live = any(units[i] for i in canary)
         if not live and not any(units[i] for i in stable):
             continue  # neither has a share here: there is nothing to divide
+        if ours(route):
+            continue
         if key_of(route) in keys or (stable and (open_to_all or live)) or (lost and open_to_all and live):
             found.append(index)
     return found
@@ -125,8 +134,8 @@ def shifted(vs: Document, pair: Pair, keys: Collection[str] = ()) -> list[int]:
 def doubled(vs: Document, pair: Pair) -> str:
     """The version that a moving route names more than once, or nothing. Istio allows it; nobody means it."""
     for index in shifted(vs, pair):
-        for name, places in zip((pair.stable, pair.canary), _places(vs, http_routes(vs)[index], pair), strict=True):
-            if len(places) > 1:
+        for name, found in zip((pair.stable, pair.canary), places(vs, http_routes(vs)[index], pair), strict=True):
+            if len(found) > 1:
                 return name
     return ""
 
@@ -137,7 +146,7 @@ def pins(vs: Document, pair: Pair, keys: Collection[str] = ()) -> list[str]:
     return [
         key_of(route)
         for index, route in enumerate(http_routes(vs))
-        if index not in moved and any(_places(vs, route, pair))
+        if index not in moved and any(places(vs, route, pair)) and not ours(route)
     ]
 
 
@@ -147,7 +156,7 @@ def unpinned(vs: Document, pair: Pair, keys: Collection[str] = ()) -> bool:
 
 
 def _unpinned(vs: Document, route: Document, pair: Pair) -> bool:
-    stable, _ = _places(vs, route, pair)
+    stable, _ = places(vs, route, pair)
     return any(_subset(route["route"][place], vs, pair.host) == "" for place in stable)
 
 
@@ -162,7 +171,7 @@ def percents(vs: Document, pair: Pair, keys: Collection[str] = ()) -> list[Decim
         if _unpinned(vs, route, pair):
             found.append(Decimal(100))
             continue
-        stable, canary = _places(vs, route, pair)
+        stable, canary = places(vs, route, pair)
         units = _units(route)
         mine = sum(units[i] for i in canary)
         percent = Fraction(100 * mine, mine + sum(units[i] for i in stable))
@@ -190,7 +199,7 @@ def with_weight(
 
 def _set_weight(vs: Document, route: Document, pair: Pair, weight: Decimal, scale: int) -> int:
     units = [Fraction(unit, scale) for unit in _units(route)]
-    stable, canary = _places(vs, route, pair)
+    stable, canary = places(vs, route, pair)
     entries = route["route"]
     if not stable:
         _insert(entries, units, canary[0], canary[0], pair.stable)
@@ -199,7 +208,7 @@ def _set_weight(vs: Document, route: Document, pair: Pair, weight: Decimal, scal
         _insert(entries, units, stable[0] + 1, stable[0], pair.canary)
     else:
         entries[stable[0]]["destination"]["subset"] = pair.stable
-    stable, canary = _places(vs, route, pair)
+    stable, canary = places(vs, route, pair)
     share = sum((units[i] for i in (*stable, *canary)), Fraction(0))
     for place in (*stable, *canary):
         units[place] = Fraction(0)
