@@ -64,6 +64,10 @@ class Terms:
     mirrored: bool = False
     seen_by: float = math.inf
 
+    def warming(self, look: Look) -> bool:
+        """Whether fresh pods of the canary take part in a look; those from before they came count in full for ever."""
+        return look.since < self.warm_until and look.at > self.warm_until - self.warm_up
+
     @functools.cached_property
     def rules(self) -> Mapping[Kind, Rule]:
         """Each check's rule."""
@@ -352,13 +356,13 @@ def _contested(e: Evidence, name: str, one: Contest, look: Look, sides: Sides, t
     if not canary.of:
         return one
     one = one.counted(stable, canary)
-    if not rule.rare and look.since < max(terms.warm_until, e.first + terms.warm_up):
+    warming = terms.warming(look)
+    if not rule.rare and (warming or look.since < e.first + terms.warm_up):
         return one  # a cold cache is slow, and no regression
     if e.blind:
         return one.alone(rule, canary)
     if not stable.of:
         return one
-    warming = look.since < terms.warm_until
     settled = look.since - terms.lag >= e.changed
     most = 0.0 if settled else float(e.most) / 100
     one = one.compared(WARMING if warming else rule, stable, canary, most, terms.apart)

@@ -163,11 +163,17 @@ def test_a_latency_check_without_a_histogram_never_goes_on() -> None:
 
 
 def test_pods_that_warm_up_may_fail_more_but_not_everything() -> None:
-    warming = replace(AT_5, warm_until=30.0)
+    warming = replace(AT_5, warm_until=30.0, warm_up=30.0)
     cold = [look(2.0 + i, Arm(950, 1), Arm(50, 5)) for i in range(25)]
     dead = [look(2.0 + i, Arm(950, 1), Arm(50, 50)) for i in range(25)]
     assert verdict(evidence(cold, past(0.002), warming)) is Verdict.CONTINUE
     assert verdict(evidence(dead, past(0.002), warming)) is Verdict.ROLLBACK
+
+
+def test_pods_that_came_later_change_nothing_about_looks_before_them() -> None:
+    looks = [look(2.0 + i, Arm(950, 1), Arm(50, 2)) for i in range(20)]
+    replayed = evidence(looks, past(0.002), replace(AT_5, warm_until=60.0, warm_up=30.0))
+    assert replayed == evidence(looks, past(0.002), replace(AT_5, warm_up=30.0))
 
 
 def test_two_versions_counted_at_different_moments_need_more_than_one_look() -> None:
