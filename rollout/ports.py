@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
+from rollout.core.attempt import Word
 from rollout.core.documents import Document, Kind
 from rollout.core.query import Points
 from rollout.judge.looks import Snapshot
@@ -84,4 +85,19 @@ class Metrics(Protocol):
 
         Oldest first; a value may be no number. Raises `InvalidInput` with the store's own words where it cannot answer
         this expression (it does not parse, takes too long, is no vector), `Unavailable` where it answers nothing.
+        """
+
+
+Question = dict[str, str]
+"""What a webhook is asked: service, namespace, stable, canary, weight (percent), attempt, asked (how often before)."""
+
+
+class Webhooks(Protocol):
+    """Gates of the user's own, asked over HTTP."""
+
+    def answer(self, url: str, question: Question) -> Word | str | None:
+        """What was answered: a yes or a no, or in words why there is neither; None while it is not there yet.
+
+        Never waits: to ask again later is to look whether an answer came. An answer is given out once; who asks after
+        that asks anew.
         """

@@ -5,7 +5,8 @@ from decimal import Decimal
 from importlib import resources
 from pathlib import Path
 from string import Template
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
 
 from pydantic import (
     AfterValidator,
@@ -29,13 +30,20 @@ from rollout.core.strategy import (
     RESTARTS,
     Bake,
     Check,
+    Gate,
     Kind,
     Mirror,
     OnInconclusive,
+    OnNo,
+    OnTimeout,
+    Pause,
     Safe,
     Step,
     Strategy,
 )
+
+DAY = 86400.0
+"""Seconds that a pause may last which somebody is to end: every wait has an end."""
 
 
 def _sentence(parse: Any) -> Any:
@@ -89,30 +97,63 @@ def _half(value: Decimal) -> Decimal:
 Positive = Annotated[Decimal, _sentence(percent), AfterValidator(_positive)]
 
 
+def _url(value: str) -> str:
+    parts = urlsplit(value)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ValueError(f"{value!r} is no URL; write it like https://approvals.example/gate")
+    return value
+
+
 class _Mirror(_Model):
     percent: Positive = Decimal(100)
     for_: Annotated[Seconds, Field(alias="for", gt=0)]
     safe: Safe = Safe.READS
 
 
+class _Pause(_Model):
+    for_: Annotated[Seconds, Field(alias="for", gt=0)] = DAY
+
+
+class _Gate(_Model):
+    person: Literal[True] | None = None
+    webhook: Annotated[str, AfterValidator(_url)] | None = None
+    timeout: Annotated[Seconds, Field(gt=0)] = 3600.0
+    onNo: OnNo = OnNo.ROLLBACK  # noqa: N815 - as users write it
+    onTimeout: OnTimeout = OnTimeout.ROLLBACK  # noqa: N815 - as users write it
+
+    @model_validator(mode="after")
+    def _one(self) -> "_Gate":
+        if (self.person is None) == (self.webhook is None):
+            raise ValueError("a gate asks either a `person: true` or a `webhook: URL`")
+        return self
+
+
 class _Step(_Model):
     weight: Percent | None = None
     bake: BakeField | None = None
     mirror: _Mirror | None = None
+    pause: _Pause | None = None
+    gate: _Gate | None = None
 
     @model_validator(mode="after")
     def _one(self) -> "_Step":
-        if (self.weight is None) == (self.mirror is None):
-            raise ValueError("a step is either a `weight` or a `mirror`")
-        if self.mirror and self.bake:
-            raise ValueError("a mirror lasts as long as its `for` says; leave `bake` out")
+        if sum(one is not None for one in (self.weight, self.mirror, self.pause, self.gate)) != 1:
+            raise ValueError("a step is one of `weight`, `mirror`, `pause` and `gate`")
+        if self.bake and self.weight is None:
+            raise ValueError("only a weight bakes; leave `bake` out")
         return self
 
-    def made(self, bake: Bake) -> Step:
-        """The step, where bakes are usually `bake`."""
+    def made(self, bake: Bake, weight: Decimal) -> Step:
+        """The step after one with `weight`, where bakes are usually `bake`."""
         if self.mirror:
-            lasts = Bake(self.mirror.for_, self.mirror.for_)
-            return Step(Decimal(0), lasts, Mirror(self.mirror.percent, self.mirror.safe))
+            act = Mirror(self.mirror.percent, self.mirror.safe)
+            return Step(weight, Bake(self.mirror.for_, self.mirror.for_), act)
+        if self.pause:
+            wait = Pause("for_" not in self.pause.model_fields_set)
+            return Step(weight, Bake(self.pause.for_, self.pause.for_), wait)
+        if self.gate:
+            gate = Gate(self.gate.webhook or "", self.gate.onNo, self.gate.onTimeout)
+            return Step(weight, Bake(0.0, self.gate.timeout), gate)
         return Step(self.weight or Decimal(0), Bake(self.bake.min, self.bake.max) if self.bake else bake)
 
 
@@ -253,8 +294,11 @@ class _Strategy(_Model):
             raise ValueError(f"the weights must rise: {', '.join(map(str, weights))}")
         if not weights or weights[-1] != 100:
             raise ValueError(f"the last weight must be 100, not {weights[-1] if weights else 'none'}")
-        if any(step.mirror for step in self.steps[-len(weights) :]):
+        first = next(index for index, step in enumerate(self.steps) if step.weight is not None)
+        if any(step.mirror for step in self.steps[first:]):
             raise ValueError("a mirror shows what no user sees yet: it comes before the first weight")
+        if self.steps[-1].weight is None:
+            raise ValueError("after 100 % there is nothing to wait for; put the last step before it")
         return self
 
 
@@ -288,11 +332,12 @@ def parse(text: str, name: str, source: str) -> Strategy:
         faults = [f"{source}:{yaml_text.line_of(text, e['loc'])}: {_said(e)}" for e in error.errors()]
         raise InvalidInput("\n".join(faults)) from None
     bake = Bake(model.bake.min, model.bake.max)
-    # A mirror comes before the first weight, so nothing carries over.
-    steps = tuple(s.made(bake) for s in model.steps)
+    steps: list[Step] = []
+    for one in model.steps:
+        steps.append(one.made(bake, steps[-1].weight if steps else Decimal(0)))
     return Strategy(
         name,
-        steps,
+        tuple(steps),
         model.confirm,
         float(model.budget) / 100,
         model.inconclusive,

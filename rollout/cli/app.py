@@ -16,6 +16,8 @@ import typer
 from rollout import __version__
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from rollout.cli.driving import Manners
     from rollout.core.attempt import Attempt
     from rollout.core.strategy import Strategy
@@ -303,6 +305,57 @@ def abort(
     if output == "json":
         console.print_json(console.document(attempt))
     raise typer.Exit(0 if attempt is None or attempt.phase.ended else 3)
+
+
+Who = Annotated[str, typer.Option("--as", help="Whose word it is; by default the user's, or the pipeline's.")]
+Why = Annotated[str, typer.Option("--because", help="Why, for the journal.")]
+
+
+@app.command()
+def pause(
+    service: Service, namespace: Namespace = "", context: Context = "", cluster: Folder = "", who: Who = "",
+    why: Why = "", output: Output = "text",
+) -> None:  # fmt: skip
+    """Let a rollout stand still where it is; it is judged on, and goes back if it must."""
+    from rollout.cli import speaking
+
+    _spoken(service, (namespace, context, cluster), output, lambda engine: speaking.pause(engine, who, why))
+
+
+@app.command()
+def resume(
+    service: Service, namespace: Namespace = "", context: Context = "", cluster: Folder = "", output: Output = "text"
+) -> None:
+    """Let a paused rollout go on."""
+    from rollout.cli import speaking
+
+    _spoken(service, (namespace, context, cluster), output, speaking.resume)
+
+
+@app.command()
+def approve(
+    service: Service, namespace: Namespace = "", context: Context = "", cluster: Folder = "",
+    no: Annotated[bool, typer.Option("--no", help="Say no instead of yes.")] = False, who: Who = "", why: Why = "",
+    output: Output = "text",
+) -> None:  # fmt: skip
+    """Answer the gate at which a rollout waits."""
+    from rollout.cli import speaking
+
+    _spoken(service, (namespace, context, cluster), output, lambda engine: speaking.answer(engine, not no, who, why))
+
+
+def _spoken(service: str, where: tuple[str, str, str], output: str, say: "Callable[[Engine], Attempt]") -> None:
+    from rollout.cli import console, speaking
+
+    _check_output(output)
+    namespace, context, cluster = where
+    engine = _engine(service, namespace, cluster, context, "", metrics=False)
+    engine.known()
+    attempt = say(engine)
+    if output == "json":
+        console.print_json(console.document(attempt))
+    else:
+        print(speaking.heard(engine, attempt))
 
 
 @app.command()

@@ -60,7 +60,7 @@ def exit_code(attempt: Attempt) -> int:
     """What the process's exit code says of an attempt."""
     if attempt.phase is Phase.PROMOTED:
         return PROMOTED
-    if attempt.reason in (Reason.UNPROVEN, Reason.OVERDUE, Reason.TIMED_OUT):
+    if attempt.reason in (Reason.UNPROVEN, Reason.UNANSWERED, Reason.OVERDUE, Reason.TIMED_OUT):
         return UNPROVEN
     return ROLLED_BACK
 

@@ -42,8 +42,10 @@ def _waits(a: Attempt) -> Iterator[str]:
             yield from (f"  {line}" for line in _ignoring(a))
     elif a.phase is Phase.CONFIRMING:
         yield f"It waits until {at(a.landed + a.strategy.confirm)}; at 100 % there is nobody to compare with."
-    elif a.at and a.landed and a.act:
-        yield f"It is {a.act} until {at(a.landed + a.at.bake.min)}; no user sees {a.canary} yet."
+    elif a.phase is Phase.WAITING:
+        yield f"{a.message}."
+    elif a.at and a.landed and a.mirror:
+        yield f"It is {a.mirror} until {at(a.landed + a.at.bake.min)}; no user sees {a.canary} yet."
     elif a.at and a.landed and a.phase is Phase.SHIFTING:
         bake, following = a.at.bake, a.strategy.after(a.weight)
         if not a.strategy.checks:

@@ -13,7 +13,7 @@ from rollout.core.documents import DESTINATION_RULE, VIRTUAL_SERVICE, Document, 
 from rollout.core.errors import Unreachable
 from rollout.core.quantities import spoken
 from rollout.core.query import Measured
-from rollout.core.strategy import Bake, Step, Strategy
+from rollout.core.strategy import Bake, Gate, Pause, Step, Strategy
 from rollout.engine.observing import Scene, pair_of, plan_subsets, read_scene
 from rollout.engine.past import Load
 from rollout.engine.querying import Queries
@@ -100,6 +100,9 @@ def told(plan: Plan) -> Iterator[str]:
 
 def _steps(a: Attempt, strategy: Strategy) -> Iterator[str]:
     for step in strategy.steps:
+        if isinstance(step.act, Pause | Gate):
+            yield f"{step.act}, for at most {spoken(step.bake.max)}"
+            continue
         need = needed(max(a.capacity, 1), step.load)
         text = f"{step.act or f'{step.weight} %'}: needs {need} ready endpoint(s) of {a.canary}"
         if step.weight == 100:
@@ -109,7 +112,7 @@ def _steps(a: Attempt, strategy: Strategy) -> Iterator[str]:
         if step.bake.max > step.bake.min:
             bake += f" to {spoken(step.bake.max)}"
         text += f"; stands {bake}"
-        if step.act:
+        if step.mirror:
             text += f"; no user sees an answer of {a.canary}"
         elif strategy.checks and step.bake.max:
             margin = 100 * strategy.margin_at(step.weight)
@@ -168,11 +171,12 @@ def _weights(a: Attempt, scene: Scene) -> Iterator[Change]:
     for vs, keys in _routes(a, scene):
         scales: dict[str, int] = {}
         routes = http_routes(vs)
-        for step in (Step(Decimal(0), Bake(0.0, 0.0)), *a.strategy.steps):
+        changing = (step for step in a.strategy.steps if not isinstance(step.act, Pause | Gate))
+        for step in (Step(Decimal(0), Bake(0.0, 0.0)), *changing):
             bare = without({**vs, "spec": {**vs["spec"], "http": routes}}, pair.host)
             after, scales = with_weight(bare, pair, keys, step.weight, scales)
-            after = dressed({**bare, "spec": {**bare["spec"], "http": after}}, pair, keys, step.act)
-            when = str(step.act) if step.act else f"with {a.canary} at {step.weight} %"
+            after = dressed({**bare, "spec": {**bare["spec"], "http": after}}, pair, keys, step.mirror)
+            when = str(step.mirror) if step.mirror else f"with {a.canary} at {step.weight} %"
             yield Change(ref(VIRTUAL_SERVICE, vs), when, _difference(routes, after))
             routes = after
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from rollout.core.lifecycle import Phase, Reason
 from rollout.core.query import Measured
-from rollout.core.strategy import Mirror, Step, Strategy
+from rollout.core.strategy import Gate, Mirror, Pause, Step, Strategy
 
 JOURNAL_LENGTH = 80
 HISTORY_LENGTH = 20
@@ -54,6 +54,19 @@ class Entry:
 
 
 @dataclass(frozen=True)
+class Word:
+    """An answer at a gate, or at a pause: whether to go on, who says so, and why."""
+
+    yes: bool
+    who: str
+    why: str = ""
+
+    def __str__(self) -> str:
+        """The answer in words."""
+        return f"{self.who} says {'yes' if self.yes else 'no'}" + (f": {self.why}" if self.why else "")
+
+
+@dataclass(frozen=True)
 class RouteRef:
     """A VirtualService whose routes we move, and the keys of those routes."""
 
@@ -71,7 +84,8 @@ class Attempt:
     `checkpoint` is the judge's own. `clients` are namespaces whose own DestinationRules decide what their clients see;
     `counted` are the versions of stable and the canary as the mesh's counters carry them. `narrow` says that only the
     service's namespace could be listed. `capacity` is the number of ready endpoints with which stable carried
-    everything. `measured` is what the strategy's queries answered last.
+    everything. `word` is what was said at this step's gate; a webhook was `asked` so often and is again from `ask_at`
+    on. `measured` is what the strategy's queries answered last.
     """
 
     number: int
@@ -99,6 +113,9 @@ class Attempt:
     cleaned: bool = False
     resume: bool = False
     stuck: bool = False
+    word: Word | None = None
+    asked: int = 0
+    ask_at: float = 0.0
     put_back: tuple[float, ...] = ()
     checkpoint: dict[str, Any] = field(default_factory=dict)
     journal: tuple[Entry, ...] = ()
@@ -114,18 +131,28 @@ class Attempt:
     @property
     def at(self) -> Step | None:
         """The step that it stands at; None before the first, and once it goes back or has ended."""
-        under_way = self.phase in (Phase.SHIFTING, Phase.PAUSED) and self.step >= 0
+        under_way = self.phase in (Phase.SHIFTING, Phase.WAITING, Phase.PAUSED) and self.step >= 0
         return self.strategy.steps[self.step] if under_way else None
 
     @property
-    def act(self) -> Mirror | None:
-        """What lies in the routes beside the weight."""
-        return self.at.act if self.at else None
+    def mirror(self) -> Mirror | None:
+        """The mirror that lies in the routes beside the weight."""
+        return self.at.mirror if self.at else None
+
+    @property
+    def wait(self) -> Pause | Gate | None:
+        """What it stands still for by its strategy."""
+        return self.at.act if self.at and isinstance(self.at.act, Pause | Gate) else None
 
     @property
     def waits_for_person(self) -> bool:
-        """Whether nothing goes on until somebody acts: a pause, or a take-back to a stable without endpoints (I12)."""
-        return self.phase is Phase.PAUSED or (self.phase is Phase.ROLLING_BACK and self.stuck)
+        """Whether nothing goes on until somebody acts: a pause, an approval, or a take-back that stable cannot bear."""
+        asked = self.wait.until_resumed if isinstance(self.wait, Pause) else self.wait and not self.wait.url
+        return (
+            self.phase is Phase.PAUSED
+            or (self.phase is Phase.WAITING and bool(asked))
+            or (self.phase is Phase.ROLLING_BACK and self.stuck)
+        )
 
     def noted(self, now: float, text: str, **changes: Any) -> "Attempt":
         """The attempt with `changes`, and a line in its journal unless the last line says the same."""

@@ -6,13 +6,15 @@ from dataclasses import dataclass, replace
 from decimal import Decimal
 from fractions import Fraction
 
-from rollout.core.attempt import Attempt, Reading, Verdict
+from rollout.core.attempt import Attempt, Reading, Verdict, Word
 from rollout.core.lifecycle import Phase, Reason
 from rollout.core.quantities import floored, spoken
 from rollout.core.query import Effect, Measured
-from rollout.core.strategy import OnInconclusive
+from rollout.core.strategy import Gate, OnInconclusive, OnNo, OnTimeout, Pause
 
 FIGHT_COUNT, FIGHT_SECONDS = 3, 60.0
+ASK_SELDOM = 60.0
+"""Seconds between two questions to a webhook that does not say yes, at most."""
 EASE_EVERY = 30.0
 """Seconds after which a take-back that stable could not carry at once gives it a quarter more."""
 
@@ -77,6 +79,8 @@ class Observation:
     canary_starved: int = 0
     reading: Reading | None = None
     silence: str = ""
+    word: Word | None = None
+    silent: str = ""
     measured: tuple[Measured, ...] = ()
 
     def first(self, effect: Effect) -> Measured | None:
@@ -168,7 +172,7 @@ def _overdue(o: Observation) -> Answer:
 
 def _canary_gone(o: Observation) -> Answer:
     a = o.attempt
-    if a.phase is Phase.PREFLIGHT or not (a.weight or a.act or any(r.actual for r in o.routes)):
+    if a.phase is Phase.PREFLIGHT or not (a.weight or a.mirror or any(r.actual for r in o.routes)):
         return None
     if not o.canary_subset:
         return _back(o, Reason.SUBSET_GONE, f"the subset {a.canary} is gone from the DestinationRule")
@@ -197,7 +201,7 @@ def _drifted(o: Observation) -> Answer:
         reference = a.weight if route.claimed is None else route.claimed
         if all(percent == reference for percent in route.percents):
             if a.landed and not route.dressed and a.phase is not Phase.PAUSED:
-                return _put_back(o, f"{route.name} lost or changed the route of ours for {a.act or 'nothing'}")
+                return _put_back(o, f"{route.name} lost or changed the route of ours for {a.mirror or 'nothing'}")
             continue
         down = route.least < reference
         if a.phase is Phase.PAUSED and route.actual <= reference:
@@ -302,10 +306,63 @@ def _waiting(o: Observation) -> Answer:
     return None
 
 
+def _asked(o: Observation) -> Answer:
+    """A pause or a gate of the strategy stands still until its time has come, or somebody's word."""
+    a, wait = o.attempt, o.attempt.wait
+    if wait is None or (a.word and a.word.yes):
+        return None
+    if a.phase is not Phase.WAITING:
+        return Decision(a.noted(o.now, _asking(a, wait), phase=Phase.WAITING), after=0.0)
+    late = a.at is not None and o.now - a.since >= a.at.bake.max
+    if isinstance(wait, Gate):
+        return _gated(o, wait, late)
+    if a.resume or (late and not wait.until_resumed):
+        return _go_on(o, Word(True, "a person" if a.resume else "the clock"))
+    return _unanswered(o, wait) if late else Decision(a, after=2.0)
+
+
+def _gated(o: Observation, gate: Gate, late: bool) -> Decision:
+    word = o.attempt.word or o.word
+    if word and word.yes:
+        return _go_on(o, word)
+    if word and gate.on_no is OnNo.ROLLBACK:
+        return _back(replace(o, attempt=replace(o.attempt, word=word)), Reason.REFUSED, str(word))
+    if not late:
+        return _ask_again(o, word)
+    if gate.on_timeout is OnTimeout.ROLLBACK:
+        return _unanswered(o, gate)
+    return _go_on(o, Word(True, "the strategy", "no answer in time"))
+
+
+def _unanswered(o: Observation, wait: Pause | Gate) -> Decision:
+    return _back(o, Reason.UNANSWERED, f"{_asking(o.attempt, wait)}: nobody did in time")
+
+
+def _asking(a: Attempt, wait: Pause | Gate) -> str:
+    if isinstance(wait, Gate) and not wait.url:
+        return f"{wait}: `rollout approve {a.service}`, or with --no"
+    return f"{wait}: `rollout resume {a.service}`" if isinstance(wait, Pause) and wait.until_resumed else str(wait)
+
+
+def _go_on(o: Observation, word: Word) -> Decision:
+    said = o.attempt.noted(o.now, str(word), phase=Phase.SHIFTING, word=word, resume=False)
+    return Decision(said, after=0.0)
+
+
+def _ask_again(o: Observation, word: Word | None) -> Decision:
+    """After a no that is no end, or silence: later, and ever more seldom."""
+    a = replace(o.attempt, word=None)
+    if word is None and not o.silent:
+        return Decision(a, after=1.0)
+    rest = min(ASK_SELDOM, 2.0**a.asked)
+    text = str(word or o.silent)
+    return Decision(a.noted(o.now, text, asked=a.asked + 1, ask_at=o.now + rest), after=min(rest, 2.0))
+
+
 def _baking(o: Observation) -> Answer:
     """Whether this weight has stood long enough and shown enough."""
     a, reading = o.attempt, o.reading
-    if a.step < 0 or reading is None:
+    if a.step < 0 or reading is None or a.wait:
         return None
     confirming = a.phase is Phase.CONFIRMING
     if a.weight == 100 and not confirming:
@@ -322,7 +379,7 @@ def _baking(o: Observation) -> Answer:
     if bake.max == 0:
         return None
     # Nobody is hurt by a mirror, and it can prove little: it need not prove what the first users will.
-    noted = (a.act or a.strategy.inconclusive is OnInconclusive.ADVANCE_NOTED) and reading.no_worse
+    noted = (a.mirror or a.strategy.inconclusive is OnInconclusive.ADVANCE_NOTED) and reading.no_worse
     if reading.verdict is Verdict.INCONCLUSIVE and stood >= most and noted:
         return None
     return Decision(_said(o, reading), after=1.0)
@@ -354,9 +411,16 @@ def _advance(o: Observation) -> Answer:
     if lack := _lacking(o, following.load):
         return Decision(a.noted(o.now, lack), after=2.0)
     why = f" ({o.reading.verdict}: {o.reading.text})" if o.reading and a.step >= 0 else ""
+    next_one = replace(
+        a, step=a.step + 1, weight=following.weight, since=o.now, phase=Phase.SHIFTING, word=None, asked=0, ask_at=0.0
+    )  # fmt: skip
     what = f"{a.weight} → {following.weight} %" if following.act is None else str(following.act)
-    raised = {"step": a.step + 1, "weight": following.weight, "since": o.now, "landed": 0.0, "last": None}
-    return Decision(a.noted(o.now, f"{what}{why}", **raised), weight=following.weight)
+    if (wait := next_one.wait) is not None:
+        next_one, what = replace(next_one, phase=Phase.WAITING), _asking(a, wait)
+    if following.weight == a.weight and following.mirror == a.mirror:
+        # A weight that goes on standing goes on being judged: what it has shown is not forgotten.
+        return Decision(next_one.noted(o.now, f"{what}{why}"), after=0.0)
+    return Decision(next_one.noted(o.now, f"{what}{why}", landed=0.0, last=None), weight=following.weight)
 
 
 QUESTIONS: tuple[Callable[[Observation], Answer], ...] = (
@@ -372,6 +436,7 @@ QUESTIONS: tuple[Callable[[Observation], Answer], ...] = (
     _starting,
     _not_landed,
     _waiting,
+    _asked,
     _baking,
     _held,
     _advance,

@@ -11,6 +11,7 @@ class Phase(StrEnum):
 
     PREFLIGHT = "Preflight"
     SHIFTING = "Shifting"
+    WAITING = "Waiting"
     PAUSED = "Paused"
     CONFIRMING = "Confirming"
     ROLLING_BACK = "RollingBack"
@@ -33,20 +34,25 @@ class Reason(StrEnum):
     UNPROVEN = "Unproven"
     OVERDUE = "Overdue"
     TIMED_OUT = "TimedOut"
+    REFUSED = "Refused"
+    UNANSWERED = "Unanswered"
     INTERRUPTED = "Interrupted"
     STATE_LOST = "StateLost"
 
 
 MOVES: tuple[tuple[str, Phase, Phase], ...] = (
     ("start", Phase.PREFLIGHT, Phase.SHIFTING),
+    ("ask", Phase.SHIFTING, Phase.WAITING),
+    ("answer", Phase.WAITING, Phase.SHIFTING),
     ("pause", Phase.SHIFTING, Phase.PAUSED),
+    ("pause", Phase.WAITING, Phase.PAUSED),
     ("pause", Phase.CONFIRMING, Phase.PAUSED),
     ("resume", Phase.PAUSED, Phase.SHIFTING),
     ("confirm", Phase.SHIFTING, Phase.CONFIRMING),
     ("promote", Phase.CONFIRMING, Phase.PROMOTED),
     *(
         ("takeBack", phase, Phase.ROLLING_BACK)
-        for phase in (Phase.PREFLIGHT, Phase.SHIFTING, Phase.PAUSED, Phase.CONFIRMING)
+        for phase in (Phase.PREFLIGHT, Phase.SHIFTING, Phase.WAITING, Phase.PAUSED, Phase.CONFIRMING)
     ),
     ("tookBack", Phase.ROLLING_BACK, Phase.ROLLED_BACK),
 )

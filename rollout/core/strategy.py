@@ -44,6 +44,50 @@ class Mirror:
 
 
 @dataclass(frozen=True)
+class Pause:
+    """Stand still: for the step's bake, or (`until_resumed`) until somebody lets it go on."""
+
+    until_resumed: bool = False
+    kind: Literal["pause"] = "pause"
+
+    def __str__(self) -> str:
+        """What is done, in words."""
+        return "pausing until somebody resumes it" if self.until_resumed else "pausing"
+
+
+class OnNo(StrEnum):
+    """What follows when a gate says no: ask again until its timeout, or take back."""
+
+    WAIT = "wait"
+    ROLLBACK = "rollback"
+
+
+class OnTimeout(StrEnum):
+    """What follows when a gate gave no answer in time."""
+
+    ROLLBACK = "rollback"
+    ADVANCE = "advance"
+
+
+@dataclass(frozen=True)
+class Gate:
+    """Ask before the next step: a person or, with `url`, a webhook. The step's bake ends when nobody answered."""
+
+    url: str = ""
+    on_no: OnNo = OnNo.ROLLBACK
+    on_timeout: OnTimeout = OnTimeout.ROLLBACK
+    kind: Literal["gate"] = "gate"
+
+    def __str__(self) -> str:
+        """What is done, in words; of a URL no more than where it leads, for the rest may be a secret."""
+        return f"asking {self.url.split('?')[0].split('@')[-1]}" if self.url else "waiting for approval"
+
+
+Act = Mirror | Pause | Gate
+"""What a step does beside the weight: the closed vocabulary of steps."""
+
+
+@dataclass(frozen=True)
 class Step:
     """Give the canary `weight` percent of stable's share and let it bake; meanwhile, do `act` as well.
 
@@ -52,12 +96,17 @@ class Step:
 
     weight: Decimal
     bake: Bake
-    act: Mirror | None = None
+    act: Act | None = None
 
     @property
     def load(self) -> Decimal:
         """Percent of stable's requests that reach the canary: users' and repeated ones."""
-        return self.weight + (self.act.percent if self.act else 0)
+        return self.weight + (self.mirror.percent if self.mirror else 0)
+
+    @property
+    def mirror(self) -> Mirror | None:
+        """The mirror, if that is what it does."""
+        return self.act if isinstance(self.act, Mirror) else None
 
 
 class Kind(StrEnum):

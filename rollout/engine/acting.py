@@ -43,7 +43,7 @@ class Hands:
     def shift(self, a: Attempt, scene: Scene, weight: Decimal, sealed: bool = False) -> None:
         """Give the canary `weight` on every route. Raises `Conflict` where a route changed since it was read."""
         claim = Claim(a.id, a.fence, weight, a.stable, a.canary, (), a.capacity, sealed=sealed)
-        self._each(a, scene, claim, 1, a.act)
+        self._each(a, scene, claim, 1, a.mirror)
 
     def take_back(self, a: Attempt, scene: Scene, reason: Reason, now: float) -> None:
         """Leave the canary what stable cannot carry (the attempt's weight), with the take-back's own record.

@@ -2,10 +2,11 @@
 
 from dataclasses import dataclass, replace
 
-from rollout.core.attempt import Attempt, Record
+from rollout.core.attempt import Attempt, Record, Word
 from rollout.core.decision import Decision, Observation, decide, take_back
 from rollout.core.errors import Conflict, Forbidden, InvalidInput, Unintelligible
 from rollout.core.lifecycle import Phase, Reason, legal
+from rollout.core.strategy import Gate, Pause
 from rollout.engine import rights
 from rollout.engine.acting import Hands
 from rollout.engine.lease import Holder
@@ -15,7 +16,7 @@ from rollout.engine.past import Load
 from rollout.engine.querying import Queries
 from rollout.engine.state import StateStore
 from rollout.engine.survey import Request, known_service, survey
-from rollout.ports import Cluster, Metrics
+from rollout.ports import Cluster, Metrics, Webhooks
 
 CHECKPOINT_EVERY = 20.0
 
@@ -35,8 +36,10 @@ class Engine:
     `load` is what stable served lately, as `examine` found it (None: nothing known).
     """
 
-    def __init__(self, cluster: Cluster, metrics: Metrics, service: str, namespace: str, identity: str) -> None:
-        self._cluster = cluster
+    def __init__(
+        self, cluster: Cluster, metrics: Metrics, webhooks: Webhooks, service: str, namespace: str, identity: str
+    ) -> None:
+        self._cluster, self._webhooks = cluster, webhooks
         self.service, self.namespace = service, namespace
         self.states = StateStore(cluster, service, namespace)
         self.lease = Holder(cluster, service, namespace, identity)
@@ -99,9 +102,35 @@ class Engine:
     def resume(self, now: float) -> None:
         """Let a paused attempt go on. Needs no lease: who drives reads it from the record."""
         running = self.running()
-        if running and running.phase is Phase.PAUSED and not running.resume:
-            asked = replace(running.noted(now, "asked to go on"), resume=True)
-            self.states.write(replace(self.states.record, attempt=asked))
+        stands = running and (running.phase is Phase.PAUSED or isinstance(running.wait, Pause))
+        if running and stands and not running.resume:
+            self._say(running.noted(now, "asked to go on", resume=True))
+
+    def pause(self, now: float, who: str, why: str) -> Attempt:
+        """Let the attempt in flight stand still until it is resumed. Needs no lease. Raises `InvalidInput`."""
+        running = self._in_flight()
+        if not legal(running.phase, Phase.PAUSED):
+            raise InvalidInput(f"{self.service} is {running.phase}: there is nothing to pause")
+        text = f"paused by {who}" + (f": {why}" if why else "")
+        return self._say(running.noted(now, text, phase=Phase.PAUSED, resume=False))
+
+    def answer(self, word: Word, now: float) -> Attempt:
+        """Answer the gate at which the attempt in flight waits. Needs no lease. Raises `InvalidInput`."""
+        running = self._in_flight()
+        if running.phase is not Phase.WAITING or not isinstance(running.wait, Gate):
+            raise InvalidInput(f"{self.service} waits at no gate: it is {running.phase} ({running.message})")
+        return self._say(running.noted(now, str(word), word=word))
+
+    def _in_flight(self) -> Attempt:
+        running = self.running()
+        if running is None:
+            raise InvalidInput(f"no rollout of {self.service} is in flight in namespace {self.namespace}")
+        return running
+
+    def _say(self, attempt: Attempt) -> Attempt:
+        """Write what a person says into the record; who drives reads it there."""
+        self.states.write(replace(self.states.record, attempt=attempt))
+        return attempt
 
     def tick(self, now: float) -> Tick:
         """Take one step, if there is one to take and we hold the lease."""
@@ -183,10 +212,23 @@ class Engine:
         seen = observe(self._cluster, a, scene, now)
         if a.phase.ended:
             return seen
+        seen = self._gated(seen)
         reading, silence, checkpoint = self._eyes.reading(seen, scene.target(a))
         answers, unheard = self._queries.measured(a, now, self._eyes.interval)
         known = replace(a, checkpoint=checkpoint, measured=answers)
         return replace(seen, attempt=known, reading=reading, silence=silence or unheard, measured=answers)
+
+    def _gated(self, seen: Observation) -> Observation:
+        """With what the webhook says at whose gate the attempt waits."""
+        a = seen.attempt
+        url = a.wait.url if isinstance(a.wait, Gate) else ""
+        if not url or a.phase is not Phase.WAITING or a.word or seen.now < a.ask_at:
+            return seen
+        said = self._webhooks.answer(url, {
+            "service": a.service, "namespace": a.namespace, "stable": a.stable, "canary": a.canary,
+            "weight": str(a.weight), "attempt": a.id, "asked": str(a.asked),
+        })  # fmt: skip
+        return replace(seen, silent=said) if isinstance(said, str) else replace(seen, word=said)
 
     def _carry_out(self, d: Decision, before: Attempt, scene: Scene, now: float) -> Attempt:
         after = d.attempt

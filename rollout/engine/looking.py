@@ -74,7 +74,7 @@ class Eyes:
         if horizon is None:
             self._metrics.interval(target)  # says what keeps its counters from being found
             return None
-        if strategy.steps[0].act and self._repeated(strategy, target)[1] is None:
+        if any(step.mirror for step in strategy.steps) and self._repeated(strategy, target)[1] is None:
             raise InvalidInput(
                 f"nobody would see what is mirrored to {target.service}: its pods' own proxies count nothing "
                 '(reporter="destination"); put them into the mesh, or leave the step `mirror` out'
@@ -98,7 +98,7 @@ class Eyes:
         interval = pace(strategy, self.interval, target)
         if not self._evidence.at:
             self._evidence = remembered(self._metrics, target, strategy, attempt.started, max(interval, UNKNOWN))
-        if attempt.act:
+        if attempt.mirror:
             target, horizon, interval = self._repeated(strategy, target)
             if horizon is None:
                 return
@@ -140,9 +140,9 @@ def terms_of(attempt: Attempt, lag: float = 0.0, apart: bool = False, warm_until
         strategy.checks, attempt.weight, since, strategy.margin_at(attempt.weight), lag, apart, warm_until,
         strategy.warm_up,
     )  # fmt: skip
-    if not (attempt.at and attempt.act):
+    if not (attempt.at and attempt.mirror):
         return terms
-    repeated = attempt.act.percent / 100
+    repeated = attempt.mirror.percent / 100
     weight = round(100 * repeated / (1 + repeated), 4)
     return replace(terms, weight=weight, mirrored=True, seen_by=attempt.landed + attempt.at.bake.min)
 

@@ -100,7 +100,7 @@ def _route(vs: Document | None, ref: RouteRef, attempt: Attempt) -> RouteState:
 
 def _dressed(vs: Document, ref: RouteRef, attempt: Attempt) -> bool:
     try:
-        return dressed(vs, pair_of(attempt), ref.keys, attempt.act) == http_routes(vs)
+        return dressed(vs, pair_of(attempt), ref.keys, attempt.mirror) == http_routes(vs)
     except InvalidInput:
         return False  # an edit since made it impossible; the next write says so
 

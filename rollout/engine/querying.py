@@ -6,7 +6,7 @@ from rollout.core.lifecycle import Phase
 from rollout.core.query import Effect, Measured, Query, measured, unanswered
 from rollout.ports import Metrics
 
-ASKED_IN = (Phase.SHIFTING, Phase.PAUSED, Phase.CONFIRMING)
+ASKED_IN = (Phase.SHIFTING, Phase.WAITING, Phase.PAUSED, Phase.CONFIRMING)
 
 
 class Queries:

@@ -9,7 +9,7 @@ from decimal import Decimal
 from typing import Any
 
 from rollout.adapters.store import Key
-from rollout.core.attempt import Attempt
+from rollout.core.attempt import Attempt, Word
 from rollout.core.documents import (
     DESTINATION_RULE,
     ENDPOINT_SLICE,
@@ -28,7 +28,7 @@ from rollout.engine.state import StateStore
 from rollout.engine.survey import Request
 from rollout.judge.looks import ALL, FAILED, REJECTED, Series, Snapshot, within
 from rollout.mesh.routes import Pair, percents
-from rollout.ports import Target
+from rollout.ports import Question, Target
 from tests.fakes.memory import MemoryCluster
 
 HOST = "reviews.shop.svc.cluster.local"
@@ -206,6 +206,19 @@ class VirtualMetrics:
         return list(series.values())
 
 
+class VirtualWebhooks:
+    """Answers of gates, as they are set: a yes, a no, or why there is neither; by default always yes."""
+
+    def __init__(self) -> None:
+        self.said: Word | str | None = Word(True, "gate.example")
+        self.asked: list[Question] = []
+
+    def answer(self, url: str, question: Question) -> Word | str | None:
+        del url
+        self.asked.append(question)
+        return self.said
+
+
 def strategy(**changes: Any) -> Strategy:
     """Short bakes: a whole rollout in a minute or two."""
     weights = [Decimal(w) for w in (5, 25, 50, 100)]
@@ -241,6 +254,7 @@ class World:
         self.cluster = MemoryCluster()
         self.older: dict[tuple[str, str, str], Document] = {}
         self.metrics = VirtualMetrics(self)
+        self.webhooks = VirtualWebhooks()
         self.log: list[str] = []
         self.processes: list[FaultyCluster] = []
         self.ready = {"v1": 4, "v2": 4}
@@ -318,7 +332,7 @@ class World:
 
     def engine(self, name: str, faults: Faults) -> Engine:
         self.processes.append(FaultyCluster(self, faults))
-        return Engine(self.processes[-1], self.metrics, "reviews", "shop", name)
+        return Engine(self.processes[-1], self.metrics, self.webhooks, "reviews", "shop", name)
 
     def request(self) -> Request:
         return Request("reviews", "shop", "v2", self.strategy)

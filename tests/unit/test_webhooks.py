@@ -1,0 +1,104 @@
+"""Questions to webhooks, over real HTTP: what is a yes, what a no, and what is neither."""
+
+import json
+import threading
+import time
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+import pytest
+
+from rollout.adapters import webhooks
+from rollout.core.attempt import Word
+
+QUESTION = {"service": "reviews", "canary": "v2"}
+
+
+class Hook(BaseHTTPRequestHandler):
+    status, body, headers_sent, drip = 200, b"", {}, 0  # type: ignore[var-annotated]
+    heard: list[Any] = []  # noqa: RUF012 - a server makes one of us a request
+
+    def do_POST(self) -> None:
+        Hook.heard.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+        self.send_response(self.status)
+        for name, value in self.headers_sent.items():
+            self.send_header(name, value)
+        self.end_headers()
+        try:
+            self.wfile.write(self.body)
+            for _ in range(self.drip):
+                self.wfile.write(b" ")
+                self.wfile.flush()
+                time.sleep(0.02)
+        except OSError:
+            pass  # who asked has gone
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing."""
+
+
+@pytest.fixture
+def url() -> Iterator[str]:
+    Hook.status, Hook.body, Hook.headers_sent, Hook.drip, Hook.heard = 200, b"", {}, 0, []
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Hook)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}/gate?token=secret"
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "yes", "why"),
+    [
+        (200, b"", True, ""),
+        (204, b"", True, ""),
+        (200, b'{"verdict": "yes", "reason": "quiet"}', True, "quiet"),
+        (200, b'{"verdict": "no", "reason": "freeze"}', False, "freeze"),
+        (403, b"go away", False, "status 403"),
+        (409, b"", False, "status 409"),
+        (412, b"", False, "status 412"),
+        (422, b'{"reason": "budget spent"}', False, "budget spent"),
+    ],
+)
+def test_a_clear_answer_is_a_word(url: str, status: int, body: bytes, yes: bool, why: str) -> None:
+    Hook.status, Hook.body = status, body
+    assert webhooks.asked(url, QUESTION) == Word(yes, "127.0.0.1", why)
+    assert Hook.heard == [QUESTION]
+
+
+@pytest.mark.parametrize("status", [301, 302, 307, 400, 401, 404, 429, 500, 503])
+def test_everything_else_is_neither_yes_nor_no(url: str, status: int) -> None:
+    Hook.status, Hook.headers_sent = status, {"Location": url}
+    said = webhooks.asked(url, QUESTION)
+    assert isinstance(said, str)
+    assert str(status) in said
+    assert "secret" not in said
+    assert len(Hook.heard) == 1  # no redirect is followed
+
+
+def test_an_answer_without_end_is_none(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    Hook.body = b"x" * 1_000_000
+    assert "more than 64 KiB" in str(webhooks.asked(url, QUESTION))
+    monkeypatch.setattr(webhooks, "ANSWER_WITHIN", 0.1)
+    Hook.body, Hook.drip = b"", 50
+    assert "for more than" in str(webhooks.asked(url, QUESTION))
+
+
+def test_silence_is_told_without_the_secret() -> None:
+    said = webhooks.asked("http://127.0.0.1:9/gate?token=secret", QUESTION)
+    assert isinstance(said, str)
+    assert "does not answer" in said
+    assert "secret" not in said
+
+
+def test_nobody_waits_for_an_answer(url: str) -> None:
+    Hook.drip = 10
+    hooks, began = webhooks.HttpWebhooks(), time.monotonic()
+    assert hooks.answer(url, QUESTION) is None
+    assert time.monotonic() - began < 0.15
+    until = time.monotonic() + 10
+    while (found := hooks.answer(url, QUESTION)) is None and time.monotonic() < until:
+        time.sleep(0.02)
+    assert found == Word(True, "127.0.0.1")
+    assert len(Hook.heard) == 1  # looking again is not asking again
