@@ -74,6 +74,7 @@ class Looking:
         self.spent: defaultdict[str, float] = defaultdict(float)
         self.calls: Counter[str] = Counter()
         self.sent = self.got = 0
+        self.waited = 0.0
 
     def look(self) -> None:
         """Look at all services once."""
@@ -107,6 +108,7 @@ class Looking:
         self.calls[f"{request.method} {request.path_url.split('?')[0].rpartition('/')[2]}"] += 1
         self.sent += len(request.url) + len(request.body or "")
         self.got += len(answer.content)
+        self.waited += answer.elapsed.total_seconds()
 
 
 def main(services: int, clients: int) -> None:
@@ -127,8 +129,9 @@ def main(services: int, clients: int) -> None:
     shares = ", ".join(f"{100 * each / every:.0f} % of a core at a look each {every:g} s" for every in (LOOK, 3 * LOOK))
     calls = ", ".join(f"{n / LOOKS:g} x {name}" for name, n in looking.calls.items())
     print(f"{services} services with {clients} clients each: {each:.2f} s of CPU a look of all ({parts}): {shares}")
-    out, back = (size / LOOKS / 1e6 for size in (looking.sent, looking.got))
-    print(f"a look of the namespace: {calls}; {out:.2f} MB out, {back:.1f} MB in (unpacked)")
+    sent, got = looking.sent / LOOKS / 1e6, looking.got / LOOKS / 1e6
+    waited = looking.waited / LOOKS
+    print(f"a look of the namespace: {calls}; {sent:.2f} MB out, {got:.1f} MB in (unpacked), after {waited:.1f} s")
 
 
 if __name__ == "__main__":

@@ -32,15 +32,13 @@ def counters_query(*targets: Target) -> str:
     A request that fails in two ways is one element of the union, because `or` keeps one of equal label sets. One that
     failed and was rejected would be two, so what failed is no rejection.
     """
-    parts = [_labelled(_requests(*targets), "outcome", ALL)]
-    parts += [
-        _labelled(_requests(*targets, also=(f'{label}=~"{values}"',)), "outcome", FAILED) for label, values in FAILED_BY
-    ]
-    parts += [
-        _labelled(_requests(*targets, also=(f'{label}=~"{values}"', *NOT_FAILED)), "outcome", REJECTED)
-        for label, values in REJECTED_BY
-    ]
-    return f"sum by (service, instance, destination_version, outcome) ({_by_service(' or '.join(parts))})"
+    classes = {
+        ALL: [_requests(*targets)],
+        FAILED: [_requests(*targets, also=(f'{label}=~"{values}"',)) for label, values in FAILED_BY],
+        REJECTED: [_requests(*targets, also=(f'{label}=~"{values}"', *NOT_FAILED)) for label, values in REJECTED_BY],
+    }
+    sums = [_labelled(_summed(" or ".join(some)), "outcome", outcome) for outcome, some in classes.items()]
+    return f"sum by (service, instance, destination_version, outcome) ({_by_service(' or '.join(sums))})"
 
 
 def answers_query(targets: Sequence[Target], edges: Iterable[float] | None) -> str:
@@ -51,7 +49,7 @@ def answers_query(targets: Sequence[Target], edges: Iterable[float] | None) -> s
     good = ('response_code=~"[23].."', *NOT_FAILED, *NOT_REJECTED, 'destination_version!~"|unknown"')
     asked = () if edges is None else (f"le=~{_quoted('|'.join(spelled(edge) for edge in (*edges, math.inf)))}",)
     buckets = _selector("istio_request_duration_milliseconds_bucket", *_counted(targets), *good, *asked)
-    return f"sum by (service, instance, destination_version, le) ({_by_service(buckets)})"
+    return f"sum by (service, instance, destination_version, le) ({_by_service(_summed(buckets, 'le'))})"
 
 
 def name_of_service(target: Target) -> str:
@@ -99,6 +97,11 @@ def _decimal(number: Decimal) -> str:
 
 def _labelled(selector: str, label: str, value: str) -> str:
     return f'label_replace({selector}, "{label}", "{value}", "", "")'
+
+
+def _summed(vector: str, *also: str) -> str:
+    """Summed before it is labelled, for the store labels each series by itself, and the mesh has many."""
+    return f"sum by ({', '.join(('destination_service', 'instance', 'destination_version', *also))}) ({vector})"
 
 
 def _by_service(vector: str) -> str:
