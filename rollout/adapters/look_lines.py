@@ -9,7 +9,7 @@ from decimal import Decimal
 from typing import Any
 
 from rollout.core.errors import InvalidInput
-from rollout.judge.looks import Arm, Increment, Look
+from rollout.judge.looks import Arm, Increment, Look, altogether
 
 
 class Implausible(Exception):
@@ -64,7 +64,7 @@ def _arms(raw: object, where: str) -> tuple[Arm, list[Arm]]:
         raise InvalidInput(f"{where}.instances: this must be a list")
     whole = _arm({key: value for key, value in raw.items() if key != "instances"}, where)
     parts = [_arm(one, f"{where}.instances[{i}]") for i, one in enumerate(instances)]
-    told = [(arm.requests, arm.failures, arm.rejections) for arm in (whole, sum(parts, Arm()))]
+    told = [(arm.requests, arm.failures, arm.rejections) for arm in (whole, altogether(parts))]
     if parts and told[0] != told[1]:
         raise Implausible(f"{where}: its instances do not add up to it")
     return whole, parts

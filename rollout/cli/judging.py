@@ -9,7 +9,7 @@ from rollout.adapters.look_lines import Implausible, Line, parsed
 from rollout.core.attempt import Reading, Verdict
 from rollout.core.strategy import Strategy
 from rollout.judge.judge import Evidence, Terms, edges_of, judged, read, resting
-from rollout.judge.looks import Arm, Look
+from rollout.judge.looks import Look, altogether
 from rollout.judge.telling import reading
 
 NAMES = ("stable", "canary")
@@ -71,7 +71,7 @@ class Stream:
         """Read the history, whose whole histogram says at which edges slow answers are counted."""
         checks = self._strategy.checks
         if not self._evidence.edges:
-            answers = sum((look.stable for look in self._past), Arm()).answers
+            answers = altogether(look.stable for look in self._past).answers
             self._evidence = replace(self._evidence, edges=edges_of(checks, answers))
         self._evidence, self._past = resting(self._evidence, self._past, checks), []
 

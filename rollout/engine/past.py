@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from rollout.core.errors import InvalidInput
 from rollout.core.strategy import Strategy
 from rollout.judge.judge import Evidence, edges_of, latency_of, resting
-from rollout.judge.looks import Arm, Look, grid_time, pairwise_looks
+from rollout.judge.looks import Look, altogether, grid_time, pairwise_looks
 from rollout.ports import Metrics, Target
 
 UNKNOWN = 15.0
@@ -106,7 +106,7 @@ def _load(pasts: Iterable[tuple[float, Look]], every: float) -> Load | None:
     """The load by the first span through which every instance counted, else by the one that shows most requests."""
     loads = []
     for span, past in pasts:
-        served = sum((one.stable for one in past.increments), Arm())
+        served = altogether(one.stable for one in past.increments)
         loads.append(Load(served.requests / span, served.rate, every, span))
         if not past.skipped:
             loads = loads[-1:]

@@ -14,7 +14,7 @@ from functools import cached_property
 from rollout.core.attempt import Reading, Verdict
 from rollout.core.strategy import OnInconclusive, Step, Strategy
 from rollout.judge.judge import Evidence, Terms, judged, read, resting
-from rollout.judge.looks import Arm, Look
+from rollout.judge.looks import Arm, Look, altogether
 from rollout.judge.telling import compared, luck, reading
 
 IDLE = 600.0
@@ -202,7 +202,7 @@ def _judged_at(spans: Sequence[Span]) -> Iterator[Sequence[Look]]:
 
 
 def _seen(span: Span) -> Plateau:
-    stable, canary = sum((k.stable for k in span.looks), Arm()), sum((k.canary for k in span.looks), Arm())
+    stable, canary = altogether(k.stable for k in span.looks), altogether(k.canary for k in span.looks)
     return Plateau(span.weight, span.since, span.until, stable, canary)
 
 

@@ -5,8 +5,9 @@ a non-negative supermartingale and exceeds 1/alpha with a chance of at most alph
 docs/judge.md has the proofs; tests/unit/test_bets.py enumerates every outcome.
 """
 
+import functools
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 RATIOS = (1.15, 1.35, 1.6, 2.0, 3.0, 5.0, 10.0, 30.0, 100.0, 1000.0)
@@ -87,8 +88,14 @@ def block(hits: int, total: int, weight: float, odds: float) -> Logs:
 def absolute(canary: Tally, bound: float) -> Logs:
     """Likelihood ratios of TIMES x `bound` against `bound`. Null: the canary's own rate is at most `bound`."""
     missed = canary.of - canary.hits
+    return tuple(canary.hits * hit + missed * miss for hit, miss in _times(bound))
+
+
+@functools.lru_cache(maxsize=256)
+def _times(bound: float) -> Sequence[tuple[float, float]]:
+    """What a hit and a miss each add to the log likelihood ratios of TIMES x `bound` against `bound`."""
     rates = (min(max(0.95, (1 + bound) / 2), bound * times) for times in TIMES)
-    return tuple(canary.hits * math.log(q / bound) + missed * math.log((1 - q) / (1 - bound)) for q in rates)
+    return [(math.log(q / bound), math.log((1 - q) / (1 - bound))) for q in rates]
 
 
 def bounded(canary: Tally, bound: float) -> Logs:
@@ -101,8 +108,8 @@ def past_line(stable: Tally, canary: Tally, line: Line) -> Logs:
 
     Linear in both rates of the look, so its expectation is at most 1 wherever theirs lie on or below the line.
     """
-    over = canary.hits / canary.of - line.at(stable.hits / stable.of)
-    return tuple(math.log(1 + bet * over / line.at(1.0)) for bet in BETS)
+    over, most = canary.hits / canary.of - line.at(stable.hits / stable.of), line.at(1.0)
+    return tuple(math.log(1 + bet * over / most) for bet in BETS)
 
 
 def beyond(stable: Tally, canary: Tally, line: Line, expected: float) -> Logs:

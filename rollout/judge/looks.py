@@ -9,7 +9,7 @@ import hashlib
 import itertools
 import json
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache, cached_property
 from typing import NamedTuple
@@ -69,12 +69,7 @@ class Arm:
         >>> (Arm(1, answers=((100.0, 0), (math.inf, 1))) + Arm(2, answers=((math.inf, 2),))).answers
         ((inf, 3),)
         """
-        return Arm(
-            self.requests + other.requests,
-            self.failures + other.failures,
-            self.rejections + other.rejections,
-            _added(self.answers, other.answers),
-        )
+        return altogether((self, other))
 
     @property
     def untimed(self) -> "Arm":
@@ -97,6 +92,18 @@ class Arm:
     def rate(self) -> float:
         """The share of requests that failed; 0 where there were none."""
         return self.failures / self.requests if self.requests else 0.0
+
+
+def altogether(arms: Iterable[Arm]) -> Arm:
+    """The sum of arms."""
+    requests = failures = rejections = 0
+    answers: tuple[tuple[float, int], ...] = ()
+    for arm in arms:
+        requests += arm.requests
+        failures += arm.failures
+        rejections += arm.rejections
+        answers = _added(answers, arm.answers)
+    return Arm(requests, failures, rejections, answers)
 
 
 def _added(one: tuple[tuple[float, int], ...], other: tuple[tuple[float, int], ...]) -> tuple[tuple[float, int], ...]:
@@ -142,17 +149,17 @@ class Look:
     @cached_property
     def stable(self) -> Arm:
         """Stable's arm."""
-        return sum((i.stable for i in self.compared), Arm())
+        return altogether(i.stable for i in self.compared)
 
     @cached_property
     def canary(self) -> Arm:
         """The canary's arm."""
-        return sum((i.canary for i in self.compared), Arm())
+        return altogether(i.canary for i in self.compared)
 
     @cached_property
     def unattributed(self) -> Arm:
         """Requests for which the mesh chose no host."""
-        return sum((i.unattributed for i in self.compared), Arm())
+        return altogether(i.unattributed for i in self.compared)
 
     def digest(self, before: str) -> str:
         """The chain's digest after this look, `before` being the digest so far.
@@ -165,7 +172,7 @@ class Look:
 
 
 def _flat(arm: Arm) -> list[int]:
-    return [arm.requests, arm.failures, arm.rejections, *(count for _, count in arm.answers)]
+    return [arm.requests, arm.failures, arm.rejections, *[count for _, count in arm.answers]]
 
 
 def difference(before: Snapshot, after: Snapshot, stable: str, canary: str, apart: bool = False) -> Look:

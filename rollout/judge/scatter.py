@@ -106,7 +106,7 @@ def _grouped(parts: Mapping[str, Tally]) -> list[Tally]:
     sums = [Tally(0, 0)] * GROUPS
     for name, part in parts.items():
         group = zlib.crc32(name.encode()) % GROUPS
-        sums[group] = whole((sums[group], part))
+        sums[group] = Tally(sums[group].of + part.of, sums[group].hits + part.hits)
     return sums
 
 

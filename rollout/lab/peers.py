@@ -9,7 +9,7 @@ import math
 from collections import deque
 from dataclasses import dataclass
 
-from rollout.judge.looks import Arm
+from rollout.judge.looks import Arm, altogether
 from rollout.lab.ranks import Classified, classified
 from rollout.lab.traffic import Traffic, Truth
 
@@ -63,7 +63,7 @@ class _Query:
 
     def success(self) -> float:
         """The share of requests in the window that succeeded; not a number where there were none."""
-        arm = sum(self._past, Arm())
+        arm = altogether(self._past)
         return (arm.requests - arm.failures) / arm.requests if arm.requests else math.nan
 
 

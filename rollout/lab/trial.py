@@ -11,7 +11,7 @@ from rollout.core.strategy import Strategy
 from rollout.engine.looking import reading_of, terms_of
 from rollout.engine.past import HISTORY, UNKNOWN
 from rollout.judge.judge import Evidence, Terms, edges_of, judged, latency_of, resting
-from rollout.judge.looks import Arm
+from rollout.judge.looks import altogether
 from rollout.lab.peers import SERVED, Outcome
 from rollout.lab.traffic import Traffic, Truth
 
@@ -66,7 +66,7 @@ class Trial:
         """Stable's past, as the engine reads it before the first step."""
         step, checks = max(self._look, UNKNOWN), self._attempt.strategy.checks
         looks = [self._traffic.advance(step, 0) for _ in range(round(HISTORY / step))]
-        answers = sum((look.stable for look in looks), Arm()).answers
+        answers = altogether(look.stable for look in looks).answers
         return resting(Evidence(at=-math.inf, edges=edges_of(checks, answers)), looks, checks)
 
     def _judge(self, terms: Terms, seconds: float) -> None:
