@@ -238,13 +238,14 @@ def read(e: Evidence, checks: tuple[Check, ...], overdue: bool) -> Judged:
     harms = _harms(e, by_kind)
     harm = _total(harms)
     gates = {name: one for name, one in e.contests.items() if by_kind[kind_of(name)[0]].gates}
-    go = min((one.harmless for one in gates.values()), default=0.0)
+    harmless = {name: one.harmless for name, one in gates.items()}
+    go = min(harmless.values(), default=0.0)
     worst = (
         str(Kind.ERRORS)
         if e.breached in (DISASTROUS, UNSEEN)
         else e.breached or max(harms, key=lambda name: harms[name][1], default="")
     )
-    least = min(gates, key=lambda name: gates[name].harmless, default="")
+    least = min(harmless, key=lambda name: harmless[name], default="")
     enough = _enough(e)
     calm = harm < enough / 2 and _complete(e, by_kind)
     if e.breached:
@@ -380,8 +381,8 @@ def _disastrous(e: Evidence, look: Look, sides: Sides, terms: Terms) -> Evidence
     one, other = sides.canary, sides.stable
     settled = not terms.apart and look.since - terms.lag >= e.changed
     bad = one.failures >= DISASTER * one.requests and other.requests and other.failures <= HEALTHY * other.requests
-    if not (settled and bad and any(check.kind is Kind.ERRORS for check in terms.checks)):
-        return replace(e, disaster=(0, 0))
+    if not (settled and bad and Kind.ERRORS in terms.rules):
+        return replace(e, disaster=(0, 0)) if any(e.disaster) else e
     looks, requests = e.disaster[0] + 1, e.disaster[1] + one.requests
     enough = looks >= 2 and requests >= DISASTER_SEEN
     return replace(e, disaster=(looks, requests), breached=e.breached or (DISASTROUS if enough else ""))
