@@ -171,10 +171,9 @@ def nearest(base: float, alternative: float, n_stable: float, n_canary: float, l
         else:
             most = t
         bend = ours * (1 - 2 * t) - pull * ratio * inner + theirs * ratio * (1 - 2 * u) - n_stable * outer
-        following = t - slope / bend if bend else 0.0
-        if not least < following < most:
-            following = (least + most) / 2
-        if abs(following - t) <= 1e-10 * t:
+        following = t - slope / bend if bend else math.inf
+        if abs(following - t) <= 1e-7 * t:
+            t = following  # each step doubles the digits; a bracket that it left by a rounding is no reason to go on
             break
-        t = following
+        t = following if least < following < most else (least + most) / 2
     return t, ratio * t + points
