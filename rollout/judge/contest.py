@@ -186,9 +186,12 @@ class Contest:
         return replace(self, stable=_sum(self.stable, stable), canary=_sum(self.canary, canary))
 
     def alone(self, rule: Rule, canary: Tally) -> "Contest":
-        """After a look with nobody to compare with: against a bound from when there was somebody, or from before."""
+        """After a look with nobody to compare with: against a bound from when there was somebody, and from before.
+
+        The larger of both: a quick rollout sees one face of a service whose rate swings.
+        """
         of, hits = self.together
-        usual = hits / of if of else self.expected
+        usual = max(hits / of if of else 0.0, self.expected)
         bound = (max(rule.floor, usual * rule.odds) if rule.rare else rule.line.at(usual)) + 0.005
         if bound > MOST:
             return self  # nearly all of stable's were hits: there is no more of them to find

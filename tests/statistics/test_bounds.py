@@ -21,6 +21,7 @@ GOOD = {
     "clumps of 5": (Truth(100, 0.005, 0.005, clump=5), None),
     "clumps of 10 at high traffic": (Truth(1000, 0.001, 0.001, clump=10), None),
     "both oscillate": (Truth(100, 0.001, 0.001, oscillate=(0.001, 0.02, 60)), None),
+    "both oscillate, compared for two minutes": (Truth(1000, 0.001, 0.001, oscillate=(0.001, 0.02, 60)), None),
     "outages, scrapes at random phases": (Truth(10, 0.005, 0.005, scrape=15), OUTAGE),
     "one client reports": (Truth(100, 0.005, 0.005, clump=6, instances=1), None),
     "exactly on the margin": (Truth(1000, 0.01, 0.015 / 1.005), None),

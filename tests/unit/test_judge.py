@@ -271,6 +271,15 @@ def test_a_canary_whose_requests_get_lost_does_not_go_on() -> None:
         assert verdict(evidence(looks, past(0.002))) is not Verdict.ADVANCE
 
 
+def test_what_stable_did_before_is_usual_at_100_percent_too() -> None:
+    swings = past(0.02)
+    quiet = [look(2.0 + i, Arm(500, 0), Arm(500, 0)) for i in range(10)]
+    alone = Terms((ERRORS,), Decimal(100), 12.5, 0.005)
+    again = [look(14.0 + i, Arm(), Arm(1000, 20)) for i in range(30)]
+    before = evidence(quiet, swings, replace(AT_5, weight=Decimal(50)))
+    assert verdict(evidence(again, before, alone)) is Verdict.BLIND
+
+
 def test_common_hits_alone_at_100_percent_are_no_harm() -> None:
     """Where 6 of 10 are rejected as ever, and 7 of 10 answers take longer than the edge."""
     checks = (REJECTIONS, LATENCY)
