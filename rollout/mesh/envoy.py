@@ -12,13 +12,15 @@ from typing import Any
 from rollout.core.documents import Document, name_of, namespace_of
 from rollout.core.quantities import duration
 from rollout.mesh.hosts import fqdn, resolved
+from rollout.mesh.overlays import mirrors
 from rollout.mesh.routes import http_routes
 from rollout.mesh.subsets import host_of, subsets_of
 
 Resource = dict[str, Any]
 UNLIMITED = 2**32 - 1
 ROUTES = "outbound"
-DEFAULT_RETRIES = "connect-failure,refused-stream,unavailable,cancelled,retriable-status-codes"
+DEFAULT_RETRIES = "connect-failure,refused-stream,unavailable,cancelled"
+"""Istio's own since 1.24: before, an answer of 503 was asked for again too."""
 
 
 @dataclass(frozen=True)
@@ -46,11 +48,12 @@ def clusters(
                               for s in subsets_of(r)}  # fmt: skip
         for subset, labels in subsets.items():
             places = [e for e in endpoints.get(host, ()) if labels.items() <= e.labels.items()]
-            found += [_cluster(cluster_name(_port(service), subset, host), host, places)]
+            found += [cluster(cluster_name(_port(service), subset, host), host, places)]
     return found
 
 
-def _cluster(name: str, host: str, places: Sequence[Endpoint]) -> Resource:
+def cluster(name: str, host: str, places: Sequence[Endpoint]) -> Resource:
+    """A cluster of `host` at these places, without limits."""
     limits = dict.fromkeys(("max_connections", "max_pending_requests", "max_requests", "max_retries"), UNLIMITED)
     return {
         "@type": "type.googleapis.com/envoy.config.cluster.v3.Cluster",
@@ -141,17 +144,45 @@ def _action(route: Document, vs: Document, port: int) -> Resource:
     else:
         weighted = [{"name": name, "weight": weight} for name, weight in named if weight]
         action["weighted_clusters"] = {"clusters": weighted}
-    attempts = int((route.get("retries") or {}).get("attempts", 2))
-    if attempts:
-        previous = "envoy.retry_host_predicates.previous_hosts"
-        kind = "type.googleapis.com/envoy.extensions.retry.host.previous_hosts.v3.PreviousHostsPredicate"
-        action["retry_policy"] = {
-            "retry_on": (route.get("retries") or {}).get("retryOn", DEFAULT_RETRIES),
-            "num_retries": attempts,
-            "retry_host_predicate": [{"name": previous, "typed_config": {"@type": kind}}],
-            "host_selection_retry_max_attempts": 5,
-        }
+    if repeated := [_repeated(mirror, vs, port) for mirror in mirrors(route) if _percent(mirror)]:
+        action["request_mirror_policies"] = repeated
+    retries = route.get("retries") or {}
+    if attempts := int(retries.get("attempts", 2)):
+        action["retry_policy"] = _retries(attempts, str(retries.get("retryOn") or DEFAULT_RETRIES))
     return action
+
+
+def _retries(attempts: int, on: str) -> Resource:
+    """A retry policy. Istio takes numbers among the reasons for status codes; without them no answer is retried."""
+    previous = "envoy.retry_host_predicates.previous_hosts"
+    kind = "type.googleapis.com/envoy.extensions.retry.host.previous_hosts.v3.PreviousHostsPredicate"
+    reasons = [reason.strip() for reason in on.split(",")]
+    codes = [int(reason) for reason in reasons if reason.isdigit()]
+    named = [reason for reason in reasons if not reason.isdigit()] + ["retriable-status-codes"] * bool(codes)
+    return {
+        "retry_on": ",".join(named),
+        "retriable_status_codes": codes,
+        "num_retries": attempts,
+        "retry_host_predicate": [{"name": previous, "typed_config": {"@type": kind}}],
+        "host_selection_retry_max_attempts": 5,
+    }
+
+
+def _percent(mirror: Document) -> float:
+    """How many percent of the requests it repeats; where nobody says, all."""
+    said = (mirror.get("percentage") or {}).get("value")
+    return 100.0 if said is None else float(said)
+
+
+def _repeated(mirror: Document, vs: Document, port: int) -> Resource:
+    """A mirror that keeps the host as it was, as Istio has it from 1.28 on."""
+    share = {"numerator": round(_percent(mirror) * 10000), "denominator": "MILLION"}
+    return {
+        "cluster": _destination(mirror, vs, port),
+        "runtime_fraction": {"default_value": share},
+        "disable_shadow_host_suffix_append": True,
+        "trace_sampled": False,
+    }
 
 
 def _destination(entry: Document, vs: Document, port: int) -> str:

@@ -53,15 +53,15 @@ def _mirroring(vs: Document, route: Document, pair: Pair, act: Mirror) -> Iterat
     copy = copied({key: value for key, value in route.items() if key not in ("mirror", *_PERCENT)})
     mine = {"destination": _canary(route, vs, pair), "percentage": {"value": float(act.percent)}}
     copy |= {"name": f"{_prefix(pair.host)}{act.kind}/{key_of(route)}", "match": matches}
-    copy["mirrors"] = [*_mirrors(route), mine]
+    copy["mirrors"] = [*mirrors(route), mine]
     yield copy
 
 
 _PERCENT = ("mirrorPercentage", "mirrorPercent", "mirror_percent")
 
 
-def _mirrors(route: Document) -> list[Document]:
-    """The user's mirrors, all in the newer form: a route may not have both."""
+def mirrors(route: Document) -> list[Document]:
+    """A route's mirrors, all in the newer form: it may not have both."""
     old = [{"destination": route["mirror"]}] if route.get("mirror") else []
     if old and (route.get("mirrorPercentage") or {}).get("value") is not None:
         old[0]["percentage"] = route["mirrorPercentage"]
