@@ -14,10 +14,8 @@ from rollout.ports import Target
 FRESH = 3.0
 KEPT = 1200
 ALIVE = 10
-REPORTER = "source"
-"""Who counts here: the playground has its clients' proxy only."""
-Row = tuple[str, str, str, str, float]
-"""Instance, destination service, version, outcome (as `Series` has it), requests."""
+Row = tuple[str, str, str, str, str, float]
+"""Reporter (as `Target` has it), instance, destination service, version, outcome (as `Series` has it), requests."""
 
 
 class CounterFiles:
@@ -44,22 +42,28 @@ class CounterFiles:
 
     def _counters(self, target: Target, at: float, outcomes: Container[str] | None) -> dict[Series, float]:
         """The counters of these outcomes; with None, of all."""
-        for age in range(int(FRESH) + 1 if target.reporter == REPORTER else 0):
-            path = self._folder / f"{int(at) - age}.json"
-            try:
-                rows = json.loads(path.read_text())
-            except FileNotFoundError:
-                continue
-            mine = (row for row in rows if row[1] == target.service and (outcomes is None or row[3] in outcomes))
-            return {Series(row[0], row[2], row[3]): row[4] for row in mine}
+        for age in range(int(FRESH) + 1):
+            rows = self._rows(int(at) - age, target)
+            if rows is not None:
+                mine = (row for row in rows if outcomes is None or row[4] in outcomes)
+                return {Series(row[1], row[3], row[4]): row[5] for row in mine}
         return {}
 
+    def _rows(self, second: int, target: Target) -> list[Row] | None:
+        """What was kept of a second that concerns the target; None: nothing was kept."""
+        try:
+            rows = json.loads((self._folder / f"{second}.json").read_text())
+        except FileNotFoundError:
+            return None
+        return [row for row in rows if row[0] == target.reporter and row[2] == target.service]
+
     def horizon(self, target: Target) -> float | None:
-        """The latest second that was kept."""
+        """The latest second that was kept, if it has counters of theirs."""
         now = int(clock.now())
         for second in range(now, now - ALIVE, -1):
-            if (self._folder / f"{second}.json").exists():
-                return float(second) if target.reporter == REPORTER else None
+            rows = self._rows(second, target)
+            if rows is not None:
+                return float(second) if rows else None
         raise Unavailable(f"no counters in {self._folder} for {ALIVE} s; is the playground up?")
 
     def interval(self, target: Target) -> float | None:

@@ -1,4 +1,4 @@
-"""A real Envoy as the clients' sidecar: started, fed through files, asked whether it obeys, and counted."""
+"""A real Envoy as everybody's sidecar: started, fed through files, asked whether it obeys, and counted."""
 
 import json
 import re
@@ -6,7 +6,7 @@ import shutil
 import subprocess
 import sysconfig
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +17,9 @@ from rollout.adapters.counters import Row
 from rollout.core.errors import InvalidInput, Unavailable
 from rollout.judge.looks import ALL, FAILED, REJECTED, within
 from rollout.mesh.envoy import ROUTES, Resource
+from rollout.playground.bootstrap import DURATION, REQUESTS, Pod, bootstrap, typed
 
 OBEYS_WITHIN = 10.0
-REQUESTS, DURATION = "istio_requests", "istio_request_duration_milliseconds"
 FAULTS = {"FI", "DI", "DC"}
 """Injected by us, or the client hung up: neither version's doing."""
 LOST = {"UF", "UH", "UC", "UO", "URX", "UT", "NR", "NC", "UR", "LR", "LH"}
@@ -39,15 +39,15 @@ def binary() -> str:
 
 
 class Proxy:
-    """One Envoy with a listener for each client of the mesh."""
+    """One Envoy with a listener for each client of the mesh, and for each pod."""
 
-    def __init__(self, folder: Path, listeners: dict[str, int], admin: int) -> None:
+    def __init__(self, folder: Path, clients: Mapping[str, int], pods: Sequence[Pod], admin: int) -> None:
         self._folder, self._version = folder, 0
         self._admin = httpx.Client(base_url=f"http://127.0.0.1:{admin}", timeout=2.0)
         folder.mkdir(parents=True, exist_ok=True)
         self._swap("cds.json", [])
-        self._swap("rds.json", [{"@type": _type("config.route.v3.RouteConfiguration"), "name": ROUTES}])
-        (folder / "bootstrap.json").write_text(json.dumps(_bootstrap(folder, listeners, admin)))
+        self._swap("rds.json", [{"@type": typed("config.route.v3.RouteConfiguration"), "name": ROUTES}])
+        (folder / "bootstrap.json").write_text(json.dumps(bootstrap(folder, clients, pods, admin)))
         arguments = [binary(), "-c", str(folder / "bootstrap.json"), "--reject-unknown-dynamic-fields"]
         arguments += ["--concurrency", "1", "--disable-hot-restart", "--log-level", "warn"]
         with (folder / "envoy.log").open("w") as log:
@@ -109,15 +109,17 @@ class Proxy:
 
 
 def counted(exposed: str) -> list[Row]:
-    """What Envoy exposes, summed by client, service, version and outcome."""
-    sums: dict[tuple[str, str, str, str], float] = {}
+    """What Envoy exposes, summed by who counted (a client, or a pod its own), service, version and outcome."""
+    sums: dict[tuple[str, str, str, str, str], float] = {}
     for family in text_string_to_metric_families(exposed):
         for sample in family.samples:
             labels = sample.labels
             version = labels.get("destination_version", "")
             version = "" if version in ("-", "unknown") else version
+            reporter = labels["reporter"]
+            who = reporter, labels[f"{reporter}_workload"], labels.get("destination_service", "")
             for outcome in _outcomes(sample.name, labels, version):
-                key = (labels["source_workload"], labels.get("destination_service", ""), version, outcome)
+                key = (*who, version, outcome)
                 sums[key] = sums.get(key, 0.0) + sample.value
     return [(*key, value) for key, value in sorted(sums.items())]
 
@@ -133,68 +135,3 @@ def _outcomes(name: str, labels: dict[str, str], version: str) -> list[str]:
         return [ALL, *([FAILED] if failed else []), *([REJECTED] if rejected else [])]
     timed = name.endswith(f"{DURATION}_bucket") and code[:1] in ("2", "3") and not failed
     return [within(float(labels["le"]))] if timed and version else []
-
-
-def _type(name: str) -> str:
-    return f"type.googleapis.com/envoy.{name}"
-
-
-def _bootstrap(folder: Path, listeners: dict[str, int], admin: int) -> Resource:
-    address = {"socket_address": {"address": "127.0.0.1", "port_value": admin}}
-    cds = {"resource_api_version": "V3", "path_config_source": _watched(folder, "cds.json")}
-    names = r"^cluster\.((.+?(\..+?\.svc\.cluster\.local)?)\.)"
-    return {
-        "node": {"id": "playground", "cluster": "playground"},
-        "admin": {"address": address},
-        "dynamic_resources": {"cds_config": cds},
-        "static_resources": {"listeners": [_listener(folder, *listener) for listener in listeners.items()]},
-        "stats_flush_interval": "1s",
-        "stats_config": {"stats_tags": [{"tag_name": "cluster_name", "regex": names}]},
-    }
-
-
-def _watched(folder: Path, name: str) -> Resource:
-    return {"path": str(folder / name), "watched_directory": {"path": str(folder)}}
-
-
-def _listener(folder: Path, name: str, port: int) -> Resource:
-    router = {"name": "envoy.filters.http.router", "typed_config": {"@type": _type(_ROUTER)}}
-    flags = {"header": {"key": "x-envoy-flags", "value": "%RESPONSE_FLAGS%"}}
-    any_error = {"comparison": {"op": "GE", "value": {"default_value": 400, "runtime_key": "unused"}}}
-    source = {"resource_api_version": "V3", "path_config_source": _watched(folder, "rds.json")}
-    manager = {
-        "@type": _type("extensions.filters.network.http_connection_manager.v3.HttpConnectionManager"),
-        "stat_prefix": name,
-        "rds": {"route_config_name": ROUTES, "config_source": source},
-        "http_filters": [router],
-        "access_log": [{"name": "envoy.access_loggers.stats", "typed_config": _istio_counters(name)}],
-        "local_reply_config": {
-            "mappers": [{"filter": {"status_code_filter": any_error}, "headers_to_add": [flags]}],
-        },
-    }
-    filters = [{"name": "envoy.filters.network.http_connection_manager", "typed_config": manager}]
-    address = {"socket_address": {"address": "127.0.0.1", "port_value": port}}
-    return {"name": name, "address": address, "filter_chains": [{"filters": filters}]}
-
-
-_ROUTER = "extensions.filters.http.router.v3.Router"
-
-
-def _istio_counters(source: str) -> Resource:
-    """Istio's own metrics by Envoy's stats access logger, with labels from endpoint and cluster metadata."""
-    tags = {
-        "reporter": "source",
-        "source_workload": source,
-        "destination_service": "%CLUSTER_METADATA(istio:host)%",
-        "destination_version": "%UPSTREAM_METADATA(istio:version)%",
-        "response_code": "%RESPONSE_CODE%",
-        "response_flags": "%RESPONSE_FLAGS%",
-    }
-    made = [{"name": name, "value_format": value} for name, value in tags.items()]
-    duration = {"stat": {"name": DURATION, "tags": made}, "unit": "Milliseconds", "value_format": "%DURATION%"}
-    return {
-        "@type": _type("extensions.access_loggers.stats.v3.Config"),
-        "stats_scope": {},
-        "counters": [{"stat": {"name": f"{REQUESTS}_total", "tags": made}, "value_fixed": 1}],
-        "histograms": [duration],
-    }

@@ -31,6 +31,7 @@ from rollout.core.documents import (
 from rollout.core.errors import NotFound, RolloutError
 from rollout.mesh.envoy import Endpoint, clusters, routes, weights
 from rollout.mesh.hosts import fqdn
+from rollout.playground.bootstrap import Pod
 from rollout.playground.proxy import Proxy
 from rollout.ports import Cluster
 
@@ -45,8 +46,11 @@ WORKLOADS = (
     ("ratings", "v1", ""),
 )
 """Service, version, and whom it calls. Unlike Bookinfo's, reviews v1 asks for ratings too: a good v2 is no slower."""
+CLIENTS = ("gateway", "productpage", "reviews")
+"""Who asks others; users ask the first."""
 CONTAINERS = {"containers": [{"name": "service", "image": "playground"}]}
 ADDRESS = "playground.rollout.dev/address"
+"""The annotation of a pod that says where Envoy's listener in front of it is."""
 EVERY = 0.1
 
 
@@ -87,23 +91,23 @@ class Playground:
 
     def _up(self) -> None:
         self.own.mkdir(parents=True, exist_ok=True)
-        ports = free_ports(len(WORKLOADS) + 4)
-        listeners = dict(zip(("gateway", "productpage", "reviews"), ports, strict=False))
-        addresses = self._addresses = ports[4:]
-        for index, (service, version, calls) in enumerate(WORKLOADS):
-            proxy = listeners.get(service, 0)
+        *ports, self.admin = free_ports(len(CLIENTS) + 2 * len(WORKLOADS) + 1)
+        clients = dict(zip(CLIENTS, ports, strict=False))
+        inbound, behind = ports[len(CLIENTS) :: 2], ports[len(CLIENTS) + 1 :: 2]
+        self._addresses, pods = inbound, []
+        for (service, version, calls), port, own in zip(WORKLOADS, inbound, behind, strict=True):
+            pods.append(Pod(f"{service}-{version}", fqdn(service, NAMESPACE), version, port, own))
             self._start(
-                "service", "--version", version, "--port", str(addresses[index]), "--calls", calls,
-                "--proxy", str(proxy), "--control", str(self._control(service, version)),
+                "service", "--version", version, "--port", str(own), "--calls", calls,
+                "--proxy", str(clients.get(service, 0)), "--control", str(self._control(service, version)),
             )  # fmt: skip
         self.restore()
-        self.admin = ports[3]
         self.metrics = CounterFiles(self.own / "metrics")
-        self.proxy = Proxy(self.own / "envoy", listeners, ports[3])
+        self.proxy = Proxy(self.own / "envoy", clients, pods, self.admin)
         self._processes.append(self.proxy.process)
         self.step()
-        for port in addresses:
-            _reachable(port)
+        for own in behind:
+            _reachable(own)
         self._start("users", "--port", str(ports[0]), "--rps", str(self.rps), "--log", str(self.users_log))
         self._thread.start()
 

@@ -17,6 +17,8 @@ from tests.simulation.world import World
 
 HOST = "reviews.shop.svc.cluster.local"
 TARGET = Target(HOST, "shop", (), "v1", "v2")
+INBOUND = Target("ratings.shop.svc.cluster.local", "shop", (), "v1", "v2", "destination")
+"""Of this service the pods' own proxies count the same, and nobody else; the virtual world has no such."""
 STABLE, CANARY = 95, 5
 """Requests a second that both versions get in every world of this suite.
 
@@ -33,6 +35,7 @@ class Store:
     metrics: Metrics
     wait: Callable[[float], None]
     away: Callable[[], None]
+    pods: bool = True
 
 
 def _virtual() -> Store:
@@ -45,7 +48,7 @@ def _virtual() -> Store:
     world.edit(lambda vs: vs["spec"]["http"][1].update({"route": routes}))
     world.metrics.answer = _answer
     world.pass_time(6)
-    return Store(world.metrics, world.pass_time, lambda: setattr(world.metrics, "down_until", world.now + 1e9))
+    return Store(world.metrics, world.pass_time, lambda: setattr(world.metrics, "down_until", world.now + 1e9), False)
 
 
 def _answer(promql: str, at: float) -> list[float]:
@@ -63,7 +66,12 @@ def _files(folder: Path) -> Store:
             n = second - first + 1
             counts = [("v1", ALL, STABLE), ("v2", ALL, CANARY), ("v2", REJECTED, CANARY)]
             counts += [("v1", within(float(edge)), count) for edge, count in BUCKETS.items()]
-            store.keep(second, [("gateway", HOST, of, outcome, float(n * count)) for of, outcome, count in counts])
+            rows = [
+                (*who, of, outcome, float(n * count))
+                for of, outcome, count in counts
+                for who in (("source", "gateway", HOST), ("destination", f"ratings-{of}", INBOUND.service))
+            ]
+            store.keep(second, rows)
 
     def wait(seconds: float) -> None:
         time.sleep(seconds)
@@ -88,8 +96,10 @@ def store(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
         from rollout.adapters.prometheus import PrometheusMetrics  # noqa: PLC0415
         from tests.real.servers import Prometheus, scraped  # noqa: PLC0415
 
-        rows = [({}, STABLE), ({"destination_version": "v2", "response_code": "403"}, CANARY)]
-        with exporting(rows, histogram({}, BUCKETS)) as port:
+        pods = {"reporter": "destination", "destination_service": INBOUND.service}
+        canary = {"destination_version": "v2", "response_code": "403"}
+        rows = [({}, STABLE), (canary, CANARY), (pods, STABLE), (pods | canary, CANARY)]
+        with exporting(rows, histogram({}, BUCKETS) + histogram(pods, BUCKETS)) as port:
             server = Prometheus(folder, [f"127.0.0.1:{port}"])
             metrics = PrometheusMetrics(server.url)
             scraped(metrics, TARGET)
@@ -97,13 +107,13 @@ def store(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
             server.stop()
 
 
-def last_second(store: Store, edges: tuple[float, ...] | None = ()) -> Look:
-    horizon = store.metrics.horizon(TARGET)
+def last_second(store: Store, edges: tuple[float, ...] | None = (), target: Target = TARGET) -> Look:
+    horizon = store.metrics.horizon(target)
     assert horizon is not None
     end = grid_time(horizon, 1.0)
-    before, after = store.metrics.snapshots(TARGET, end - 1, end, 1.0, edges)
+    before, after = store.metrics.snapshots(target, end - 1, end, 1.0, edges)
     assert (before.at, after.at) == (end - 1, end)
-    return difference(before, after, "v1", "v2")
+    return difference(before, after, "v1", "v2", target.reporter == "destination")
 
 
 def test_neighbouring_moments_differ_by_what_was_counted_between(store: Store) -> None:
@@ -145,6 +155,19 @@ def test_where_the_pods_own_proxies_count_nothing_nobody_reports(store: Store) -
     served = replace(TARGET, reporter="destination")
     assert store.metrics.horizon(served) is None
     assert [dict(one.counters) for one in store.metrics.snapshots(served, end - 1, end, 1.0, None)] == [{}, {}]
+
+
+def test_where_the_pods_own_proxies_count_they_report_as_the_clients_do(store: Store) -> None:
+    if not store.pods:
+        pytest.skip("only clients count here")
+    look = last_second(store, (500.0,), INBOUND)
+    assert (look.stable.requests, look.stable.failures, look.stable.rejections) == (STABLE, 0, 0)
+    assert (look.canary.requests, look.canary.failures, look.canary.rejections) == (CANARY, 0, CANARY)
+    assert look.stable.answers == ((500.0, STABLE), (math.inf, STABLE))
+    assert store.metrics.interval(INBOUND) == 1.0
+    end, asked = look.at, replace(INBOUND, reporter="source")
+    assert store.metrics.horizon(asked) is None
+    assert [dict(one.counters) for one in store.metrics.snapshots(asked, end - 1, end, 1.0, None)] == [{}, {}]
 
 
 def test_what_lies_before_the_horizon_never_changes(store: Store) -> None:

@@ -240,7 +240,9 @@ def test_it_works_on_the_playgrounds_folder(tmp_path: Path) -> None:
     for second in range(now - 100, now + 1):
         stable, canary = second - now + 101, max(0, second - now + 60)
         counts = (("v1", ALL, 95 * stable), ("v1", FAILED, stable), ("v2", ALL, 5 * canary), ("v2", FAILED, 2 * canary))
-        store.keep(second, [("gateway", HOST.replace("shop", "bookinfo"), *count) for count in counts if count[2]])
+        store.keep(
+            second, [("source", "gateway", HOST.replace("shop", "bookinfo"), *count) for count in counts if count[2]]
+        )
     times = [datetime.fromtimestamp(now - ago, UTC).isoformat() for ago in (60, 86400)]
     ats = [argument for one in times for argument in ("--at", one)]
     code, out, error = rollout("--to", "v2", *ats, "--cluster", str(tmp_path))

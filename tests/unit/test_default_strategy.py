@@ -37,7 +37,9 @@ def busy(quiet: Path) -> Path:
             (within(100.0), 99 * second),
             (within(float("inf")), 99 * second),
         )
-        store.keep(now - 69 + second, [("gateway", HOST, "v1", outcome, float(count)) for outcome, count in counts])
+        store.keep(
+            now - 69 + second, [("source", "gateway", HOST, "v1", outcome, float(count)) for outcome, count in counts]
+        )
     return quiet
 
 

@@ -5,7 +5,8 @@ import pytest
 from rollout.playground.proxy import counted
 
 SERVICE = "reviews.shop.svc.cluster.local"
-LABELS = f'reporter="source",source_workload="gateway",destination_service="{SERVICE}"'
+OF = f'destination_service="{SERVICE}"'
+LABELS = f'reporter="source",source_workload="gateway",{OF}'
 
 
 def exposed(code: str, flags: str = "-", version: str = "v1") -> str:
@@ -20,8 +21,8 @@ def exposed(code: str, flags: str = "-", version: str = "v1") -> str:
 
 def outcomes(text: str) -> dict[str, float]:
     rows = counted(text)
-    assert {row[:2] for row in rows} <= {("gateway", SERVICE)}
-    return {row[3]: row[4] for row in rows}
+    assert {row[:3] for row in rows} <= {("source", "gateway", SERVICE)}
+    return {row[4]: row[5] for row in rows}
 
 
 @pytest.mark.parametrize(("code", "flags"), [("200", "-"), ("304", "-")])
@@ -48,3 +49,15 @@ def test_other_ends_are_requests_only() -> None:
     assert outcomes(exposed("101")) == {"all": 8}
     assert outcomes(exposed("200", version="-")) == {"all": 8}
     assert outcomes(exposed("404", "FI")) == {}
+
+
+def test_a_pods_own_proxy_counts_as_that_pod() -> None:
+    inbound = exposed("503", "UF").replace(LABELS, f'reporter="destination",destination_workload="reviews-v1",{OF}')
+    who = ("destination", "reviews-v1", SERVICE, "v1")
+    assert counted(inbound + exposed("200")) == sorted(
+        [
+            (*who, "all", 8),
+            (*who, "failed", 8),
+            *(("source", "gateway", SERVICE, "v1", name, n) for name, n in outcomes(exposed("200")).items()),
+        ]
+    )
