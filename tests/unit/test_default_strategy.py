@@ -133,6 +133,6 @@ def test_a_person_sees_the_reason_before_the_question(busy: Path) -> None:
     assert done.returncode == 130
     why, question, *_ = done.stderr.splitlines()
     assert why.startswith("at 100 requests/s the new version needs")
-    assert question.startswith("Move reviews in bookinfo to v2: 5 → 25 → 50 → 100 %? [y/N]:")
+    assert question.startswith("Move reviews in bookinfo to v2: 5 % → 25 % → 50 % → 100 %? [y/N]:")
     assert "nothing was written" in done.stderr
     assert state(busy) == before
