@@ -583,7 +583,7 @@ def simulate(
 @app.command()
 def demo(
     scenario: Annotated[
-        list[str] | None, typer.Option(help="good (default), errors, crash, no-traffic or outage; may repeat.")
+        list[str] | None, typer.Option(help="good (default), errors, crash, mirror, no-traffic or outage; may repeat.")
     ] = None,
     rps: Annotated[int, typer.Option(min=1, help="Requests a second.")] = 500,
     speed: Annotated[float, typer.Option(min=0.1, max=100, help="Divide the strategy's durations by this.")] = 10.0,

@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -15,28 +16,33 @@ from rollout.adapters.strategy_files import load
 from rollout.cli import driving
 from rollout.core.errors import InvalidInput, Unavailable
 from rollout.core.lifecycle import Phase
-from rollout.core.strategy import Strategy
+from rollout.core.strategy import Bake, Mirror, Safe, Step, Strategy
 from rollout.engine.survey import Request
 from rollout.playground.stage import NAMESPACE, Playground
 from rollout.wiring import engine, folder_world
 
-SCENARIOS = ("good", "errors", "crash", "no-traffic", "outage")
-ENDS = {"good": 0, "errors": 1, "crash": 1, "no-traffic": 4, "outage": 0}
-"""How each scenario should end, as an exit code."""
-NO_HOST = {"NR", "NC", "UH"}
+ENDS = {"good": 0, "errors": 1, "crash": 1, "mirror": 1, "no-traffic": 4, "outage": 0}
+"""The scenarios, and how each should end, as an exit code."""
+BROKEN = {"errors": {"v2"}, "crash": {"v2"}, "mirror": {"v2"}, "outage": {"v1", "v2"}}
+"""Which versions do harm in a scenario; what others fail, or nobody, is the shifting's fault."""
+MIRROR = Step(Decimal(0), Bake(600.0, 600.0), Mirror(Decimal(100), Safe.READS))
+"""What the scenario `mirror` does before the preset's first weight: at half of all requests proof takes a while."""
 
 
 def strategy(speed: float, scenario: str) -> Strategy:
     """The preset `canary`, faster; looks each second, because the playground counts each second."""
-    made = replace(load("canary").faster(speed), propagation=1.0)
+    made = load("canary")
+    if scenario == "mirror":
+        made = replace(made, steps=(MIRROR, *made.steps))
+    made = replace(made.faster(speed), propagation=1.0)
     return replace(made, deadline=60 / speed * 10) if scenario == "no-traffic" else made
 
 
 def check(scenarios: list[str]) -> None:
     """Raise `InvalidInput` for a scenario that does not exist."""
     for scenario in scenarios:
-        if scenario not in SCENARIOS:
-            raise InvalidInput(f"there is no scenario {scenario!r}; there are {', '.join(SCENARIOS)}")
+        if scenario not in ENDS:
+            raise InvalidInput(f"there is no scenario {scenario!r}; there are {', '.join(ENDS)}")
 
 
 def play(scenario: str, rps: int, speed: float, tell: driving.Tell, talk: Callable[[str], None]) -> dict[str, Any]:
@@ -92,6 +98,8 @@ def _trouble(playground: Playground, scenario: str, speed: float) -> Iterator[No
         playground.fail("v2", 0.05)
     if scenario == "crash":
         playground.fail("v2", refuse=True)
+    if scenario == "mirror":
+        playground.fail("v2", 0.3)
     done = threading.Event()
     thread = threading.Thread(target=_outage, args=(playground, done, 60 / speed), daemon=True)
     if scenario == "outage":
@@ -117,13 +125,10 @@ def _lines(log: Path) -> list[dict[str, Any]]:
 
 def _users(playground: Playground, scenario: str) -> dict[str, Any]:
     lines = _lines(playground.users_log)
-    broken = {"errors": {"v2"}, "crash": {"v2"}, "outage": {"v1", "v2"}}.get(scenario, set())
     failed = shifting = 0
     for kind, count in (item for line in lines for item in line["failed"].items()):
-        _, flags, version = kind.split("|")
         failed += count
-        refused = scenario == "crash" and flags and not set(flags.split(",")) & NO_HOST
-        if not refused and version not in broken:
+        if kind.split("|")[2] not in BROKEN.get(scenario, ()):
             shifting += count
     first = next((line["first_failed_at"] for line in lines if line["first_failed_at"]), 0.0)
     back = next((t for t, w in playground.events if first and t > first and not w.get("v2")), 0.0)

@@ -37,6 +37,13 @@ def test_bad(scenario: str) -> None:
     assert 0 < result["reaction_seconds"] <= 20
 
 
+def test_a_version_that_fails_what_is_mirrored_gets_no_user() -> None:
+    code, result = play("mirror")
+    assert (code, result["phase"], result["weights"]) == (1, "RolledBack", {"v1": 100, "v2": 0})
+    assert result["failed_requests"] == 0
+    assert result["duration_seconds"] < 60, "it was found before the mirror's end"
+
+
 def test_no_traffic_proves_nothing() -> None:
     code, result = play("no-traffic", "--speed", "30")
     assert (code, result["phase"], result["weights"]) == (4, "RolledBack", {"v1": 100, "v2": 0})
