@@ -16,6 +16,10 @@ READS: Document = {"method": {"regex": "GET|HEAD|OPTIONS"}}
 EVERYTHING: Document = {"uri": {"prefix": "/"}}
 """A match of all requests: a route without a match ends the list, and analyzers call what follows unreachable."""
 MAPPINGS = ("headers", "queryParams", "sourceLabels", "withoutHeaders")
+STRINGS = ("uri", "scheme", "method", "authority", "headers", "queryParams")
+SINGLE = ("port", "sourceNamespace", "sourceLabels")
+PLAIN = re.compile(r"(?:[A-Za-z0-9|)^$.-]|\((?:\?:)?|(?<=[A-Za-z0-9).\]])[*+?](?![*+?])|\[\^?[A-Za-z0-9-]+\])*")
+"""Regular expressions that Python reads as Envoy does (RE2): no backslash, no classes by name, no counts."""
 
 
 def without(vs: Document, host: str) -> Document:
@@ -24,17 +28,22 @@ def without(vs: Document, host: str) -> Document:
     return {**vs, "spec": {**(vs.get("spec") or {}), "http": kept}}
 
 
+def bare(vs: Document, host: str) -> bool:
+    """Whether no route of ours for `host` is in it."""
+    return not any(str(route.get("name", "")).startswith(_prefix(host)) for route in http_routes(vs))
+
+
 def dressed(vs: Document, pair: Pair, keys: Collection[str], act: Mirror | None) -> list[Document]:
     """The http routes with those that `act` asks for, above each that moves, and no other of ours.
 
     Raises `InvalidInput` where one cannot be made.
     """
-    bare = without(vs, pair.host)
-    moving = shifted(bare, pair, keys) if act else []
+    theirs = without(vs, pair.host)
+    moving = shifted(theirs, pair, keys) if act else []
     found: list[Document] = []
-    for index, route in enumerate(http_routes(bare)):
+    for index, route in enumerate(http_routes(theirs)):
         if act and index in moving:
-            found += _mirroring(bare, route, pair, act)
+            found += _mirroring(theirs, route, pair, act)
         found.append(route)
     return found
 
@@ -63,8 +72,8 @@ _PERCENT = ("mirrorPercentage", "mirrorPercent", "mirror_percent")
 def mirrors(route: Document) -> list[Document]:
     """A route's mirrors, all in the newer form: it may not have both."""
     old = [{"destination": route["mirror"]}] if route.get("mirror") else []
-    if old and (route.get("mirrorPercentage") or {}).get("value") is not None:
-        old[0]["percentage"] = route["mirrorPercentage"]
+    if old and route.get("mirrorPercentage") is not None:
+        old[0]["percentage"] = route["mirrorPercentage"]  # an empty one means 0 %, none at all 100 %
     elif old and (percent := route.get("mirrorPercent", route.get("mirror_percent"))) is not None:
         old[0]["percentage"] = {"value": float(percent)}
     return copied([*old, *(route.get("mirrors") or [])])  # type: ignore[no-any-return]
@@ -85,44 +94,72 @@ def narrowed(vs: Document, matches: Sequence[Document], by: Document) -> list[Do
     return [both for match in matches if (both := _both(vs, match, by)) is not None]
 
 
+class _Unsayable(Exception):
+    """No one match says both."""
+
+
 def _both(vs: Document, one: Document, other: Document) -> Document | None:
     found: Document = copied({key: value for key, value in one.items() if key != "name"})
+    if "uri" in one and "uri" in other and (one.get("ignoreUriCase") or other.get("ignoreUriCase")):
+        raise _refused(vs, "uri", one["uri"], other["uri"])
     for key, value in other.items():
-        pairs = {key: value} if key not in MAPPINGS else value
-        into = found if key not in MAPPINGS else found.setdefault(key, {})
+        pairs = value if key in MAPPINGS else {key: value}
+        into = found.setdefault(key, {}) if key in MAPPINGS else found
         for name, wanted in pairs.items():
-            if name not in into:
-                into[name] = copied(wanted)
-            elif (said := _said_by_both(into[name], wanted)) is None:
+            try:
+                said = _said_by_both(into[name], wanted, key) if name in into else wanted
+            except _Unsayable:
+                raise _refused(vs, name, into[name], wanted) from None
+            if said is None:
                 return None
-            elif said == {}:
-                raise InvalidInput(
-                    f"{ref(VIRTUAL_SERVICE, vs)}: a route matches {name} {into[name]}, and ours would match {wanted}: "
-                    "no match of Istio's says both; write the route without it, or leave the step out"
-                )
-            else:
-                into[name] = said
+            into[name] = copied(said)
     return found
 
 
-def _said_by_both(one: object, other: object) -> object | None:
-    """What matches both: the narrower; None where nothing can, and an empty mapping where it cannot be written."""
+def _refused(vs: Document, name: str, one: object, other: object) -> InvalidInput:
+    return InvalidInput(
+        f"{ref(VIRTUAL_SERVICE, vs)}: a route that moves matches {name} {one}, and ours beside it would match "
+        f"{other}: we cannot write a match that says both; write that route in another way, or leave the step out"
+    )
+
+
+def _said_by_both(one: object, other: object, key: str) -> object | None:
+    """The condition that both are, or None where nothing meets both. Raises `_Unsayable` where nobody can tell."""
     if one == other:
         return one
-    if not (isinstance(one, Mapping) and isinstance(other, Mapping)):
-        return None  # two labels, ports or names
-    for narrow, wide in ((one, other), (other, one)):
-        if "exact" in narrow:
-            return narrow if _matches(str(narrow["exact"]), wide) else None
+    if key in SINGLE:
+        return None  # a request has one port, and a client one namespace and one value of a label
+    if key not in STRINGS or not (isinstance(one, Mapping) and isinstance(other, Mapping)):
+        raise _Unsayable
+    if not one or not other:
+        return one or other  # an empty one asks only that there is a value
+    for few, many in ((_listed(one), other), (_listed(other), one)):
+        if few is not None:
+            kept = [text for text in few if _meets(text, many)]
+            return None if not kept else {"exact": kept[0]} if not kept[1:] else {"regex": "|".join(kept)}
     if "prefix" in one and "prefix" in other:
         short, long = sorted((str(one["prefix"]), str(other["prefix"])), key=len)
         return {"prefix": long} if long.startswith(short) else None
-    return {}
+    raise _Unsayable
 
 
-def _matches(text: str, by: Mapping[str, object]) -> bool:
-    if "exact" in by:
-        return text == by["exact"]
-    if "prefix" in by:
-        return text.startswith(str(by["prefix"]))
-    return re.fullmatch(str(by.get("regex", ".*")), text) is not None
+def _listed(condition: Mapping[str, object]) -> list[str] | None:
+    """All texts that meet it, where it lists them."""
+    if "exact" in condition:
+        return [str(condition["exact"])]
+    texts = str(condition.get("regex", "")).split("|")
+    return texts if all(re.fullmatch(r"[A-Za-z0-9]+", text) for text in texts) else None
+
+
+def _meets(text: str, condition: Mapping[str, object]) -> bool:
+    if "exact" in condition:
+        return text == condition["exact"]
+    if "prefix" in condition:
+        return text.startswith(str(condition["prefix"]))
+    regex = str(condition.get("regex", ""))
+    if set(condition) != {"regex"} or not PLAIN.fullmatch(regex):
+        raise _Unsayable
+    try:
+        return re.fullmatch(regex, text) is not None
+    except re.error:
+        raise _Unsayable from None
