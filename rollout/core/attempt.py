@@ -136,13 +136,18 @@ class Attempt:
 
     @property
     def mirror(self) -> Mirror | None:
-        """The mirror that lies in the routes beside the weight."""
-        return self.at.mirror if self.at else None
+        """The mirror that lies in the routes beside the weight. While it is paused none does: nobody may go on."""
+        return self.at.mirror if self.at and self.phase is Phase.SHIFTING else None
 
     @property
     def wait(self) -> Pause | Gate | None:
         """What it stands still for by its strategy."""
         return self.at.act if self.at and isinstance(self.at.act, Pause | Gate) else None
+
+    @property
+    def load(self) -> Decimal:
+        """Percent of stable's requests that reach the canary now: users' and repeated ones."""
+        return self.weight + (self.mirror.percent if self.mirror else 0)
 
     @property
     def waits_for_person(self) -> bool:

@@ -10,7 +10,7 @@ from rollout.core.attempt import Attempt, Reading, Verdict, Word
 from rollout.core.lifecycle import Phase, Reason
 from rollout.core.quantities import floored, spoken
 from rollout.core.query import Effect, Measured
-from rollout.core.strategy import Gate, OnInconclusive, OnNo, OnTimeout, Pause
+from rollout.core.strategy import Gate, Mirror, OnInconclusive, OnNo, OnTimeout, Pause
 
 FIGHT_COUNT, FIGHT_SECONDS = 3, 60.0
 ASK_SELDOM = 60.0
@@ -25,7 +25,7 @@ class RouteState:
 
     `editor` is the last foreign writer by managedFields; `taken_back` the reason that a take-back left, at `taken_at`;
     `sealed` that its claim says promoted. `dressed` says that the routes of ours in it are those that the attempt's
-    step asks for, no more and no less.
+    step asks for, no more and no less; `bare` that there is none; `trouble` why those asked for cannot be made.
     """
 
     name: str
@@ -37,6 +37,8 @@ class RouteState:
     sealed: bool = False
     present: bool = True
     dressed: bool = True
+    bare: bool = True
+    trouble: str = ""
 
     @property
     def actual(self) -> Decimal:
@@ -50,7 +52,7 @@ class RouteState:
 
     def touched(self, attempt: Attempt) -> bool:
         """Whether there is anything of this attempt to take back here."""
-        return self.present and (bool(attempt.since) or self.claimed is not None)
+        return (self.present or not self.bare) and (bool(attempt.since) or self.claimed is not None)
 
     def carries(self, weight: Decimal) -> bool:
         """Whether every route stands at `weight`, by our own write, with the routes of ours that belong beside it."""
@@ -83,9 +85,19 @@ class Observation:
     silent: str = ""
     measured: tuple[Measured, ...] = ()
 
+    @property
+    def repeating(self) -> bool:
+        """Whether the routes of ours that the step asks for lie there, one at least."""
+        return all(r.dressed for r in self.routes) and not all(r.bare for r in self.routes)
+
+    @property
+    def missing(self) -> bool:
+        """Whether a route of ours is to be added where none lies."""
+        return any(r.bare and not r.dressed for r in self.routes)
+
     def first(self, effect: Effect) -> Measured | None:
         """The first query whose answer has this effect. While the canary has nothing, its metrics mean nothing."""
-        return next((one for one in self.measured if one.effect is effect and self.attempt.weight), None)
+        return next((one for one in self.measured if one.effect is effect and self.attempt.load), None)
 
 
 @dataclass(frozen=True)
@@ -93,14 +105,15 @@ class Decision:
     """The next state of the attempt, and what to do about the world.
 
     `weight`: write it to every route; `taken_back`: with this reason beside it; `seal`: with the word that the canary
-    is promoted. `prepare`: add the subsets. `clean`: remove our claims and what we added for nothing. `after`: look
-    again in so many seconds.
+    is promoted. `bare`: remove the routes of ours, and leave the weights. `prepare`: add the subsets. `clean`: remove
+    our claims and what we added for nothing. `after`: look again in so many seconds.
     """
 
     attempt: Attempt
     weight: Decimal | None = None
     taken_back: Reason | None = None
     seal: bool = False
+    bare: bool = False
     prepare: bool = False
     clean: bool = False
     after: float = 1.0
@@ -198,10 +211,12 @@ def _drifted(o: Observation) -> Answer:
     for route in o.routes:
         if not route.present:
             return _pause(o, f"{route.name} is gone, or lost its routes to {a.stable}")
+        if route.trouble:
+            return _pause(o, route.trouble)
         reference = a.weight if route.claimed is None else route.claimed
         if all(percent == reference for percent in route.percents):
             if a.landed and not route.dressed and a.phase is not Phase.PAUSED:
-                return _put_back(o, f"{route.name} lost or changed the route of ours for {a.mirror or 'nothing'}")
+                return _put_back(o, _undressed(a, route))
             continue
         down = route.least < reference
         if a.phase is Phase.PAUSED and route.actual <= reference:
@@ -214,15 +229,25 @@ def _drifted(o: Observation) -> Answer:
     return None
 
 
+def _undressed(a: Attempt, route: RouteState) -> str:
+    by = f" by {route.editor}" if route.editor else ""
+    if a.mirror is None:
+        return f"{route.name} got a route of ours that is over{by}"
+    return f"{route.name}: the route for {a.mirror} was removed, or is not what its original is now{by}"
+
+
 def _put_back(o: Observation, text: str) -> Decision:
     a = o.attempt
     recent = (*(t for t in a.put_back if t > o.now - FIGHT_SECONDS), o.now)
     if len(recent) > FIGHT_COUNT:
         held = _pause(o, f"DriftFight: {text}, again and again; let its writer ignore the weights")
         return replace(held, attempt=replace(held.attempt, put_back=()))
+    if lack := _unrepeatable(o):
+        return _pause(o, f"{text}; {lack}")  # which lowers what was raised, without the route of ours
     if lack := _unbearable(o, a.weight):
         return Decision(a.noted(o.now, f"{text}; {lack}"), after=2.0)
-    return Decision(a.noted(o.now, f"{text}; put back", put_back=recent), weight=a.weight)
+    landed = o.now if a.mirror and o.missing else a.landed  # what was missing did not bake
+    return Decision(a.noted(o.now, f"{text}; put back", put_back=recent, landed=landed), weight=a.weight)
 
 
 def _unbearable(o: Observation, weight: Decimal) -> str:
@@ -235,12 +260,23 @@ def _unbearable(o: Observation, weight: Decimal) -> str:
     return ""
 
 
+def _unrepeatable(o: Observation) -> str:
+    """Why requests must not begin to be repeated now where they are not."""
+    a = o.attempt
+    return _lacking(o, a.weight, a.mirror) if a.mirror and o.missing else ""
+
+
 def _pause(o: Observation, text: str) -> Decision:
-    """Stand still: nothing is written to the routes, and the lowest of what stands is where it would go on."""
+    """Stand still: nothing of the user's is written, and the lowest of what stands is where it would go on."""
     low = min((r.least for r in o.routes if r.present), default=o.attempt.weight)
     a = replace(o.attempt, weight=min(floored(low), o.attempt.weight), resume=False)
     phase = Phase.PAUSED if a.phase is not Phase.PREFLIGHT else a.phase
-    return Decision(a.noted(o.now, text, phase=phase), after=2.0)
+    return Decision(a.noted(o.now, text, phase=phase), bare=_clad(o), after=2.0)
+
+
+def _clad(o: Observation) -> bool:
+    """Whether a route of ours lies anywhere: over what somebody made of its original, it would go on as before."""
+    return not all(r.bare for r in o.routes)
 
 
 def _paused(o: Observation) -> Answer:
@@ -250,13 +286,14 @@ def _paused(o: Observation) -> Answer:
         return None
     if not a.resume:
         low = floored(min((r.least for r in o.routes if r.present), default=a.weight))
-        return Decision(replace(a, weight=min(a.weight, low)), after=2.0)
+        return Decision(replace(a, weight=min(a.weight, low)), bare=_clad(o), after=2.0)
     if not all(r.carries(a.weight) for r in o.routes):
         lack = _unbearable(o, a.weight)
         return Decision(a.noted(o.now, lack), after=2.0) if lack else Decision(a, weight=a.weight, after=0.5)
     step = max((i for i, s in enumerate(a.strategy.steps) if s.weight <= a.weight), default=-1)
     step = min(step, a.step)  # what its weight alone does not earn, a step that only acts must
-    changes = {"phase": Phase.SHIFTING, "step": step, "resume": False, "since": o.now, "landed": o.now}
+    landed = 0.0 if step >= 0 and a.strategy.steps[step].mirror else o.now  # it is not there any more, and begins anew
+    changes = {"phase": Phase.SHIFTING, "step": step, "resume": False, "since": o.now, "landed": landed}
     return Decision(a.noted(o.now, f"going on from {a.weight} %", **changes), after=0.5)
 
 
@@ -287,7 +324,7 @@ def _not_landed(o: Observation) -> Answer:
     a = o.attempt
     if all(r.carries(a.weight) for r in o.routes):
         return None if a.landed else Decision(replace(a, landed=o.now), after=0.5)
-    if lack := _unbearable(o, a.weight):
+    if lack := _unbearable(o, a.weight) or _unrepeatable(o):
         return Decision(a.noted(o.now, lack), after=2.0)
     return Decision(replace(a, landed=0.0), weight=a.weight)
 
@@ -301,7 +338,7 @@ def _waiting(o: Observation) -> Answer:
         return None
     if not o.stable_ready:
         return Decision(a.noted(o.now, f"holding: no endpoint of {a.stable} is ready"), after=2.0)
-    if a.at and a.at.load and (lack := _lacking(o, a.at.load)):
+    if a.load and (lack := _lacking(o, a.weight, a.mirror)):
         return Decision(a.noted(o.now, lack), after=2.0)
     return None
 
@@ -408,7 +445,7 @@ def _advance(o: Observation) -> Answer:
     if a.step + 1 >= len(a.strategy.steps):
         return Decision(a.noted(o.now, "at 100 %, confirming", phase=Phase.CONFIRMING), after=0.5)
     following = a.strategy.steps[a.step + 1]
-    if lack := _lacking(o, following.load):
+    if lack := _lacking(o, following.weight, following.mirror):
         return Decision(a.noted(o.now, lack), after=2.0)
     why = f" ({o.reading.verdict}: {o.reading.text})" if o.reading and a.step >= 0 else ""
     next_one = replace(
@@ -496,10 +533,10 @@ def needed(stable_ready: int, weight: Decimal) -> int:
     return max(1, math.ceil(stable_ready * Fraction(weight) / 100))
 
 
-def _lacking(o: Observation, load: Decimal) -> str:
-    """Why the canary must not get `load` percent of stable's requests now."""
+def _lacking(o: Observation, weight: Decimal, act: Mirror | None = None) -> str:
+    """Why the canary must not get `weight` percent of stable's requests now, and what `act` repeats."""
     a = o.attempt
-    need = needed(max(a.capacity, 1), load)
+    need = needed(max(a.capacity, 1), weight + (act.percent if act else 0))
     if o.canary_ready >= need:
         return ""
-    return f"holding: {load} % needs {need} ready endpoint(s) of {a.canary}, {o.canary_ready} are"
+    return f"holding: {act or f'{weight} %'} needs {need} ready endpoint(s) of {a.canary}, {o.canary_ready} are"

@@ -22,8 +22,9 @@ from rollout.core.lifecycle import Reason
 from rollout.core.strategy import Mirror
 from rollout.engine.lookup import ROOT_NAMESPACE, everywhere, obeyed, pods_of, routing_to
 from rollout.engine.observing import Scene, pair_of, plan_subsets
-from rollout.mesh.claims import Claim, annotation, claim_of, claiming_patch
+from rollout.mesh.claims import Claim, annotation, claim_of, claiming_patch, undressing_patch
 from rollout.mesh.hosts import fqdn
+from rollout.mesh.overlays import bare
 from rollout.mesh.routes import Pair, destinations, percents
 from rollout.mesh.subsets import added, adding_patch, is_ours, labels_for, new_rule, removing_patch, seen_from
 from rollout.ports import Cluster
@@ -57,7 +58,8 @@ class Hands:
     def take_back_claims(self, reason: Reason, now: float, ended: str = "") -> list[Document]:
         """Take back by what the claims alone say, but for those of the attempt `ended`; returns what carries one.
 
-        Raises `InvalidInput` when all is done that can be and stable could not carry the rest (I12).
+        A route of ours goes without a claim too: its name says whose it is. Raises `InvalidInput` when all is done
+        that can be and stable could not carry the rest (I12).
         """
         found, troubles = [], list[RolloutError]()
         for vs in self._routing():
@@ -65,6 +67,8 @@ class Hands:
             try:
                 if claim is not None and claim.attempt != ended and not claim.sealed:
                     after = self._back_by_claim(vs, claim, reason, now)
+                else:
+                    after = self._undress(vs)
             except RolloutError as error:
                 troubles.append(error)
             if self._key in annotations_of(vs):
@@ -102,8 +106,19 @@ class Hands:
         return remaining(actual, claim.capacity, stable, canary, eased)
 
     def unclaim(self, vs: Document) -> None:
-        """Remove our annotation."""
-        self._patch(vs, {"metadata": {"annotations": {self._key: None}}})
+        """Remove our annotation, and with it whatever route of ours came back."""
+        self._patch(vs, {"metadata": {"annotations": {self._key: None}}} | undressing_patch(vs, self._host))
+
+    def undress(self, a: Attempt, scene: Scene) -> None:
+        """Remove the routes of ours, and change no weight. Raises `Conflict` where one changed since it was read."""
+        for vs in scene.routes:
+            if vs is not None:
+                _demand(vs, claim_of(vs, self._key), a.id, a.fence)
+                self._undress(vs)
+
+    def _undress(self, vs: Document) -> Document:
+        patch = undressing_patch(vs, self._host)
+        return self._patch(vs, patch) if patch else vs
 
     def add_subsets(self, a: Attempt, scene: Scene) -> None:
         """Add the subsets that clients in the service's namespace lack, to a rule of the user's or a new one."""
@@ -122,6 +137,8 @@ class Hands:
             claim = claim_of(vs, self._key) if vs else None
             if vs is not None and claim is not None and claim.attempt == a.id:
                 self.unclaim(vs)
+            elif vs is not None and claim is None:
+                self._undress(vs)
         every, whole = everywhere(self._cluster, VIRTUAL_SERVICE, self._namespace)
         if not whole:
             return  # somebody's route that we may not see could name them
@@ -138,9 +155,9 @@ class Hands:
         troubles: list[RolloutError] = []
         for vs, route in zip(scene.routes, a.routes, strict=True):
             given = percents(vs, pair_of(a), route.keys) if vs else []
-            if vs is None or not given:
+            if vs is None or not (given or (claim.taken_back and not bare(vs, self._host))):
                 continue
-            weight = min(claim.weight, *given) if claim.taken_back else claim.weight
+            weight = min([claim.weight, *given]) if claim.taken_back else claim.weight
             if claim.taken_back and not a.since and claim_of(vs, self._key) is None:
                 continue
             try:
@@ -163,8 +180,7 @@ class Hands:
             if there is not None and there.sealed and claim.taken_back:
                 raise Conflict(f"{ref(VIRTUAL_SERVICE, vs)} is promoted already ({there.attempt})")
             seen = there is not None
-            if there is not None and (there.attempt != claim.attempt or there.fence > claim.fence):
-                raise Conflict(f"{ref(VIRTUAL_SERVICE, vs)} is driven by another process ({there.attempt})")
+            _demand(vs, there, claim.attempt, claim.fence)
             patch = claiming_patch(vs, self._key, pair, claim, act)
             text = patch["metadata"]["annotations"][self._key]
             if annotations_of(vs).get(self._key) == text and "spec" not in patch:
@@ -179,3 +195,9 @@ class Hands:
 
     def _patch(self, vs: Document, patch: Document) -> Document:
         return self._cluster.patch(VIRTUAL_SERVICE, namespace_of(vs), name_of(vs), patch, version_of(vs))
+
+
+def _demand(vs: Document, there: Claim | None, attempt: str, fence: int) -> None:
+    """Raise `Conflict` where the claim that lies there is another attempt's, or a later engine's."""
+    if there is not None and (there.attempt != attempt or there.fence > fence):
+        raise Conflict(f"{ref(VIRTUAL_SERVICE, vs)} is driven by another process ({there.attempt})")

@@ -238,7 +238,7 @@ class Engine:
             self._hands.take_back(after, scene, d.taken_back, now)
             self._record(after, now)
             return after
-        if d.weight is not None or self._worth_recording(before, after, now):
+        if d.weight is not None or d.bare or self._worth_recording(before, after, now):
             # Before every weight, changed or not: a record that another engine wrote since we read it stops us here.
             self._record(after, now)
         self._driven = after if not after.phase.ended else None
@@ -246,6 +246,8 @@ class Engine:
             self._hands.add_subsets(after, scene)
         if d.weight is not None and self.lease.sure(now):
             self._hands.shift(after, scene, d.weight, d.seal)
+        if d.bare and self.lease.sure(now):
+            self._hands.undress(after, scene)
         if d.clean:
             self._hands.clean(after, scene)
             after = replace(after, cleaned=True)

@@ -1,5 +1,6 @@
 """The judge's eyes: fetch the looks that are due, and remember the evidence between them."""
 
+import math
 from dataclasses import replace
 from typing import Any
 
@@ -104,6 +105,8 @@ class Eyes:
                 return
         warm = seen.canary_youngest + strategy.warm_up if seen.canary_youngest else 0.0
         terms = terms_of(attempt, self._interval or LONGEST, apart(target), warm)
+        if not seen.repeating:  # somebody removed our route: what nobody sees was not sent
+            terms = replace(terms, seen_by=math.inf)
         last = grid_time(horizon, interval)
         start = max(-grid_time(-max(self._evidence.at, attempt.started), interval), last - MOST_LOOKS * interval)
         if last <= start:

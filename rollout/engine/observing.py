@@ -1,6 +1,7 @@
 """From the cluster's documents to one observation: what the routes show, who is ready, which subsets exist."""
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 from rollout.core.attempt import Attempt, RouteRef
 from rollout.core.decision import Observation, RouteState
@@ -9,7 +10,7 @@ from rollout.core.errors import InvalidInput, NotFound
 from rollout.engine.lookup import ROOT_NAMESPACE, Pods, pods_of, ports_of, rules_for
 from rollout.mesh.claims import annotation, claim_of
 from rollout.mesh.hosts import fqdn
-from rollout.mesh.overlays import dressed
+from rollout.mesh.overlays import bare, dressed
 from rollout.mesh.routes import Pair, http_routes, percents
 from rollout.mesh.subsets import find, labels_for, owner, seen_from
 from rollout.ports import Cluster, Target
@@ -88,21 +89,25 @@ def _find(cluster: Cluster, kind: Kind, namespace: str, name: str) -> Document |
 def _route(vs: Document | None, ref: RouteRef, attempt: Attempt) -> RouteState:
     title = f"VirtualService {ref.namespace}/{ref.name}"
     given = percents(vs, pair_of(attempt), ref.keys) if vs else []
-    if vs is None or not given:
+    if vs is None:
         return RouteState(title, None, (), present=False)
+    clothes = {"bare": bare(vs, pair_of(attempt).host), **_clothes(vs, ref, attempt)}
+    if not given:
+        return RouteState(title, None, (), present=False, **clothes)
     claim = claim_of(vs, annotation(attempt.service, attempt.namespace))
-    state = RouteState(title, None, tuple(given), editor(vs), dressed=_dressed(vs, ref, attempt))
+    state = RouteState(title, None, tuple(given), editor(vs), **clothes)
     if claim is None:
         return state
     at = claim.at if claim.taken_back else 0.0
     return replace(state, claimed=claim.weight, taken_back=claim.taken_back, taken_at=at, sealed=claim.sealed)
 
 
-def _dressed(vs: Document, ref: RouteRef, attempt: Attempt) -> bool:
+def _clothes(vs: Document, ref: RouteRef, attempt: Attempt) -> dict[str, Any]:
+    """Whether the routes of ours are those that the step asks for, and why those cannot be made: of an edit since."""
     try:
-        return dressed(vs, pair_of(attempt), ref.keys, attempt.mirror) == http_routes(vs)
-    except InvalidInput:
-        return False  # an edit since made it impossible; the next write says so
+        return {"dressed": dressed(vs, pair_of(attempt), ref.keys, attempt.mirror) == http_routes(vs)}
+    except InvalidInput as error:
+        return {"dressed": False, "trouble": str(error)}
 
 
 def editor(vs: Document) -> str:

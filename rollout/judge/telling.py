@@ -30,7 +30,7 @@ def told(e: Evidence, found: Judged, names: Names) -> str:
         repeated = round(e.counts.stable.requests * e.weight / (100 - e.weight))
         return (
             f"none of up to {repeated} requests that were repeated at {canary} was seen there; "
-            "are its pods in the mesh, and do they take the callers' TLS?"
+            "are its pods in the mesh, do they take the callers' TLS, and are there reads, where only those are sent?"
         )
     if not e.counts.canary.requests and not e.looked_at:
         return f"{stable} got {e.counts.stable.requests} requests, {canary} none" + _lost(e)

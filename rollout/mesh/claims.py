@@ -8,7 +8,7 @@ from typing import Any
 from rollout.core.documents import Document, annotations_of
 from rollout.core.lifecycle import Reason
 from rollout.core.strategy import Mirror
-from rollout.mesh.overlays import dressed, without
+from rollout.mesh.overlays import bare, dressed, without
 from rollout.mesh.routes import Pair, http_routes, with_weight
 
 GROUP = "rollout.dev"
@@ -69,14 +69,19 @@ def claim_of(vs: Document, key: str) -> Claim | None:
         return None
 
 
+def undressing_patch(vs: Document, host: str) -> Document:
+    """The merge patch that removes our routes for `host`, and changes no weight; empty where there is none."""
+    return {} if bare(vs, host) else {"spec": {"http": http_routes(without(vs, host))}}
+
+
 def claiming_patch(vs: Document, key: str, pair: Pair, claim: Claim, act: Mirror | None) -> Document:
     """The merge patch that puts the weights, the routes for `act` and the claim where they belong, in one write.
 
     Raises `InvalidInput` where no route can be made for it.
     """
-    before, bare = claim_of(vs, key), without(vs, pair.host)
-    routes, scales = with_weight(bare, pair, claim.keys, claim.weight, before.scales if before else {})
-    routes = dressed({**bare, "spec": {**bare["spec"], "http": routes}}, pair, claim.keys, act)
+    before, theirs = claim_of(vs, key), without(vs, pair.host)
+    routes, scales = with_weight(theirs, pair, claim.keys, claim.weight, before.scales if before else {})
+    routes = dressed({**theirs, "spec": {**theirs["spec"], "http": routes}}, pair, claim.keys, act)
     text: dict[str, Any] = {
         "attempt": claim.attempt,
         "fence": claim.fence,
