@@ -104,20 +104,32 @@ def _url(value: str) -> str:
     return value
 
 
+def _some(value: float) -> float:
+    if not value:
+        raise ValueError("must be more than 0s")
+    return value
+
+
+def _safe(value: object) -> Safe:
+    if value not in list(Safe):
+        raise ValueError(f"must be {' or '.join(Safe)}, not {value!r}: which requests may be sent twice")
+    return Safe(str(value))
+
+
 class _Mirror(_Model):
     percent: Positive = Decimal(100)
-    for_: Annotated[Seconds, Field(alias="for", gt=0)]
-    safe: Safe = Safe.READS
+    for_: Annotated[Seconds, AfterValidator(_some), Field(alias="for")]
+    safe: Annotated[Safe, BeforeValidator(_safe)] = Safe.READS
 
 
 class _Pause(_Model):
-    for_: Annotated[Seconds, Field(alias="for", gt=0)] = DAY
+    for_: Annotated[Seconds, AfterValidator(_some), Field(alias="for")] = DAY
 
 
 class _Gate(_Model):
     person: Literal[True] | None = None
     webhook: Annotated[str, AfterValidator(_url)] | None = None
-    timeout: Annotated[Seconds, Field(gt=0)] = 3600.0
+    timeout: Annotated[Seconds, AfterValidator(_some)] = 3600.0
     onNo: OnNo = OnNo.ROLLBACK  # noqa: N815 - as users write it
     onTimeout: OnTimeout = OnTimeout.ROLLBACK  # noqa: N815 - as users write it
 
@@ -287,19 +299,22 @@ class _Strategy(_Model):
             raise ValueError(f"the check {', '.join(twice)} is there twice")
         return checks
 
-    @model_validator(mode="after")
-    def _rising(self) -> "_Strategy":
-        weights = [step.weight for step in self.steps if step.weight is not None]
+    @field_validator("steps")
+    @classmethod
+    def _rising(cls, steps: list[_Step]) -> list[_Step]:
+        weights = [step.weight for step in steps if step.weight is not None]
         if any(after <= before for before, after in zip([Decimal(0), *weights], weights, strict=False)):
             raise ValueError(f"the weights must rise: {', '.join(map(str, weights))}")
-        if not weights or weights[-1] != 100:
-            raise ValueError(f"the last weight must be 100, not {weights[-1] if weights else 'none'}")
-        first = next(index for index, step in enumerate(self.steps) if step.weight is not None)
-        if any(step.mirror for step in self.steps[first:]):
+        if not weights:
+            raise ValueError("no step has a weight; the last must be `weight: 100`")
+        if weights[-1] != 100:
+            raise ValueError(f"the last weight must be 100, not {weights[-1]}")
+        first = next(index for index, step in enumerate(steps) if step.weight is not None)
+        if any(step.mirror for step in steps[first:]):
             raise ValueError("a mirror shows what no user sees yet: it comes before the first weight")
-        if self.steps[-1].weight is None:
+        if steps[-1].weight is None:
             raise ValueError("after 100 % there is nothing to wait for; put the last step before it")
-        return self
+        return steps
 
 
 def presets() -> dict[str, str]:

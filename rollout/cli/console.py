@@ -40,6 +40,7 @@ def document(attempt: Attempt | None) -> dict[str, Any]:
     full = _ATTEMPT.dump_python(attempt, mode="json")
     kept = ("service", "namespace", "stable", "canary", "phase", "step", "weight", "since", "started", "deadline")
     made = {key: full[key] for key in (*kept, "reason", "message", "ended", "journal", "last")}
+    made["act"] = str(attempt.at.act) if attempt.at and attempt.at.act else None
     return made | {"queries": full["measured"], "strategy": attempt.strategy.name, "attempt": attempt.number}
 
 

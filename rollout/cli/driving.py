@@ -249,7 +249,8 @@ def _hold(engine: Engine) -> Attempt | None:
     attempt = engine.states.record.attempt
     if attempt and not attempt.phase.ended:
         _say(
-            f"{attempt.canary} keeps its {attempt.weight} %, and nobody judges it now: the same command goes on, "
+            f"{attempt.canary} keeps its {attempt.weight} %{f', {attempt.mirror}' if attempt.mirror else ''}, and nobody "
+            "judges it now: the same command goes on, "
             f"`rollout abort {attempt.service}` takes back"
         )
     return attempt

@@ -6,6 +6,7 @@ from rollout.cli.console import at
 from rollout.core.attempt import Attempt
 from rollout.core.lifecycle import Phase
 from rollout.core.quantities import spoken
+from rollout.mesh.routes import OURS
 
 
 def explained(a: Attempt, now: float, notice: str) -> Iterator[str]:
@@ -45,7 +46,7 @@ def _waits(a: Attempt) -> Iterator[str]:
     elif a.phase is Phase.WAITING:
         yield f"{a.message}."
     elif a.at and a.landed and a.mirror:
-        yield f"It is {a.mirror} until {at(a.landed + a.at.bake.min)}; no user sees {a.canary} yet."
+        yield f"It is {a.mirror} until {at(a.landed + a.at.bake.min)} at least; no user sees {a.canary} yet."
     elif a.at and a.landed and a.phase is Phase.SHIFTING:
         bake, following = a.at.bake, a.strategy.after(a.weight)
         if not a.strategy.checks:
@@ -63,3 +64,6 @@ def _ignoring(a: Attempt) -> Iterator[str]:
     for route in a.routes:
         yield f"- {{group: networking.istio.io, kind: VirtualService, namespace: {route.namespace}, name: {route.name},"
         yield '   jqPathExpressions: [".spec.http[].route[].weight"]}'
+    if any(step.mirror for step in a.strategy.steps):
+        yield "and beside that expression, for the routes that we add while we mirror:"
+        yield f'  \'.spec.http[] | select(.name // "" | startswith("{OURS}"))\''

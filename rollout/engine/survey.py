@@ -18,12 +18,12 @@ from rollout.core.errors import Forbidden, InvalidInput, NotFound
 from rollout.core.strategy import Strategy
 from rollout.engine.lookup import ROOT_NAMESPACE, Pods, everywhere, pods_of, routing_to
 from rollout.engine.observing import pair_of, plan_subsets, read_scene, spaces_of
+from rollout.engine.rehearsal import MESH, rehearse
 from rollout.mesh.hosts import covers, exported_to_all, fqdn, resolved
 from rollout.mesh.routes import Pair, doubled, http_routes, key_of, serving, shifted, unpinned
 from rollout.mesh.subsets import LABEL, find, host_of, labels_for, new_rule, seen_from
 from rollout.ports import Cluster
 
-MESH = "mesh"
 LEAST_FOUND, LEAST_ASKED = Fraction(4, 5), Fraction(1, 2)
 """The share of the serving endpoints that stable must have before an unpinned route is pinned to it: where we found
 that it serves, and where the user said so."""
@@ -83,6 +83,7 @@ def survey(cluster: Cluster, request: Request, number: int, now: float) -> Attem
         narrow=not (whole and all_rules),
     )
     _subsets(cluster, request, attempt)
+    rehearse(attempt, ours.ready, service, every)
     text = f"{stable} → {request.canary} with strategy {request.strategy.name}"
     if attempt.narrow:
         text += f"; only namespace {request.namespace} could be listed: routes and rules elsewhere are not known"

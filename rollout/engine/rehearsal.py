@@ -1,0 +1,90 @@
+"""Before anything is written: whether the routes of ours that a strategy asks for can be made, and borne."""
+
+from collections.abc import Sequence
+from decimal import Decimal
+
+from rollout.core.attempt import Attempt
+from rollout.core.decision import needed
+from rollout.core.documents import VIRTUAL_SERVICE, Document, name_of, namespace_of, ref
+from rollout.core.errors import InvalidInput
+from rollout.core.quantities import floored
+from rollout.core.strategy import Mirror, Safe
+from rollout.engine.observing import pair_of
+from rollout.mesh.hosts import resolved
+from rollout.mesh.overlays import dressed, without
+from rollout.mesh.routes import http_routes, with_weight
+
+MESH = "mesh"
+
+
+def rehearse(attempt: Attempt, canary_ready: int, service: Document, every: Sequence[Document]) -> None:
+    """Raise `InvalidInput` where a step of the strategy that acts beside the weights could not be taken.
+
+    `every` are all VirtualServices that can be seen.
+    """
+    acts = [step.mirror for step in attempt.strategy.steps if step.mirror]
+    if not acts:
+        return
+    chosen = {(route.namespace, route.name): route.keys for route in attempt.routes}
+    moving = [vs for vs in every if (namespace_of(vs), name_of(vs)) in chosen]
+    _merged(moving, every)
+    for act in acts:
+        made = [_made(attempt, vs, chosen[namespace_of(vs), name_of(vs)], act) for vs in moving]
+        if not any(made) or (act.safe is Safe.READS and _grpc(service)):
+            raise InvalidInput(
+                f"{act} would repeat nothing: no route of {attempt.service} takes GET, HEAD or OPTIONS (gRPC is POST); "
+                "where every request may be sent twice, say `safe: all`, or leave the step out"
+            )
+    _bearable(attempt, canary_ready)
+
+
+def _made(attempt: Attempt, vs: Document, keys: tuple[str, ...], act: Mirror) -> int:
+    """How many routes of ours the step adds."""
+    pair = pair_of(attempt)
+    theirs = without(vs, pair.host)
+    routes, _ = with_weight(theirs, pair, keys, Decimal(0), {})
+    made = dressed({**theirs, "spec": {**theirs["spec"], "http": routes}}, pair, keys, act)
+    return len(made) - len(http_routes(theirs))
+
+
+def _bearable(attempt: Attempt, ready: int) -> None:
+    """Later steps wait for endpoints; where the first cannot begin, somebody should know at once."""
+    first, capacity = attempt.strategy.steps[0], max(attempt.capacity, 1)
+    need = needed(capacity, first.load)
+    if first.mirror and ready < need:
+        most = floored(Decimal(100 * ready) / capacity)
+        raise InvalidInput(
+            f"{attempt.canary} has {ready} ready endpoint(s), {first.mirror} needs {need}: scale it up, or mirror at most "
+            f"{most} %"
+        )
+
+
+def _grpc(service: Document) -> bool:
+    ports = (service.get("spec") or {}).get("ports") or []
+    names = [str(port.get("appProtocol") or port.get("name") or "") for port in ports]
+    return bool(names) and all(name.split("-")[0] in ("grpc", "kubernetes.io/grpc") for name in names)
+
+
+def _merged(moving: Sequence[Document], every: Sequence[Document]) -> None:
+    """Istio joins the routes of VirtualServices that share a host at a gateway, those without a match last.
+
+    A copy with a match would come before the other's routes.
+    """
+    for vs in moving:
+        for other in every:
+            both = _at_gateways(vs) & _at_gateways(other)
+            if both and (namespace_of(other), name_of(other)) != (namespace_of(vs), name_of(vs)):
+                gateway, host = min(both)
+                raise InvalidInput(
+                    f"{ref(VIRTUAL_SERVICE, vs)} and {ref(VIRTUAL_SERVICE, other)} share the host {host} at gateway "
+                    f"{gateway}: a route that repeats requests could hide the other's; merge them into one, or leave "
+                    "the step out"
+                )
+
+
+def _at_gateways(vs: Document) -> set[tuple[str, str]]:
+    """Each gateway with each host that the VirtualService has there."""
+    spec, namespace = vs.get("spec") or {}, namespace_of(vs)
+    gateways = {str(gateway) for gateway in spec.get("gateways") or []} - {MESH}
+    full = {gateway if "/" in gateway else f"{namespace}/{gateway}" for gateway in gateways}
+    return {(gateway, resolved(str(host), namespace)) for gateway in full for host in spec.get("hosts") or []}
