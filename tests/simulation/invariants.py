@@ -13,7 +13,7 @@ from rollout.core.lifecycle import Phase, Reason
 from rollout.core.query import Effect
 from rollout.mesh.routes import percents
 from rollout.mesh.subsets import subsets_of
-from tests.simulation.world import PAIR, World
+from tests.simulation.world import PAIR, World, of_ours, repeated
 
 NEVER = float("inf")
 
@@ -60,6 +60,8 @@ class Watcher:
         if attempt is None or not attempt.phase.ended:
             raise Violation(f"I5: no end by {world.now:.0f}: {attempt and (attempt.phase, attempt.message)}")
         exposed = _exposed(world.virtual_service())
+        if of_ours(world.virtual_service()):
+            raise Violation("I6: a route of ours outlived its attempt")
         if self.edited_after_end:
             return  # whoever edits after the end has the last word
         if attempt.phase is Phase.ROLLED_BACK and exposed != 0:
@@ -77,7 +79,7 @@ class Watcher:
             raise Violation(f"I10: an engine of fence {attempt.fence} recorded after {self.fences[attempt.id]}")
         self.fences[attempt.id] = attempt.fence
         queried = any(one.effect is Effect.ROLLBACK for one in attempt.measured)
-        if attempt.checkpoint.get("breached") or (queried and attempt.weight):
+        if attempt.checkpoint.get("breached") or (queried and attempt.load):
             self.breached.add(attempt.id)
         if attempt.id in self.breached and attempt.phase not in (Phase.ROLLING_BACK, Phase.ROLLED_BACK):
             raise Violation(f"I9: a breach was seen, and yet it is {attempt.phase}")
@@ -85,9 +87,9 @@ class Watcher:
         found = attempt.strategy.queries and attempt.id in self.taken_back
         if attempt.reason is Reason.BREACH and not (attempt.checkpoint.get("breached") or queried or found):
             raise Violation("I8: rolled back for a breach that nobody saw")
-        if last and last.id == attempt.id and attempt.weight > last.weight:
+        if last and last.id == attempt.id and (attempt.weight > last.weight or attempt.step > last.step):
             self._earned(last, attempt)
-        if last is None or last.id != attempt.id or attempt.weight != last.weight:
+        if last is None or last.id != attempt.id or (attempt.weight, attempt.act) != (last.weight, last.act):
             self.stood_since = NEVER
             self._stands(self.world.virtual_service())
 
@@ -109,7 +111,7 @@ class Watcher:
             raise Violation(f"I8: {last.weight} → {attempt.weight} % without data since {seen:.1f}")
 
     def _stands(self, vs: Document) -> None:
-        if self.recorded and _exposed(vs) == self.recorded.weight:
+        if self.recorded and _exposed(vs) == self.recorded.weight and bool(self.recorded.act) == bool(of_ours(vs)):
             self.stood_since = min(self.stood_since, self.world.now)
 
     # --- documents ---------------------------------------------------------------------------------------------
@@ -128,11 +130,38 @@ class Watcher:
             raise Violation(f"I7: we changed what is not ours: {self.pinned} → {_foreign(after)}")
         if _shares(before) != _shares(after) and len(_main(before)) > 1:
             raise Violation("I1: the share of both versions together changed")
-        claims = [json.loads(v) for k, v in (after["metadata"].get("annotations") or {}).items() if "/attempt" in k]
-        for claim in claims:
-            self._claimed(claim, was, now)
+        old = before["metadata"].get("annotations") or {}
+        claims = {k: v for k, v in (after["metadata"].get("annotations") or {}).items() if "/attempt" in k}
+        for key, text in claims.items():
+            if text != old.get(key) or now != was:
+                self._claimed(json.loads(text), was, now)
         if now > was:
             self._rose(now)
+        self._dressed(after)
+        if repeated(after) > repeated(before):
+            self._repeated(repeated(after))
+
+    def _dressed(self, after: Document) -> None:
+        """A route of ours is its original, but for its match and its mirrors, and sends nobody to the canary."""
+        routes, attempt = after["spec"]["http"], self.recorded
+        for ours in of_ours(after):
+            original = routes[routes.index(ours) + 1]
+            if attempt is None or attempt.act is None:
+                raise Violation(f"I6: a route of ours while it is {attempt and (attempt.phase, attempt.step)}")
+            if _but(ours, "name", "match", "mirrors") != _but(original, "name", "match"):
+                raise Violation(f"I7: the route of ours is not its original: {ours}, {original}")
+            if any(r.get("weight", 100) for r in ours["route"] if r["destination"].get("subset") == "v2"):
+                raise Violation(f"our route sends users to the canary: {ours}")
+
+    def _repeated(self, now: float) -> None:
+        world, attempt = self.world, self.recorded
+        assert attempt is not None
+        if attempt.id in self.breached or attempt.id in self.taken_back:
+            raise Violation(f"I9: repeats {now} % after a breach or a take-back")
+        if world.ready["v2"] < needed(4, attempt.load):
+            raise Violation(f"I3: repeats {now} % on {world.ready['v2']} ready endpoints")
+        if world.now - self.subset_since < world.strategy.propagation - 0.01:
+            raise Violation("I13: repeats before the subset had reached the proxies")
 
     def _claimed(self, claim: dict[str, Any], was: Decimal, now: Decimal) -> None:
         attempt, world = claim["attempt"], self.world
@@ -171,6 +200,10 @@ def _main(vs: Document) -> list[Document]:
     return next(list(r["route"]) for r in vs["spec"]["http"] if not r.get("match"))
 
 
+def _but(route: Document, *keys: str) -> Document:
+    return {key: value for key, value in route.items() if key not in keys}
+
+
 def _exposed(vs: Document) -> Decimal:
     return max(percents(vs, PAIR, ()), default=Decimal(0))
 
@@ -185,7 +218,8 @@ def _shares(vs: Document) -> tuple[int, int]:
 def _foreign(vs: Document) -> str:
     """Everything of the VirtualService that is not ours to change, as text."""
     routes = []
-    for route in vs["spec"]["http"]:
+    ours = of_ours(vs)
+    for route in (route for route in vs["spec"]["http"] if route not in ours):
         kept = {k: v for k, v in route.items() if k != "route" or route.get("match")}
         routes.append(kept)
     metadata = {

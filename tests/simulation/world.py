@@ -22,7 +22,7 @@ from rollout.core.documents import (
 )
 from rollout.core.errors import Conflict, InvalidInput, Unavailable, Unreachable
 from rollout.core.query import Points
-from rollout.core.strategy import ERRORS, Bake, OnInconclusive, Step, Strategy
+from rollout.core.strategy import ERRORS, Bake, Mirror, OnInconclusive, Safe, Step, Strategy
 from rollout.engine.engine import Engine
 from rollout.engine.state import StateStore
 from rollout.engine.survey import Request
@@ -37,6 +37,8 @@ START = 1_000_000.0
 EDGES = (100.0, 250.0, 500.0, math.inf)
 """Of the virtual histogram: answers take less than 100 ms, slow ones 400 ms."""
 SLOW = 400.0
+READ = 0.75
+"""The share of all requests that change nothing."""
 TIMED = {v: [(edge, Series("gateway", v, within(edge))) for edge in EDGES] for v in ("v1", "v2")}
 
 
@@ -128,6 +130,10 @@ class VirtualMetrics:
         self.counters: dict[Series, float] = {}
         self.timed: dict[Series, float] = {}
         self.history: dict[int, dict[Series, float]] = {}
+        self.at_pods: dict[Series, float] = {}
+        self.pods_history: dict[int, dict[Series, float]] = {}
+        self.hurt = 0
+        """How many requests of users failed on the canary."""
         self.timed_history: dict[int, dict[Series, float]] = {}
         self.down_until = 0.0
         self.garbage = 0.0
@@ -141,18 +147,24 @@ class VirtualMetrics:
         """When which expression was asked for."""
 
     def second(self, now: float) -> None:
-        """Let one second of traffic pass."""
+        """Let one second of traffic pass. The gateway counts users' requests, the pods those repeated too."""
         world, share = self.world, float(self.world.exposed()) / 100
         for version, part in (("v1", 1 - share), ("v2", share)):
             requests = round(world.rps * part)
-            if version == "v2" and requests:
+            repeated = round(world.rps * world.repeated() / 100) if version == "v2" else 0
+            if version == "v2" and (requests or repeated):
                 self.canary_at.append(now)
             chance = world.failing[version] if now >= world.outage[1] or now < world.outage[0] else 0.5
             failed = sum(world.random.random() < chance for _ in range(requests))
             rejected = self._some(world.rejecting[version], requests - failed)
-            for outcome, count in ((ALL, requests), (FAILED, failed), (REJECTED, rejected)):
+            again = sum(world.random.random() < chance for _ in range(repeated))
+            self.hurt += failed if version == "v2" else 0
+            for outcome, count, more in ((ALL, requests, repeated), (FAILED, failed, again), (REJECTED, rejected, 0)):
                 series = Series("gateway", version, outcome)
                 self.counters[series] = self.counters.get(series, 0.0) + count
+                if world.seen or version == "v1":
+                    series = Series(f"pod-{version}", version, outcome)
+                    self.at_pods[series] = self.at_pods.get(series, 0.0) + count + more
             answers = requests - failed - rejected
             slow = self._some(world.slow[version], answers)
             for edge, series in TIMED[version]:
@@ -160,6 +172,7 @@ class VirtualMetrics:
         if world.random.random() < 0.002 * world.trouble:
             self.counters, self.timed = {}, {}  # the proxy restarted
         self.history[round(now)] = dict(self.counters)
+        self.pods_history[round(now)] = dict(self.at_pods)
         self.timed_history[round(now)] = dict(self.timed)
 
     def _some(self, share: float, of: int) -> int:
@@ -172,14 +185,16 @@ class VirtualMetrics:
         if self.world.now < self.down_until:
             raise Unavailable("the metrics store is away")
         times = [start + step * i for i in range(round((end - start) / step) + 1)]
-        found = [Snapshot(t, self._shown(round(t), edges) if target.reporter == "source" else {}) for t in times]
+        found = [Snapshot(t, self._shown(round(t), edges, target.reporter)) for t in times]
         if self.world.random.random() < self.garbage:
             return [Snapshot(s.at, {k: float("nan") for k in s.counters}) for s in found]
         self.shown = max(self.shown, end)
         return found
 
-    def _shown(self, second: int, edges: tuple[float, ...] | None) -> dict[Series, float]:
-        """The counters of a second, with the histogram at those edges (None: at all)."""
+    def _shown(self, second: int, edges: tuple[float, ...] | None, reporter: str) -> dict[Series, float]:
+        """The counters of a second, with the histogram at those edges (None: at all), which the pods do not have."""
+        if reporter == "destination":
+            return self.pods_history.get(second, {})
         counters = self.history.get(second, {})
         if edges == ():
             return counters
@@ -190,7 +205,7 @@ class VirtualMetrics:
     def horizon(self, target: Target) -> float | None:
         if self.world.now < self.down_until:
             raise Unavailable("the metrics store is away")
-        return self.world.now - 1 if target.reporter == "source" else None
+        return self.world.now - 1
 
     def interval(self, target: Target) -> float | None:
         return 1.0
@@ -217,6 +232,11 @@ class VirtualWebhooks:
         del url
         self.asked.append(question)
         return self.said
+
+
+def mirroring(percent: int = 100, safe: Safe = Safe.READS, seconds: float = 8.0) -> Step:
+    """A step before anybody is exposed."""
+    return Step(Decimal(0), Bake(seconds, seconds), Mirror(Decimal(percent), safe))
 
 
 def strategy(**changes: Any) -> Strategy:
@@ -258,6 +278,8 @@ class World:
         self.log: list[str] = []
         self.processes: list[FaultyCluster] = []
         self.ready = {"v1": 4, "v2": 4}
+        self.seen = True
+        """Whether the canary's pods are in the mesh: their proxies count."""
         self.by_hand = False
         self._seed_documents()
 
@@ -270,6 +292,7 @@ class World:
             {"name": "main", "route": [_to("v1")], "timeout": "3s"},
         ]
         spec = {"hosts": ["reviews"], "http": routes}
+        self.routes = routes
         self.cluster.create(VIRTUAL_SERVICE, _document(VIRTUAL_SERVICE, "reviews", spec=spec))
         subsets = [{"name": "v1", "labels": {"version": "v1"}}]
         spec = {"host": "reviews", "subsets": subsets}
@@ -300,6 +323,10 @@ class World:
     def exposed(self) -> Decimal:
         """What the canary gets, in percent."""
         return max(percents(self.virtual_service(), PAIR, ()), default=Decimal(0))
+
+    def repeated(self) -> float:
+        """How many of stable's requests are sent to the canary again, in percent."""
+        return repeated(self.virtual_service())
 
     def edit(self, change: Callable[[Document], None], manager: str = "kubectl") -> None:
         """Somebody else edits the VirtualService."""
@@ -383,6 +410,21 @@ def drive(world: World, faults: Callable[[int], Faults], each: Callable[[World],
         world.pass_time(max(after, 0.2))
         each(world)
     return life
+
+
+def of_ours(vs: Document) -> list[Document]:
+    """The routes that we added."""
+    return [route for route in vs["spec"]["http"] if str(route.get("name", "")).startswith(f"rollout.dev/{HOST}/")]
+
+
+def repeated(vs: Document) -> float:
+    """How many of the requests of everybody are sent to the canary again, in percent; of all, READ are reads."""
+    found = 0.0
+    for route in of_ours(vs):
+        part = READ if any("method" in match for match in route["match"]) else 1.0
+        to_canary = [m for m in route.get("mirrors") or [] if m["destination"].get("subset") == "v2"]
+        found = max(found, *(part * float(m["percentage"]["value"]) for m in to_canary), 0.0)
+    return found
 
 
 def _to(subset: str) -> Document:

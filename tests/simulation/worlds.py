@@ -1,14 +1,15 @@
 """What goes wrong in the world of a seed: faults of calls, edits by people, pods, metrics, clocks, rivals."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from rollout.core.documents import CONFIG_MAP, DESTINATION_RULE, LEASE
+from rollout.core.documents import CONFIG_MAP, DESTINATION_RULE, LEASE, Document, copied
 from rollout.core.errors import RolloutError
 from rollout.core.lifecycle import Phase, Reason
+from rollout.core.strategy import Safe
 from rollout.engine.engine import Engine
 from tests.simulation.invariants import Violation, Watcher
-from tests.simulation.world import START, Crash, Faults, World, drive, strategy
+from tests.simulation.world import START, Crash, Faults, World, drive, mirroring, of_ours, strategy
 
 BAD = 0.08
 
@@ -63,6 +64,9 @@ def _world(seed: int) -> World:
     world.failing["v2"] = BAD if r.random() < 0.3 else 0.0
     if r.random() < 0.2:
         world.outage = (START + 30, START + 45)
+    if seed % 3 == 0:
+        first = mirroring(r.choice([10, 50, 100]), r.choice(list(Safe)))
+        world.strategy = replace(world.strategy, steps=(first, *world.strategy.steps))
     return world
 
 
@@ -79,7 +83,8 @@ def _events(world: World) -> None:
     for chance, event in (
         (0.003, _raise), (0.002, _lower), (0.004, _timeout), (0.002, _reapply), (0.004, _pods), (0.004, _metrics),
         (0.002, _clock), (0.001, _subset_gone), (0.001, _lease_gone), (0.0003, _record_gone), (0.0003, _record_damaged),
-        (0.001, _abort), (0.01, _resume),
+        (0.001, _abort), (0.01, _resume), (0.003, _whole), (0.0005, _elsewhere),
+        *(((0.01, _ours_gone), (0.005, _ours_bent)) if world.strategy.steps[0].act else ()),
     ):  # fmt: skip
         if r.random() < chance * k:
             world.log.append(f"{world.now - START:.0f}: {event.__name__}")
@@ -106,11 +111,36 @@ def _lower(world: World) -> None:
 
 def _timeout(world: World) -> None:
     value = f"{world.random.randint(1, 9)}s"
-    world.edit(lambda vs: vs["spec"]["http"][1].update({"timeout": value}))
+    world.edit(lambda vs: vs["spec"]["http"][-1].update({"timeout": value}))
 
 
 def _reapply(world: World) -> None:
     _weights(world, 0, "argocd")
+
+
+def _whole(world: World) -> None:
+    """GitOps writes the list as it has it, without a trace of us."""
+    world.edit(lambda vs: vs["spec"].update({"http": copied(world.routes)}), "argocd")
+
+
+def _elsewhere(world: World) -> None:
+    """The route for everybody goes to another service: what we copied from it must not go on."""
+    away = [{"destination": {"host": "maintenance"}}]
+    world.edit(lambda vs: vs["spec"]["http"][-1].update({"route": away}))
+
+
+def _ours_gone(world: World) -> None:
+    world.edit(lambda vs: vs["spec"].update({"http": [r for r in vs["spec"]["http"] if r not in of_ours(vs)]}))
+
+
+def _ours_bent(world: World) -> None:
+    """Somebody makes our copy another than its original."""
+
+    def change(vs: Document) -> None:
+        for route in of_ours(vs):
+            route["timeout"] = "77s"
+
+    world.edit(change)
 
 
 def _pods(world: World) -> None:
