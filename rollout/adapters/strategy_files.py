@@ -112,7 +112,7 @@ def _some(value: float) -> float:
 
 def _safe(value: object) -> Safe:
     if value not in list(Safe):
-        raise ValueError(f"must be {' or '.join(Safe)}, not {value!r}: which requests may be sent twice")
+        raise ValueError(f"{value!r} says not which requests may be sent twice; say {' or '.join(Safe)}")
     return Safe(str(value))
 
 
@@ -309,9 +309,9 @@ class _Strategy(_Model):
             raise ValueError("no step has a weight; the last must be `weight: 100`")
         if weights[-1] != 100:
             raise ValueError(f"the last weight must be 100, not {weights[-1]}")
-        first = next(index for index, step in enumerate(steps) if step.weight is not None)
-        if any(step.mirror for step in steps[first:]):
-            raise ValueError("a mirror shows what no user sees yet: it comes before the first weight")
+        first = next(i for i, step in enumerate(steps, 1) if step.weight is not None)
+        if late := next((i for i, step in enumerate(steps, 1) if step.mirror and i > first), None):
+            raise ValueError(f"step {late} mirrors what users see already; a mirror comes before the first weight")
         if steps[-1].weight is None:
             raise ValueError("after 100 % there is nothing to wait for; put the last step before it")
         return steps

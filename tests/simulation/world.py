@@ -151,7 +151,7 @@ class VirtualMetrics:
         world, share = self.world, float(self.world.exposed()) / 100
         for version, part in (("v1", 1 - share), ("v2", share)):
             requests = round(world.rps * part)
-            repeated = round(world.rps * world.repeated() / 100) if version == "v2" else 0
+            repeated = math.floor(world.rps * world.repeated() / 100 + self._odd()) if version == "v2" else 0
             if version == "v2" and (requests or repeated):
                 self.canary_at.append(now)
             chance = world.failing[version] if now >= world.outage[1] or now < world.outage[0] else 0.5
@@ -174,6 +174,10 @@ class VirtualMetrics:
         self.history[round(now)] = dict(self.counters)
         self.pods_history[round(now)] = dict(self.at_pods)
         self.timed_history[round(now)] = dict(self.timed)
+
+    def _odd(self) -> float:
+        """What rounds a number of repeated requests, for a tenth of three a second is not none."""
+        return self.world.random.random() if self.world.strategy.steps[0].act else 0.0
 
     def _some(self, share: float, of: int) -> int:
         """How many of so many, by chance; nothing is drawn where there is no chance, so that old seeds replay."""

@@ -7,6 +7,13 @@ from pathlib import Path
 import pytest
 
 GOOD = "bake: 10s\nsteps: [{weight: 100}]\nconfirm: 1m\nchecks: []\n"
+
+
+def step(text: str) -> str:
+    """The good strategy with steps before its weight."""
+    return GOOD.replace("[{weight: 100}]", f"[{text}, {{weight: 100}}]")
+
+
 STRATEGIES = {
     "unknown key": (GOOD + "colour: red\n", "5: colour"),
     "falling": (GOOD.replace("[{weight: 100}]", "[{weight: 50}, {weight: 25}, {weight: 100}]"), "must rise"),
@@ -25,6 +32,22 @@ STRATEGIES = {
         GOOD.replace("[]", "[{query: {name: q, promql: $version, max: 1}}]"),
         "4: checks.0.query",
     ),
+    "mirror of nothing": (step("{mirror: {percent: 0, for: 5m}}"), "2: steps.0.mirror.percent: must be more than 0"),
+    "mirror of 101": (step("{mirror: {percent: 101, for: 5m}}"), "2: steps.0.mirror.percent: 101 is not between"),
+    "mirror without end": (step("{mirror: {percent: 50}}"), "2: steps.0.mirror.for: this key must be there"),
+    "mirror of no time": (step("{mirror: {for: 0s}}"), "2: steps.0.mirror.for: must be more than 0s"),
+    "mirror of writes": (
+        step("{mirror: {for: 5m, safe: writes}}"),
+        "2: steps.0.mirror.safe: 'writes' says not which requests may be sent twice; say reads or all",
+    ),
+    "mirror with another key": (step("{mirror: {for: 5m, color: red}}"), "2: steps.0.mirror.color: there is no such"),
+    "mirror and weight": (step("{mirror: {for: 5m}, weight: 5}"), "2: steps.0: a step is either"),
+    "mirror and bake": (step("{mirror: {for: 5m}, bake: 1m}"), "2: steps.0: a mirror lasts as long as its `for`"),
+    "mirror that is a list": (step("{mirror: [5m]}"), "2: steps.0.mirror: this must be a mapping"),
+    "mirror that is text": (step("{mirror: 5m}"), "2: steps.0.mirror: this must be a mapping"),
+    "neither": (step("{}"), "2: steps.0: a step is either"),
+    "late mirror": (step("{weight: 5}, {mirror: {for: 5m}}"), "2: steps: step 2 mirrors what users see already"),
+    "mirrors only": (GOOD.replace("{weight: 100}", "{mirror: {for: 5m}}"), "2: steps: no step has a weight"),
     "binary": ("\x00\x01", "not YAML"),
 }
 

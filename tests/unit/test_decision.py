@@ -10,7 +10,7 @@ from rollout.core.attempt import Attempt, Reading, RouteRef, Verdict
 from rollout.core.decision import EASE_EVERY, Observation, RouteState, decide, remaining, take_back
 from rollout.core.lifecycle import Phase, Reason
 from rollout.core.query import Effect, Measured
-from rollout.core.strategy import Bake, Step, Strategy
+from rollout.core.strategy import Bake, Mirror, Safe, Step, Strategy
 
 NOW = 1000.0
 FINE = Reading(Verdict.CONTINUE, "fine", NOW, True)
@@ -238,3 +238,91 @@ def test_where_only_queries_are_there_the_shortest_bake_decides() -> None:
 def test_a_store_that_is_away_for_a_query_holds_too() -> None:
     d = decide(seen(attempt(5), reading=ADVANCE, silence="Prometheus does not answer", **answered(None)))
     assert (d.weight, d.attempt.message) == (None, "holding: Prometheus does not answer")
+
+
+# A step that mirrors
+
+MIRROR = Step(Decimal(0), Bake(20, 20), Mirror(Decimal(100), Safe.ALL))
+FIRST = replace(STRATEGY, steps=(MIRROR, *STRATEGY.steps))
+LIES = RouteState("vs", Decimal(0), (Decimal(0),), bare=False)
+GONE = replace(LIES, dressed=False, bare=True)
+
+
+def mirroring(**changes: object) -> Attempt:
+    return replace(attempt(0), strategy=FIRST, step=0, **changes)  # type: ignore[arg-type]
+
+
+def test_a_mirror_needs_the_endpoints_of_its_load_whenever_it_is_written() -> None:
+    begun = replace(attempt(0), strategy=FIRST)
+    held = decide(seen(begun, canary_ready=3))
+    assert (held.weight, held.attempt.step) == (None, -1)
+    assert held.attempt.message == "holding: mirroring 100 % of all requests needs 4 ready endpoint(s) of v2, 3 are"
+    assert decide(seen(begun)).attempt.act == MIRROR.act
+    unwritten = decide(seen(mirroring(landed=0.0), routes=(GONE,), canary_ready=3))
+    assert (unwritten.weight, unwritten.attempt.landed) == (None, 0.0)
+    fewer = decide(seen(mirroring(landed=NOW - 50), routes=(LIES,), canary_ready=3, reading=ADVANCE))
+    assert (fewer.weight, fewer.attempt.step) == (None, 0)
+    assert "mirroring 100 % of all requests needs 4" in fewer.attempt.message
+
+
+def test_a_weight_that_a_person_left_is_what_needs_endpoints() -> None:
+    """30 % between two steps: not those of the step below it."""
+    a = replace(attempt(5), weight=Decimal(30))
+    assert "30 % needs 2" in decide(seen(a, 30, canary_ready=1)).attempt.message
+
+
+def test_a_route_of_ours_that_is_gone_comes_back_and_bakes_anew() -> None:
+    d = decide(seen(mirroring(), routes=(GONE,)))
+    assert (d.weight, d.attempt.landed, d.attempt.put_back) == (Decimal(0), NOW, (NOW,))
+    bent = decide(seen(mirroring(), routes=(replace(LIES, dressed=False),)))
+    assert (bent.weight, bent.attempt.landed) == (Decimal(0), NOW - 50)
+    d = decide(seen(mirroring(put_back=(NOW - 9, NOW - 6, NOW - 3)), routes=(replace(LIES, dressed=False),)))
+    assert (d.attempt.phase, d.weight, d.bare) == (Phase.PAUSED, None, True)
+    assert "DriftFight" in d.attempt.message
+
+
+def test_while_it_is_paused_none_of_ours_lies_there() -> None:
+    paused = mirroring(phase=Phase.PAUSED)
+    assert paused.act is None
+    assert decide(seen(paused, routes=(LIES,))).bare
+    assert not decide(seen(paused, routes=(replace(LIES, bare=True),))).bare
+
+
+def test_asked_to_go_on_it_mirrors_from_the_start() -> None:
+    d = decide(seen(mirroring(phase=Phase.PAUSED, resume=True), routes=(replace(LIES, bare=True),)))
+    assert (d.attempt.phase, d.attempt.step, d.attempt.landed, d.attempt.act) == (Phase.SHIFTING, 0, 0.0, MIRROR.act)
+    assert decide(seen(d.attempt, routes=(GONE,))).weight == 0
+
+
+def test_a_raise_is_put_back_though_the_canary_could_not_bear_the_mirror() -> None:
+    raised = replace(GONE, percents=(Decimal(60),))
+    first = decide(seen(mirroring(), routes=(raised,), canary_ready=1))
+    assert (first.attempt.phase, first.weight) == (Phase.PAUSED, None)
+    second = decide(seen(first.attempt, routes=(replace(raised, dressed=True),), canary_ready=1))
+    assert second.weight == 0
+
+
+def test_a_route_of_ours_whose_original_is_gone_is_removed_by_whatever_comes() -> None:
+    orphan = RouteState("vs", None, (), present=False, dressed=False, bare=False)
+    d = decide(seen(mirroring(), routes=(orphan,)))
+    assert (d.attempt.phase, d.bare) == (Phase.PAUSED, True)
+    back = take_back(seen(mirroring(), routes=(orphan,)), Reason.ABORTED, "asked")
+    again = decide(seen(back.attempt, routes=(orphan,)))
+    assert (again.attempt.phase, again.taken_back) == (Phase.ROLLING_BACK, Reason.ABORTED)
+    last = decide(seen(again.attempt, routes=(replace(orphan, dressed=True, bare=True),)))
+    assert last.attempt.phase is Phase.ROLLED_BACK
+
+
+def test_the_canary_may_vanish_while_it_is_mirrored() -> None:
+    d = decide(seen(mirroring(), routes=(LIES,), canary_ready=0))
+    assert d.taken_back is Reason.CANARY_UNREADY
+
+
+def test_a_mirror_that_proved_little_lets_the_first_users_come_unless_it_looks_worse() -> None:
+    little = Reading(Verdict.INCONCLUSIVE, "little", NOW, no_worse=True)
+    assert decide(seen(mirroring(), routes=(LIES,), reading=little)).weight == 5
+    assert decide(seen(mirroring(), routes=(LIES,), reading=replace(little, no_worse=False))).weight is None
+    early = mirroring(landed=NOW - 19)
+    assert decide(seen(early, routes=(LIES,), reading=ADVANCE)).weight is None
+    nothing = Reading(Verdict.NO_DATA, "no request seen yet")
+    assert decide(seen(mirroring(), routes=(LIES,), reading=nothing)).weight is None

@@ -322,6 +322,34 @@ def test_slow_answers_of_the_first_seconds_do_not_count() -> None:
     assert verdict(evidence(cold + slow, start, terms), checks=terms.checks) is Verdict.ROLLBACK
 
 
+def test_of_repeated_requests_none_that_is_seen_is_a_breach_from_fifty_on_and_some_are_none() -> None:
+    """Nobody knows how many reads there are: only none at all, when its time is over, says that it takes none."""
+    mirrored = replace(AT_5, weight=Decimal(50), mirrored=True, seen_by=20.0)
+
+    def seen(stable: int, canary: int, looks: int, terms: Terms = mirrored) -> Evidence:
+        return evidence([look(2.0 + i, Arm(stable), Arm(canary)) for i in range(looks)], terms=terms)
+
+    assert verdict(seen(100, 0, 10)) is Verdict.NO_DATA, "its time is not over"
+    assert verdict(seen(2, 0, 22)) is Verdict.NO_DATA, "of so few none may be a read"
+    assert verdict(seen(100, 0, 25)) is Verdict.ROLLBACK
+    assert verdict(seen(100, 0, 25, replace(mirrored, seen_by=math.inf))) is Verdict.NO_DATA, "nothing was sent"
+    assert verdict(seen(100, 0, 25, replace(mirrored, mirrored=False))) is Verdict.NO_DATA
+    once = evidence([look(2.0, Arm(100), Arm(1)), *(look(3.0 + i, Arm(100), Arm()) for i in range(25))], terms=mirrored)
+    assert verdict(once) is not Verdict.ROLLBACK
+    assert "none of up to 2500 requests that were repeated at v2 was seen there" in said(seen(100, 0, 25))
+    tenth = replace(mirrored, weight=Decimal("9.0909"))
+    assert verdict(seen(20, 0, 24, tenth)) is Verdict.NO_DATA
+    assert verdict(seen(20, 0, 26, tenth)) is Verdict.ROLLBACK
+
+
+def test_failures_of_repeated_requests_are_a_breach_that_hurts_nobody() -> None:
+    mirrored = replace(AT_5, weight=Decimal(50), mirrored=True, apart=True)
+    e = evidence([look(2.0 + i, Arm(500, 1), Arm(500, 50)) for i in range(30)], past(0.002), mirrored)
+    assert verdict(e) is Verdict.ROLLBACK
+    assert e.hurt == 0
+    assert "of users failed" not in said(e)
+
+
 def test_it_is_told_to_people() -> None:
     storm = said(evidence([look(2.0, Arm(9500, 9), Arm(500, 14))], past(0.001)))
     assert storm.startswith("v2 fails 2.8 % (1.6 % to 4.8 %) of 500, v1 0.095 % (0.0"), storm

@@ -1,6 +1,8 @@
 """Before anything is written: what is found, and what is refused."""
 
 from collections.abc import Mapping
+from dataclasses import replace
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -15,7 +17,7 @@ from rollout.core.documents import (
     Kind,
 )
 from rollout.core.errors import Forbidden, InvalidInput
-from rollout.core.strategy import Bake, Step, Strategy
+from rollout.core.strategy import Bake, Mirror, Safe, Step, Strategy
 from rollout.engine.survey import Request, survey
 from tests.fakes.memory import MemoryCluster
 
@@ -142,3 +144,89 @@ def test_who_may_see_only_a_namespace_is_told_so() -> None:
     found = shop.survey()
     assert found.narrow
     assert "only namespace shop could be listed" in found.message
+
+
+# A strategy that begins with a mirror
+
+
+def mirroring(shop: Shop, percent: int = 100, safe: Safe = Safe.READS) -> Any:
+    first = Step(Decimal(0), Bake(5, 5), Mirror(Decimal(percent), safe))
+    strategy = replace(STRATEGY, steps=(first, *STRATEGY.steps))
+    return survey(shop.cluster, Request("reviews", "shop", "v2", strategy), 1, 1000.0)
+
+
+def test_what_a_mirror_needs_is_told_before() -> None:
+    shop = Shop({"v1": 4, "v2": 1}, to("v1"), BOTH)
+    with pytest.raises(InvalidInput) as refused:
+        mirroring(shop, safe=Safe.ALL)
+    assert str(refused.value) == (
+        "v2 has 1 ready endpoint(s), mirroring 100 % of all requests needs 4: scale it up, or mirror at most 25 %"
+    )
+    assert mirroring(shop, 25)
+    assert shop.survey(), "a weight waits for its endpoints"
+    with pytest.raises(InvalidInput, match=r"mirror at most 33\.33 %"):
+        mirroring(Shop({"v1": 3, "v2": 1}, to("v1"), BOTH))
+
+
+def test_later_steps_wait_for_their_endpoints() -> None:
+    shop = Shop({"v1": 4, "v2": 1}, to("v1"), BOTH)
+    steps = tuple(Step(Decimal(0), Bake(5, 5), Mirror(Decimal(percent), Safe.READS)) for percent in (25, 100))
+    strategy = replace(STRATEGY, steps=(*steps, *STRATEGY.steps))
+    assert survey(shop.cluster, Request("reviews", "shop", "v2", strategy), 1, 1000.0)
+
+
+@pytest.mark.parametrize("unpinned", [False, True])
+def test_a_mirror_on_a_route_that_names_no_subset_yet(unpinned: bool) -> None:
+    assert mirroring(Shop({"v1": 1, "v2": 1}, UNPINNED if unpinned else to("v1"), BOTH))
+
+
+def test_a_route_that_takes_no_reads_repeats_nothing() -> None:
+    split = [{"destination": {"host": "reviews", "subset": v}, "weight": w} for v, w in (("v1", 90), ("v2", 10))]
+    shop = Shop({"v1": 1, "v2": 1}, [{"match": [{"method": {"exact": "POST"}}], "route": split}], BOTH)
+    with pytest.raises(InvalidInput, match="mirroring 100 % of the reads would repeat nothing: no route of reviews"):
+        survey_from(shop, Safe.READS)
+    assert survey_from(shop, Safe.ALL)
+
+
+def survey_from(shop: Shop, safe: Safe) -> Any:
+    first = Step(Decimal(0), Bake(5, 5), Mirror(Decimal(100), safe))
+    strategy = replace(STRATEGY, steps=(first, *STRATEGY.steps))
+    return survey(shop.cluster, Request("reviews", "shop", "v2", strategy, "v1"), 1, 1000.0)
+
+
+@pytest.mark.parametrize("port", [{"name": "grpc-api"}, {"name": "web", "appProtocol": "grpc"}])
+def test_grpc_has_no_reads(port: Document) -> None:
+    shop = Shop({"v1": 1, "v2": 1}, to("v1"), BOTH)
+    shop.cluster.documents[("Service", "shop", "reviews")]["spec"]["ports"] = [{"port": 80, **port}]
+    with pytest.raises(InvalidInput, match="gRPC is POST"):
+        mirroring(shop)
+    assert mirroring(shop, safe=Safe.ALL)
+
+
+def test_a_match_that_we_cannot_narrow_is_told_before() -> None:
+    routes = to("v1")
+    routes[0]["route"].append({"destination": {"host": "reviews", "subset": "v2"}, "weight": 0})
+    routes[0]["route"][0]["weight"] = 100
+    split = {"match": [{"method": {"regex": r"\w+"}}], "route": routes[0]["route"]}
+    split["route"] = [entry | {"weight": 50} for entry in split["route"]]
+    shop = Shop({"v1": 1, "v2": 1}, [split, *to("v1")], BOTH)
+    with pytest.raises(InvalidInput, match="VirtualService shop/reviews: a route that moves matches method"):
+        mirroring(shop)
+    assert mirroring(shop, safe=Safe.ALL)
+    assert shop.survey()
+
+
+def test_a_copy_must_not_hide_another_ones_routes_at_a_gateway() -> None:
+    """Istio puts what matches everything behind the routes of all that share the host, and a copy matches less."""
+    shop = Shop({"v1": 1, "v2": 1}, to("v1"), BOTH)
+    vs = shop.cluster.documents[("VirtualService", "shop", "reviews")]
+    vs["spec"] |= {"hosts": ["shop.example"], "gateways": ["edge/gw"]}
+    other = [{"match": [{"uri": {"prefix": "/cart"}}], "route": [{"destination": {"host": "cart"}}]}]
+    shop.put(
+        VIRTUAL_SERVICE, "cart", namespace="edge", spec={"hosts": ["shop.example"], "gateways": ["gw"], "http": other}
+    )
+    with pytest.raises(InvalidInput, match=r"share the host shop\.example at gateway edge/gw"):
+        mirroring(shop)
+    assert shop.survey()
+    vs["spec"]["gateways"] = ["edge/private"]
+    assert mirroring(shop)

@@ -1,0 +1,146 @@
+"""A mirror on a real API server with Istio's CRDs; the pods' own proxies, which none of the parts has, are made up."""
+
+import json
+import urllib.error
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+
+from rollout.adapters.prometheus import PrometheusMetrics
+from rollout.core.documents import VIRTUAL_SERVICE, Document, annotations_of
+from rollout.core.strategy import Mirror, Safe
+from rollout.mesh.claims import Claim, claiming_patch
+from rollout.mesh.hosts import fqdn
+from rollout.mesh.overlays import bare
+from rollout.mesh.routes import Pair
+from rollout.playground.stage import NAMESPACE
+from rollout.ports import Target
+from tests.fakes.exporter import Row, exporting
+from tests.real.mesh import NETWORKING, RELABEL, STRATEGY, Mesh, ended
+from tests.real.servers import Prometheus, scraped
+
+pytestmark = pytest.mark.real
+
+HOST = fqdn("reviews", NAMESPACE)
+MIRRORED = STRATEGY.replace("steps: [", "steps: [{mirror: {percent: 100, for: 12s}}, ")
+
+
+@contextmanager
+def in_the_mesh(mesh: Mesh, folder: Path, failing: int = 0) -> Iterator[None]:
+    """As if each version's pods had a proxy that counts: a Prometheus that has these counters too."""
+
+    def row(version: str, code: str, count: int) -> Row:
+        labels = {"reporter": "destination", "destination_service": HOST, "destination_version": version}
+        return labels | {"response_code": code}, count
+
+    usual = mesh.prometheus
+    with ExitStack() as stack:
+        pods = [[row("v1", "200", 300)], [row("v2", "200", 300 - failing), row("v2", "500", failing)]]
+        ports = [stack.enter_context(exporting(rows)) for rows in pods]
+        targets = [f"127.0.0.1:{port}" for port in (mesh.playground.admin, *ports)]
+        mesh.prometheus = Prometheus(folder, targets, "/stats/prometheus", RELABEL)
+        try:
+            for reporter in ("source", "destination"):
+                scraped(PrometheusMetrics(mesh.prometheus.url), Target(HOST, NAMESPACE, (), "v1", "v2", reporter))
+            yield
+        finally:
+            mesh.prometheus.stop()
+            mesh.prometheus = usual
+
+
+def ours(mesh: Mesh) -> list[Document]:
+    return [route for route in mesh.routes() if str(route.get("name", "")).startswith("rollout.dev/")]
+
+
+def test_a_good_version_is_mirrored_and_then_promoted(mesh: Mesh, tmp_path: Path) -> None:
+    mesh.reset(MIRRORED)
+    before = mesh.routes()
+    with in_the_mesh(mesh, tmp_path):
+        process = mesh.promote("--output", "json")
+        mesh.until(lambda: bool(ours(mesh)), process)
+        copy, original = mesh.routes()[-2:]
+        assert copy["match"] == [{"method": {"regex": "GET|HEAD|OPTIONS"}}]
+        assert copy["mirrors"][0]["destination"]["subset"] == "v2"
+        assert copy["route"] == original["route"]
+        assert json.loads(mesh.run("status", "reviews", "-o", "json")[1])["act"] == "mirroring 100 % of the reads"
+        assert "no user sees v2 yet" in mesh.run("explain", "reviews")[1]
+        mesh.edit(lambda route: route.update({"timeout": "7s"}))
+        mesh.until(lambda: all(route.get("timeout") == "7s" for route in mesh.routes()[-2:]), process, within=10)
+        mesh.set_routes([route for route in mesh.routes() if route not in ours(mesh)])
+        mesh.until(lambda: bool(ours(mesh)), process, within=10)
+        mesh.wait_for(5, process)
+        assert not ours(mesh)
+        code, out, err = ended(process)
+    assert code == 0, out + err
+    assert "mirroring 100 % of the reads" in err
+    assert mesh.weights() == {"v1": 0, "v2": 100}
+    assert [list(route) for route in mesh.routes()] == [list(before[0]), [*before[1], "timeout"]]
+    assert not annotations_of(mesh.cluster.get(VIRTUAL_SERVICE, NAMESPACE, "reviews"))
+    assert mesh.seen() == []
+
+
+def test_a_bad_version_never_meets_a_user(mesh: Mesh, tmp_path: Path) -> None:
+    mesh.reset(MIRRORED)
+    mesh.playground.fail("v2", 0.2)
+    with in_the_mesh(mesh, tmp_path, failing=60):
+        process = mesh.promote("--output", "json")
+        code, out, err = ended(process)
+    document = json.loads(out)
+    assert (code, document["reason"]) == (1, "Breach"), out + err
+    assert document["last"]["hurt"] == 0
+    assert not ours(mesh)
+    assert mesh.seen() == []
+
+
+def test_where_no_pod_counts_a_mirror_is_bad_input(mesh: Mesh) -> None:
+    mesh.reset(MIRRORED)
+    before = mesh.routes()
+    code, out, err = mesh.run(*mesh.promoting())
+    assert code == 2, out + err
+    assert 'its pods\' own proxies count nothing (reporter="destination")' in err
+    assert mesh.routes() == before
+
+
+CLAIM = Claim("v2-1-1", 1, Decimal(0), "v1", "v2", ())
+MATCHES: list[list[Document]] = [
+    [],
+    [{"uri": {"prefix": "/x"}, "method": {"exact": "GET"}, "name": "n"}, {"method": {"regex": "GET|POST"}}],
+    [{"headers": {"x": {"exact": "y"}}, "withoutHeaders": {"z": {"prefix": "a"}}, "sourceLabels": {"app": "web"}}],
+]
+
+
+@pytest.mark.parametrize("match", MATCHES)
+@pytest.mark.parametrize("safe", Safe)
+@pytest.mark.parametrize(
+    "more",
+    [
+        {},
+        {"name": "main-" + "x" * 500},
+        {"mirror": {"host": "ratings"}, "mirrorPercentage": {"value": 20}},
+        {"mirror": {"host": "ratings"}, "mirrorPercent": 20},
+        {"mirrors": [{"destination": {"host": "ratings", "port": {"number": 9080}}, "percentage": {"value": 0.5}}]},
+    ],
+)
+def test_istios_schema_takes_every_route_of_ours(mesh: Mesh, match: list[Document], safe: Safe, more: Document) -> None:
+    """With its CEL rules; and what the server makes of it is what we compare with."""
+    split = [{"destination": {"host": "reviews", "subset": v}, "weight": w} for v, w in (("v1", 100), ("v2", 0))]
+    mesh.set_routes([{"route": split} | more | ({"match": match} if match else {})])
+    vs = mesh.cluster.get(VIRTUAL_SERVICE, NAMESPACE, "reviews")
+    pair, keys = Pair(HOST, "v1", "v2"), ()
+    act = Mirror(Decimal("12.34"), safe)
+    patch = claiming_patch(vs, "reviews.bookinfo.rollout.dev/attempt", pair, replace(CLAIM, keys=keys), act)
+    version = vs["metadata"]["resourceVersion"]
+    after = mesh.cluster.patch(VIRTUAL_SERVICE, NAMESPACE, "reviews", patch, version)
+    assert not bare(after, HOST)
+    assert after["spec"]["http"] == patch["spec"]["http"]
+    again = claiming_patch(after, "reviews.bookinfo.rollout.dev/attempt", pair, replace(CLAIM, keys=keys), act)
+    assert "spec" not in again
+    path = f"{NETWORKING}/virtualservices/reviews?fieldManager=us"
+    try:
+        mesh.server.call("PATCH", path, {"metadata": {"annotations": None}})
+    except urllib.error.HTTPError as error:
+        raise AssertionError(error.read()) from error
