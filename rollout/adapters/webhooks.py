@@ -1,17 +1,14 @@
-"""Questions to webhooks over HTTP: asked in the background, bounded in time and size, never believed without a yes."""
+"""Questions to webhooks: asked in the background, and never believed without a yes."""
 
 import json
 import threading
 from typing import Any
 
-import httpx
-
-from rollout.adapters import clock
+from rollout.adapters.http import host_of, posted
 from rollout.core.attempt import Word
+from rollout.core.errors import Unavailable
 from rollout.ports import Question
 
-READ_WITHIN, ANSWER_WITHIN, MOST = 5.0, 15.0, 64 * 1024
-"""Seconds for each piece of an answer, and for the whole of it; bytes of it that are read."""
 NO = (403, 409, 412, 422)
 
 
@@ -42,33 +39,20 @@ def asked(url: str, question: Question) -> Word | str:
     """Ask once; what is no clear yes or no is said in words.
 
     2xx is a yes, unless its JSON says `"verdict": "no"`; 403, 409, 412 and 422 are a no, with the JSON's `reason`.
-    Everything else (redirects are not followed) means that nobody knows.
+    Everything else means that nobody knows.
     """
-    who = httpx.URL(url).host
+    who = host_of(url)
     try:
-        with httpx.stream("POST", url, json=question, timeout=READ_WITHIN, follow_redirects=False) as answer:
-            body = _body(answer)
-    except (httpx.HTTPError, httpx.StreamError, httpx.InvalidURL) as error:
-        return f"{who} does not answer ({type(error).__name__})"
-    if body is None:
-        return f"{who} answers more than {MOST // 1024} KiB, or for more than {ANSWER_WITHIN:.0f} s"
-    said = _said(body)
+        status, body = posted(url, dict(question))
+    except Unavailable as error:
+        return str(error)
+    said, good = _said(body), status // 100 == 2
     reason = str(said.get("reason", ""))[:200]
-    if answer.status_code in NO or (answer.is_success and str(said.get("verdict", "")).lower() == "no"):
-        return Word(False, who, reason or f"status {answer.status_code}")
-    if answer.is_success:
+    if status in NO or (good and str(said.get("verdict", "")).lower() == "no"):
+        return Word(False, who, reason or f"status {status}")
+    if good:
         return Word(True, who, reason)
-    return f"{who} answers with status {answer.status_code}, which is neither yes nor no"
-
-
-def _body(answer: httpx.Response) -> bytes | None:
-    """What it says; None where that is too much, or takes too long."""
-    body, until = b"", clock.now() + ANSWER_WITHIN
-    for piece in answer.iter_bytes(8192):
-        body += piece
-        if len(body) > MOST or clock.now() > until:
-            return None
-    return body
+    return f"{who} answers with status {status}, which is neither yes nor no"
 
 
 def _said(body: bytes) -> dict[str, Any]:

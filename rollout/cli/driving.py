@@ -248,10 +248,10 @@ def _hold(engine: Engine) -> Attempt | None:
     """Leave the weight where it is, and say what that means."""
     attempt = engine.states.record.attempt
     if attempt and not attempt.phase.ended:
+        beside = f", {attempt.mirror}" if attempt.mirror else ""
         _say(
-            f"{attempt.canary} keeps its {attempt.weight} %{f', {attempt.mirror}' if attempt.mirror else ''}, and nobody "
-            "judges it now: the same command goes on, "
-            f"`rollout abort {attempt.service}` takes back"
+            f"{attempt.canary} keeps its {attempt.weight} %{beside}, and nobody judges it now: the same "
+            f"command goes on, `rollout abort {attempt.service}` takes back"
         )
     return attempt
 

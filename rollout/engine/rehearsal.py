@@ -54,8 +54,8 @@ def _bearable(attempt: Attempt, ready: int) -> None:
     if first.mirror and ready < need:
         most = floored(Decimal(100 * ready) / capacity)
         raise InvalidInput(
-            f"{attempt.canary} has {ready} ready endpoint(s), {first.mirror} needs {need}: scale it up, or mirror at most "
-            f"{most} %"
+            f"{attempt.canary} has {ready} ready endpoint(s), {first.mirror} needs {need}: scale it up, or mirror at "
+            f"most {most} %"
         )
 
 

@@ -10,10 +10,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import httpx
 from prometheus_client.parser import text_string_to_metric_families
 
 from rollout.adapters.counters import Row
+from rollout.adapters.http import HttpError, client
 from rollout.core.errors import InvalidInput, Unavailable
 from rollout.judge.looks import ALL, FAILED, REJECTED, within
 from rollout.mesh.envoy import ROUTES, Resource
@@ -43,7 +43,7 @@ class Proxy:
 
     def __init__(self, folder: Path, clients: Mapping[str, int], pods: Sequence[Pod], admin: int) -> None:
         self._folder, self._version = folder, 0
-        self._admin = httpx.Client(base_url=f"http://127.0.0.1:{admin}", timeout=2.0)
+        self._admin = client(f"http://127.0.0.1:{admin}", timeout=2.0)
         folder.mkdir(parents=True, exist_ok=True)
         self._swap("cds.json", [])
         self._swap("rds.json", [{"@type": typed("config.route.v3.RouteConfiguration"), "name": ROUTES}])
@@ -73,7 +73,7 @@ class Proxy:
         """The mesh's request counters and histograms as Envoy has them, summed by version and outcome."""
         try:
             text = self._admin.get("/stats/prometheus", params={"filter": f"{REQUESTS}|{DURATION}"}).text
-        except httpx.HTTPError as error:
+        except HttpError as error:
             raise Unavailable(f"Envoy does not answer: {error}") from error
         return counted(text)
 
@@ -101,7 +101,7 @@ class Proxy:
             try:
                 if done():
                     return
-            except httpx.HTTPError:
+            except HttpError:
                 pass
             time.sleep(0.02)
         tail = (self._folder / "envoy.log").read_text()[-500:]

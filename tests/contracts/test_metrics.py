@@ -47,6 +47,7 @@ def _virtual() -> Store:
     world.slow["v1"] = world.rejecting["v2"] = 1.0
     world.edit(lambda vs: vs["spec"]["http"][1].update({"route": routes}))
     world.metrics.answer = _answer
+    world.metrics.sidecars = False
     world.pass_time(6)
     return Store(world.metrics, world.pass_time, lambda: setattr(world.metrics, "down_until", world.now + 1e9), False)
 

@@ -89,7 +89,7 @@ class Watcher:
             raise Violation("I8: rolled back for a breach that nobody saw")
         if last and last.id == attempt.id and (attempt.weight > last.weight or attempt.step > last.step):
             self._earned(last, attempt)
-        if last is None or last.id != attempt.id or (attempt.weight, attempt.act) != (last.weight, last.act):
+        if last is None or last.id != attempt.id or (attempt.weight, attempt.mirror) != (last.weight, last.mirror):
             self.stood_since = NEVER
             self._stands(self.world.virtual_service())
 
@@ -111,7 +111,7 @@ class Watcher:
             raise Violation(f"I8: {last.weight} → {attempt.weight} % without data since {seen:.1f}")
 
     def _stands(self, vs: Document) -> None:
-        if self.recorded and _exposed(vs) == self.recorded.weight and bool(self.recorded.act) == bool(of_ours(vs)):
+        if self.recorded and _exposed(vs) == self.recorded.weight and bool(self.recorded.mirror) == bool(of_ours(vs)):
             self.stood_since = min(self.stood_since, self.world.now)
 
     # --- documents ---------------------------------------------------------------------------------------------
@@ -146,7 +146,7 @@ class Watcher:
         routes, attempt = after["spec"]["http"], self.recorded
         for ours in of_ours(after):
             original = routes[routes.index(ours) + 1]
-            if attempt is None or attempt.act is None:
+            if attempt is None or attempt.mirror is None:
                 raise Violation(f"I6: a route of ours while it is {attempt and (attempt.phase, attempt.step)}")
             if _but(ours, "name", "match", "mirrors") != _but(original, "name", "match"):
                 raise Violation(f"I7: the route of ours is not its original: {ours}, {original}")

@@ -136,6 +136,8 @@ class VirtualMetrics:
         """How many requests of users failed on the canary."""
         self.timed_history: dict[int, dict[Series, float]] = {}
         self.down_until = 0.0
+        self.sidecars = True
+        """Whether the pods' own proxies count as well."""
         self.garbage = 0.0
         self.shown = 0.0
         """The last moment of which anybody was shown counters that mean something."""
@@ -198,7 +200,7 @@ class VirtualMetrics:
     def _shown(self, second: int, edges: tuple[float, ...] | None, reporter: str) -> dict[Series, float]:
         """The counters of a second, with the histogram at those edges (None: at all), which the pods do not have."""
         if reporter == "destination":
-            return self.pods_history.get(second, {})
+            return self.pods_history.get(second, {}) if self.sidecars else {}
         counters = self.history.get(second, {})
         if edges == ():
             return counters
@@ -209,7 +211,7 @@ class VirtualMetrics:
     def horizon(self, target: Target) -> float | None:
         if self.world.now < self.down_until:
             raise Unavailable("the metrics store is away")
-        return self.world.now - 1
+        return self.world.now - 1 if self.sidecars or target.reporter == "source" else None
 
     def interval(self, target: Target) -> float | None:
         return 1.0

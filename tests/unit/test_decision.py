@@ -257,7 +257,7 @@ def test_a_mirror_needs_the_endpoints_of_its_load_whenever_it_is_written() -> No
     held = decide(seen(begun, canary_ready=3))
     assert (held.weight, held.attempt.step) == (None, -1)
     assert held.attempt.message == "holding: mirroring 100 % of all requests needs 4 ready endpoint(s) of v2, 3 are"
-    assert decide(seen(begun)).attempt.act == MIRROR.act
+    assert decide(seen(begun)).attempt.mirror == MIRROR.mirror
     unwritten = decide(seen(mirroring(landed=0.0), routes=(GONE,), canary_ready=3))
     assert (unwritten.weight, unwritten.attempt.landed) == (None, 0.0)
     fewer = decide(seen(mirroring(landed=NOW - 50), routes=(LIES,), canary_ready=3, reading=ADVANCE))
@@ -283,14 +283,19 @@ def test_a_route_of_ours_that_is_gone_comes_back_and_bakes_anew() -> None:
 
 def test_while_it_is_paused_none_of_ours_lies_there() -> None:
     paused = mirroring(phase=Phase.PAUSED)
-    assert paused.act is None
+    assert paused.mirror is None
     assert decide(seen(paused, routes=(LIES,))).bare
     assert not decide(seen(paused, routes=(replace(LIES, bare=True),))).bare
 
 
 def test_asked_to_go_on_it_mirrors_from_the_start() -> None:
     d = decide(seen(mirroring(phase=Phase.PAUSED, resume=True), routes=(replace(LIES, bare=True),)))
-    assert (d.attempt.phase, d.attempt.step, d.attempt.landed, d.attempt.act) == (Phase.SHIFTING, 0, 0.0, MIRROR.act)
+    assert (d.attempt.phase, d.attempt.step, d.attempt.landed, d.attempt.mirror) == (
+        Phase.SHIFTING,
+        0,
+        0.0,
+        MIRROR.mirror,
+    )
     assert decide(seen(d.attempt, routes=(GONE,))).weight == 0
 
 

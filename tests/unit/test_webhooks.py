@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from rollout.adapters import webhooks
+from rollout.adapters import http, webhooks
 from rollout.core.attempt import Word
 
 QUESTION = {"service": "reviews", "canary": "v2"}
@@ -80,7 +80,7 @@ def test_everything_else_is_neither_yes_nor_no(url: str, status: int) -> None:
 def test_an_answer_without_end_is_none(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     Hook.body = b"x" * 1_000_000
     assert "more than 64 KiB" in str(webhooks.asked(url, QUESTION))
-    monkeypatch.setattr(webhooks, "ANSWER_WITHIN", 0.1)
+    monkeypatch.setattr(http, "ANSWER_WITHIN", 0.1)
     Hook.body, Hook.drip = b"", 50
     assert "for more than" in str(webhooks.asked(url, QUESTION))
 
