@@ -1,4 +1,4 @@
-"""What can rot: the diagram, the rights in the README, the invariants' names, one importing module per library."""
+"""What can rot: the diagram, rights in the README, names of invariants, importing modules, strategies shown."""
 
 import ast
 import re
@@ -6,12 +6,17 @@ import sys
 from collections import defaultdict
 from pathlib import Path
 
+import pytest
+
+from rollout.adapters.strategy_files import parse
 from rollout.core.lifecycle import MOVES
 from rollout.engine.rights import FOR_SUBSETS, FOR_UNDO, RIGHTS, Rights
 
 ROOT = Path(__file__).parents[2]
 DESIGN = (ROOT / "docs" / "design.md").read_text()
 README = (ROOT / "README.md").read_text()
+YAMLED = (ROOT / "README.md", ROOT / "docs" / "judge.md")
+BLOCK = re.compile(r"```yaml\n(.*?)```", re.DOTALL)
 
 
 def test_the_diagram_shows_the_legal_moves() -> None:
@@ -51,3 +56,10 @@ def test_each_library_has_one_importing_module() -> None:
                 if name not in sys.stdlib_module_names:
                     users[name].add(str(path.relative_to(ROOT)))
     assert {name: files for name, files in users.items() if len(files) > 1} == {}
+
+
+@pytest.mark.parametrize(("name", "block"), [(p.name, b) for p in YAMLED for b in BLOCK.findall(p.read_text())])
+def test_every_strategy_shown_is_one(name: str, block: str) -> None:
+    usual = {"bake": "bake: 1m", "confirm": "confirm: 1m", "checks": "checks: []", "steps": "steps: [{weight: 100}]"}
+    missing = [line for key, line in usual.items() if not re.search(rf"^{key}:", block, re.MULTILINE)]
+    assert parse("\n".join([*missing, block]), name, name).steps
