@@ -411,11 +411,13 @@ def _baking(o: Observation) -> Answer:
     asked = all(one.at >= a.landed + least for one in o.measured)
     if stood < least or not asked or (not fresh and a.strategy.checks and (confirming or bake.max > 0)):
         return Decision(_said(o, reading), after=1.0)
-    if not a.strategy.checks or confirming or reading.verdict is Verdict.ADVANCE:
+    if not a.strategy.checks or confirming:
+        return None
+    # Nobody is hurt by a mirror: it may wait until the canary looks no worse, and need not prove more than that.
+    if reading.verdict is Verdict.ADVANCE and (reading.no_worse or not a.mirror):
         return None
     if bake.max == 0:
         return None
-    # Nobody is hurt by a mirror, and it can prove little: it need not prove what the first users will.
     noted = (a.mirror or a.strategy.inconclusive is OnInconclusive.ADVANCE_NOTED) and reading.no_worse
     if reading.verdict is Verdict.INCONCLUSIVE and stood >= most and noted:
         return None

@@ -169,9 +169,9 @@ def _retries(attempts: int, on: str) -> Resource:
 
 
 def _percent(mirror: Document) -> float:
-    """How many percent of the requests it repeats; where nobody says, all."""
-    said = (mirror.get("percentage") or {}).get("value")
-    return 100.0 if said is None else float(said)
+    """How many percent of the requests it repeats; where nobody says, all, and where an empty mapping says it, none."""
+    said = mirror.get("percentage")
+    return 100.0 if said is None else float(said.get("value", 0))
 
 
 def _repeated(mirror: Document, vs: Document, port: int) -> Resource:

@@ -2,6 +2,7 @@
 
 import json
 import urllib.error
+import urllib.request
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
@@ -13,6 +14,7 @@ import pytest
 from rollout.adapters.prometheus import PrometheusMetrics
 from rollout.core.documents import VIRTUAL_SERVICE, Document, annotations_of
 from rollout.core.strategy import Mirror, Safe
+from rollout.judge.looks import ALL
 from rollout.mesh.claims import Claim, claiming_patch
 from rollout.mesh.hosts import fqdn
 from rollout.mesh.overlays import bare
@@ -56,9 +58,23 @@ def ours(mesh: Mesh) -> list[Document]:
     return [route for route in mesh.routes() if str(route.get("name", "")).startswith("rollout.dev/")]
 
 
+def sent(mesh: Mesh, version: str) -> int:
+    """How many requests Envoy has sent to a version, whoever's they are."""
+    address = f"http://127.0.0.1:{mesh.playground.admin}/clusters"
+    lines = urllib.request.urlopen(address, timeout=5).read().decode().splitlines()
+    mine = [line.split("::") for line in lines if f"|{version}|{HOST}::" in line and "::rq_total::" in line]
+    return sum(int(parts[-1]) for parts in mine)
+
+
+def counted(mesh: Mesh, version: str) -> float:
+    """How many of them the clients' proxies count."""
+    rows = mesh.playground.proxy.counters()
+    return sum(row[4] for row in rows if row[1:4] == (HOST, version, ALL))
+
+
 def test_a_good_version_is_mirrored_and_then_promoted(mesh: Mesh, tmp_path: Path) -> None:
     mesh.reset(MIRRORED)
-    before = mesh.routes()
+    before, unseen = mesh.routes(), counted(mesh, "v2")
     with in_the_mesh(mesh, tmp_path):
         process = mesh.promote("--output", "json")
         mesh.until(lambda: bool(ours(mesh)), process)
@@ -68,6 +84,9 @@ def test_a_good_version_is_mirrored_and_then_promoted(mesh: Mesh, tmp_path: Path
         assert copy["route"] == original["route"]
         assert json.loads(mesh.run("status", "reviews", "-o", "json")[1])["act"] == "mirroring 100 % of the reads"
         assert "no user sees v2 yet" in mesh.run("explain", "reviews")[1]
+        already = sent(mesh, "v2")
+        mesh.until(lambda: sent(mesh, "v2") > already + 200, process, within=20)
+        assert counted(mesh, "v2") == unseen, "the clients' proxies do not count what is repeated"
         mesh.edit(lambda route: route.update({"timeout": "7s"}))
         mesh.until(lambda: all(route.get("timeout") == "7s" for route in mesh.routes()[-2:]), process, within=10)
         mesh.set_routes([route for route in mesh.routes() if route not in ours(mesh)])
@@ -91,7 +110,7 @@ def test_a_bad_version_never_meets_a_user(mesh: Mesh, tmp_path: Path) -> None:
         code, out, err = ended(process)
     document = json.loads(out)
     assert (code, document["reason"]) == (1, "Breach"), out + err
-    assert document["last"]["hurt"] == 0
+    assert document["last"]["hurt"] == 0, json.dumps(document["journal"], indent=1)
     assert not ours(mesh)
     assert mesh.seen() == []
 

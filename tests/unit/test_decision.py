@@ -327,6 +327,9 @@ def test_a_mirror_that_proved_little_lets_the_first_users_come_unless_it_looks_w
     little = Reading(Verdict.INCONCLUSIVE, "little", NOW, no_worse=True)
     assert decide(seen(mirroring(), routes=(LIES,), reading=little)).weight == 5
     assert decide(seen(mirroring(), routes=(LIES,), reading=replace(little, no_worse=False))).weight is None
+    worse = replace(ADVANCE, no_worse=False)
+    assert decide(seen(mirroring(), routes=(LIES,), reading=worse)).weight is None, "the first weight risks little"
+    assert decide(seen(attempt(5), reading=worse)).weight == 50
     early = mirroring(landed=NOW - 19)
     assert decide(seen(early, routes=(LIES,), reading=ADVANCE)).weight is None
     nothing = Reading(Verdict.NO_DATA, "no request seen yet")
