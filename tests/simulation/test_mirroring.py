@@ -62,27 +62,36 @@ def remove(world: World) -> None:
     world.edit(lambda vs: vs["spec"].update({"http": [r for r in vs["spec"]["http"] if r not in of_ours(vs)]}))
 
 
+def fault_at(calls: range, fault: str, failing: float, end: Phase) -> None:
+    for call in calls:
+        world, _ = story(FAULTS[fault](call), failing, **SHORT)
+        assert ended(world)[0] is end, f"at call {call}: {texts(world.attempt())}"
+        assert not failing or world.metrics.hurt == 0, f"at call {call}"
+
+
 @pytest.mark.parametrize(("failing", "end"), ENDS)
 @pytest.mark.parametrize("fault", FAULTS)
-def test_a_fault_at_every_single_call_changes_no_end(fault: str, failing: float, end: Phase) -> None:
-    calls = 0
-    while True:
-        calls += 1
-        world, _ = story(FAULTS[fault](calls), failing, **SHORT)
-        assert ended(world)[0] is end, f"at call {calls}: {texts(world.attempt())}"
-        assert not failing or world.metrics.hurt == 0, f"at call {calls}"
-        if world.processes[0].calls < calls:
-            break
-    assert calls > 40, "a rollout makes more calls than that; the enumeration ended early"
+def test_a_fault_at_a_call_changes_no_end(fault: str, failing: float, end: Phase) -> None:
+    whole = story(Faults(), failing, **SHORT)[0].processes[0].calls
+    fault_at(range(1 + len(fault) % 11, whole, 11), fault, failing, end)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("failing", "end"), ENDS)
-@pytest.mark.parametrize("part", range(4))
-def test_two_deaths_after_any_two_calls_change_no_end(part: int, failing: float, end: Phase) -> None:
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_fault_at_every_single_call_changes_no_end(fault: str, failing: float, end: Phase) -> None:
     whole = story(Faults(), failing, **SHORT)[0].processes[0].calls
-    for first in range(1 + part, whole, 4):
-        for second in range(1, whole - first + 30, 2):
+    assert whole > 100, "a rollout makes more calls than that"
+    fault_at(range(1, whole + 1), fault, failing, end)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("failing", "end"), ENDS)
+def test_two_deaths_change_no_end(failing: float, end: Phase) -> None:
+    """After calls that lie apart, so that every stretch of a rollout meets every other."""
+    whole = story(Faults(), failing, **SHORT)[0].processes[0].calls
+    for first in range(1, whole, 13):
+        for second in range(1 + first % 11, whole - first + 30, 11):
             world = World(seed=7, trouble=0.0, failing={"v1": 0.0, "v2": failing}, strategy=strategy(**SHORT))
             watcher = Watcher(world)
             dies = {1: Faults(crash_after=first), 2: Faults(crash_after=second)}
@@ -94,7 +103,7 @@ def test_two_deaths_after_any_two_calls_change_no_end(part: int, failing: float,
 def test_a_restart_neither_shortens_a_mirror_nor_starts_it_again() -> None:
     whole = story(Faults(), **LONG)[0]
     longest = whole.now - START + LEASE + 2 + 2 * whole.strategy.look
-    for call in range(1, whole.processes[0].calls, 5):
+    for call in range(1, whole.processes[0].calls, 29):
         world, _ = story(Faults(crash_after=call), **LONG)
         assert world.now - START <= longest, f"death after call {call} cost {world.now - whole.now:.0f} s"
 
