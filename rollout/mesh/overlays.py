@@ -6,11 +6,12 @@ what was. It has all that the original has: timeout, retries, headers, CORS, unk
 
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from fractions import Fraction
 
 from rollout.core.documents import VIRTUAL_SERVICE, Document, copied, ref
 from rollout.core.errors import InvalidInput
 from rollout.core.strategy import Mirror, Safe
-from rollout.mesh.routes import OURS, Pair, http_routes, key_of, places, shifted
+from rollout.mesh.routes import OURS, Pair, http_routes, key_of, places, share_of, shifted
 
 READS: Document = {"method": {"regex": "GET|HEAD|OPTIONS"}}
 EVERYTHING: Document = {"uri": {"prefix": "/"}}
@@ -60,7 +61,9 @@ def _mirroring(vs: Document, route: Document, pair: Pair, act: Mirror) -> Iterat
     if not matches:
         return  # it takes no reads
     copy = copied({key: value for key, value in route.items() if key not in ("mirror", *_PERCENT)})
-    mine = {"destination": _canary(route, vs, pair), "percentage": {"value": float(act.percent)}}
+    # A mirror repeats what others of the route serve too: it must not be more than what stable serves.
+    percent = Fraction(act.percent) * share_of(vs, route, pair)
+    mine = {"destination": _canary(route, vs, pair), "percentage": {"value": round(float(percent), 4)}}
     copy |= {"name": f"{_prefix(pair.host)}{act.kind}/{key_of(route)}", "match": matches}
     copy["mirrors"] = [*mirrors(route), mine]
     yield copy

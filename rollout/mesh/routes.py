@@ -111,6 +111,13 @@ def places(vs: Document, route: Document, pair: Pair) -> tuple[list[int], list[i
     return stable or [i for i, subset in enumerate(subsets) if subset == ""], canary
 
 
+def share_of(vs: Document, route: Document, pair: Pair) -> Fraction:
+    """The part of a route's requests (0 to 1) that both versions have together."""
+    stable, canary = places(vs, route, pair)
+    units = _units(route)
+    return Fraction(sum(units[i] for i in (*stable, *canary)), sum(units) or 1)
+
+
 def shifted(vs: Document, pair: Pair, keys: Collection[str] = ()) -> list[int]:
     """The indexes of the http routes that move; `keys` are those of an attempt in flight.
 
