@@ -80,7 +80,6 @@ def test_explain_says_what_goes_on_until_when() -> None:
 
 def test_scripts_see_the_act() -> None:
     assert shown(SHIFTING)["act"] == "mirroring 50 % of the reads"
-    assert shown(replace(SHIFTING, phase=Phase.PAUSED))["act"] is None
     assert shown(replace(SHIFTING, step=1))["act"] is None
 
 
