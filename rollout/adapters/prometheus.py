@@ -44,7 +44,7 @@ class _Forms(Session):
 
     def prepare_request(self, request: Request) -> PreparedRequest:
         """See the library `requests`."""
-        if request.method == "POST":
+        if request.method == "POST" and request.params:
             request.data, request.params = request.params, {}
         return super().prepare_request(request)
 
