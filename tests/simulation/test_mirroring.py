@@ -379,3 +379,12 @@ def test_a_pause_at_a_weight_that_fell_to_nothing_mirrors_again(monkeypatch: pyt
     shifted = [e.at for e in attempt.journal if e.text.startswith("0 → 25 %")][-1]
     assert shifted - resumed >= 20
     stage.watcher.finished()
+
+
+def test_where_no_pod_counts_a_mirror_is_bad_input(stage: Stage) -> None:
+    stage.world.pass_time(5)
+    stage.world.metrics.sidecars = False
+    before = stage.world.virtual_service()
+    with pytest.raises(InvalidInput, match="its pods' own proxies count nothing"):
+        stage.promote()
+    assert (stage.world.attempt(), stage.world.virtual_service()) == (None, before)
