@@ -1,4 +1,4 @@
-"""A mirror on a real API server with Istio's CRDs; what the pods' own proxies count is made up, to say when it fails."""
+"""A mirror on a real API server with Istio's CRDs; what the pods' own proxies count is made up, failures and all."""
 
 import itertools
 import json
