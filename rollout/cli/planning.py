@@ -18,8 +18,8 @@ from rollout.engine.observing import Scene, pair_of, plan_subsets, read_scene
 from rollout.engine.past import Load
 from rollout.engine.querying import Queries
 from rollout.mesh.claims import annotation
-from rollout.mesh.overlays import dressed, without
-from rollout.mesh.routes import Pair, http_routes, pins, unpinned, with_weight
+from rollout.mesh.overlays import laid_out
+from rollout.mesh.routes import Pair, http_routes, pins, unpinned, with_routes
 from rollout.mesh.subsets import adding_patch, new_rule
 from rollout.ports import Cluster, Metrics
 
@@ -173,9 +173,7 @@ def _weights(a: Attempt, scene: Scene) -> Iterator[Change]:
         routes = http_routes(vs)
         changing = (step for step in a.strategy.steps if not isinstance(step.act, Pause | Gate))
         for step in (Step(Decimal(0), Bake(0.0, 0.0)), *changing):
-            bare = without({**vs, "spec": {**vs["spec"], "http": routes}}, pair.host)
-            after, scales = with_weight(bare, pair, keys, step.weight, scales)
-            after = dressed({**bare, "spec": {**bare["spec"], "http": after}}, pair, keys, step.mirror)
+            after, scales = laid_out(with_routes(vs, routes), pair, keys, step.weight, step.mirror, scales)
             when = str(step.mirror) if step.mirror else f"with {a.canary} at {step.weight} %"
             yield Change(ref(VIRTUAL_SERVICE, vs), when, _difference(routes, after))
             routes = after

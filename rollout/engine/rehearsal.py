@@ -11,8 +11,8 @@ from rollout.core.quantities import floored
 from rollout.core.strategy import Mirror, Safe
 from rollout.engine.observing import pair_of
 from rollout.mesh.hosts import resolved
-from rollout.mesh.overlays import dressed, without
-from rollout.mesh.routes import http_routes, with_weight
+from rollout.mesh.overlays import laid_out
+from rollout.mesh.routes import ours
 
 MESH = "mesh"
 
@@ -41,10 +41,8 @@ def rehearse(attempt: Attempt, canary_ready: int, service: Document, every: Sequ
 def _made(attempt: Attempt, vs: Document, keys: tuple[str, ...], act: Mirror) -> int:
     """How many routes of ours the step adds."""
     pair = pair_of(attempt)
-    theirs = without(vs, pair.host)
-    routes, _ = with_weight(theirs, pair, keys, Decimal(0), {})
-    made = dressed({**theirs, "spec": {**theirs["spec"], "http": routes}}, pair, keys, act)
-    return len(made) - len(http_routes(theirs))
+    made, _ = laid_out(vs, pair, keys, Decimal(0), act, {})
+    return sum(ours(route, pair.host) for route in made)
 
 
 def _bearable(attempt: Attempt, ready: int) -> None:

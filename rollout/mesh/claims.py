@@ -8,8 +8,8 @@ from typing import Any
 from rollout.core.documents import Document, annotations_of
 from rollout.core.lifecycle import Reason
 from rollout.core.strategy import Mirror
-from rollout.mesh.overlays import bare, dressed, without
-from rollout.mesh.routes import Pair, http_routes, with_weight
+from rollout.mesh.overlays import bare, laid_out, without
+from rollout.mesh.routes import Pair, http_routes
 
 GROUP = "rollout.dev"
 
@@ -79,9 +79,8 @@ def claiming_patch(vs: Document, key: str, pair: Pair, claim: Claim, act: Mirror
 
     Raises `InvalidInput` where no route can be made for it.
     """
-    before, theirs = claim_of(vs, key), without(vs, pair.host)
-    routes, scales = with_weight(theirs, pair, claim.keys, claim.weight, before.scales if before else {})
-    routes = dressed({**theirs, "spec": {**theirs["spec"], "http": routes}}, pair, claim.keys, act)
+    before = claim_of(vs, key)
+    routes, scales = laid_out(vs, pair, claim.keys, claim.weight, act, before.scales if before else {})
     text: dict[str, Any] = {
         "attempt": claim.attempt,
         "fence": claim.fence,

@@ -6,12 +6,24 @@ what was. It has all that the original has: timeout, retries, headers, CORS, unk
 
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from decimal import Decimal
 from fractions import Fraction
 
 from rollout.core.documents import VIRTUAL_SERVICE, Document, copied, ref
 from rollout.core.errors import InvalidInput
 from rollout.core.strategy import Mirror, Safe
-from rollout.mesh.routes import OURS, Pair, http_routes, key_of, places, share_of, shifted
+from rollout.mesh.routes import (
+    OURS,
+    Pair,
+    http_routes,
+    key_of,
+    ours,
+    places,
+    share_of,
+    shifted,
+    with_routes,
+    with_weight,
+)
 
 READS: Document = {"method": {"regex": "GET|HEAD|OPTIONS"}}
 EVERYTHING: Document = {"uri": {"prefix": "/"}}
@@ -25,13 +37,24 @@ PLAIN = re.compile(r"(?:[A-Za-z0-9|)^$.-]|\((?:\?:)?|(?<=[A-Za-z0-9).\]])[*+?](?
 
 def without(vs: Document, host: str) -> Document:
     """The VirtualService without the routes that we added for `host`."""
-    kept = [route for route in http_routes(vs) if not str(route.get("name", "")).startswith(_prefix(host))]
-    return {**vs, "spec": {**(vs.get("spec") or {}), "http": kept}}
+    return with_routes(vs, [route for route in http_routes(vs) if not ours(route, host)])
 
 
 def bare(vs: Document, host: str) -> bool:
     """Whether no route of ours for `host` is in it."""
-    return not any(str(route.get("name", "")).startswith(_prefix(host)) for route in http_routes(vs))
+    return not any(ours(route, host) for route in http_routes(vs))
+
+
+def laid_out(
+    vs: Document, pair: Pair, keys: Collection[str], weight: Decimal, act: Mirror | None, scales: dict[str, int]
+) -> tuple[list[Document], dict[str, int]]:
+    """The http routes with the canary at `weight` and what `act` asks for, and the scales in use (see `with_weight`).
+
+    Raises `InvalidInput` where a route of ours cannot be made.
+    """
+    theirs = without(vs, pair.host)
+    routes, used = with_weight(theirs, pair, keys, weight, scales)
+    return dressed(with_routes(theirs, routes), pair, keys, act), used
 
 
 def dressed(vs: Document, pair: Pair, keys: Collection[str], act: Mirror | None) -> list[Document]:
@@ -49,10 +72,6 @@ def dressed(vs: Document, pair: Pair, keys: Collection[str], act: Mirror | None)
     return found
 
 
-def _prefix(host: str) -> str:
-    return f"{OURS}{host}/"
-
-
 def _mirroring(vs: Document, route: Document, pair: Pair, act: Mirror) -> Iterator[Document]:
     """The copy that repeats requests at the canary; mirrors that the user has stay beside ours."""
     matches = route.get("match") or [EVERYTHING]
@@ -64,7 +83,7 @@ def _mirroring(vs: Document, route: Document, pair: Pair, act: Mirror) -> Iterat
     # A mirror repeats what others of the route serve too: it must not be more than what stable serves.
     percent = Fraction(act.percent) * share_of(vs, route, pair)
     mine = {"destination": _canary(route, vs, pair), "percentage": {"value": round(float(percent), 4)}}
-    copy |= {"name": f"{_prefix(pair.host)}{act.kind}/{key_of(route)}", "match": matches}
+    copy |= {"name": f"{OURS}{pair.host}/{act.kind}/{key_of(route)}", "match": matches}
     copy["mirrors"] = [*mirrors(route), mine]
     yield copy
 

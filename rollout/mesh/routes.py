@@ -64,9 +64,14 @@ def key_of(route: Document) -> str:
     return "match:" + hashlib.sha256(json.dumps(route["match"], sort_keys=True).encode()).hexdigest()[:12]
 
 
-def ours(route: Document) -> bool:
-    """Whether it is a route that we added, for any service."""
-    return str(route.get("name", "")).startswith(OURS)
+def with_routes(vs: Document, routes: list[Document]) -> Document:
+    """The VirtualService with other http routes."""
+    return {**vs, "spec": {**(vs.get("spec") or {}), "http": routes}}
+
+
+def ours(route: Document, host: str = "") -> bool:
+    """Whether it is a route that we added, for `host` or (empty) for any service."""
+    return str(route.get("name", "")).startswith(f"{OURS}{host}/" if host else OURS)
 
 
 def _subset(destination: Document, vs: Document, host: str) -> str | None:
