@@ -13,7 +13,7 @@ from rollout.core.documents import DESTINATION_RULE, VIRTUAL_SERVICE, Document, 
 from rollout.core.errors import Unreachable
 from rollout.core.quantities import spoken
 from rollout.core.query import Measured
-from rollout.core.strategy import Bake, Gate, Pause, Step, Strategy
+from rollout.core.strategy import Bake, Step, Strategy
 from rollout.engine.observing import Scene, pair_of, plan_subsets, read_scene
 from rollout.engine.past import Load
 from rollout.engine.querying import Queries
@@ -100,11 +100,11 @@ def told(plan: Plan) -> Iterator[str]:
 
 def _steps(a: Attempt, strategy: Strategy) -> Iterator[str]:
     for step in strategy.steps:
-        if isinstance(step.act, Pause | Gate):
-            yield f"{step.act}, for at most {spoken(step.bake.max)}"
+        if step.wait:
+            yield f"{step.wait}, for at most {spoken(step.bake.max)}"
             continue
         need = needed(max(a.capacity, 1), step.load)
-        text = f"{step.act or f'{step.weight} %'}: needs {need} ready endpoint(s) of {a.canary}"
+        text = f"{step.mirror or f'{step.weight} %'}: needs {need} ready endpoint(s) of {a.canary}"
         if step.weight == 100:
             yield f"{text}; confirmed after {spoken(strategy.confirm)} without anybody to compare with"
             continue
@@ -171,7 +171,7 @@ def _weights(a: Attempt, scene: Scene) -> Iterator[Change]:
     for vs, keys in _routes(a, scene):
         scales: dict[str, int] = {}
         routes = http_routes(vs)
-        changing = (step for step in a.strategy.steps if not isinstance(step.act, Pause | Gate))
+        changing = (step for step in a.strategy.steps if not step.wait)
         for step in (Step(Decimal(0), Bake(0.0, 0.0)), *changing):
             after, scales = laid_out(with_routes(vs, routes), pair, keys, step.weight, step.mirror, scales)
             when = str(step.mirror) if step.mirror else f"with {a.canary} at {step.weight} %"

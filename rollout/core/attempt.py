@@ -7,7 +7,7 @@ from typing import Any
 
 from rollout.core.lifecycle import Phase, Reason
 from rollout.core.query import Measured
-from rollout.core.strategy import Gate, Mirror, Pause, Step, Strategy
+from rollout.core.strategy import Gate, Mirror, Pause, Step, Strategy, load
 
 JOURNAL_LENGTH = 80
 HISTORY_LENGTH = 20
@@ -142,12 +142,12 @@ class Attempt:
     @property
     def wait(self) -> Pause | Gate | None:
         """What it stands still for by its strategy."""
-        return self.at.act if self.at and isinstance(self.at.act, Pause | Gate) else None
+        return self.at.wait if self.at else None
 
     @property
     def load(self) -> Decimal:
         """Percent of stable's requests that reach the canary now: users' and repeated ones."""
-        return self.weight + (self.mirror.percent if self.mirror else 0)
+        return load(self.weight, self.mirror)
 
     @property
     def waits_for_person(self) -> bool:

@@ -10,7 +10,7 @@ from rollout.core.attempt import Attempt, Reading, Verdict, Word
 from rollout.core.lifecycle import Phase, Reason
 from rollout.core.quantities import floored, spoken
 from rollout.core.query import Effect, Measured
-from rollout.core.strategy import Gate, Mirror, OnInconclusive, OnNo, OnTimeout, Pause
+from rollout.core.strategy import Gate, Mirror, OnInconclusive, OnNo, OnTimeout, Pause, load
 
 FIGHT_COUNT, FIGHT_SECONDS = 3, 60.0
 ASK_SELDOM = 60.0
@@ -535,10 +535,10 @@ def needed(stable_ready: int, weight: Decimal) -> int:
     return max(1, math.ceil(stable_ready * Fraction(weight) / 100))
 
 
-def _lacking(o: Observation, weight: Decimal, act: Mirror | None = None) -> str:
-    """Why the canary must not get `weight` percent of stable's requests now, and what `act` repeats."""
+def _lacking(o: Observation, weight: Decimal, mirror: Mirror | None = None) -> str:
+    """Why the canary must not get `weight` percent of stable's requests now, and what `mirror` repeats."""
     a = o.attempt
-    need = needed(max(a.capacity, 1), weight + (act.percent if act else 0))
+    need = needed(max(a.capacity, 1), load(weight, mirror))
     if o.canary_ready >= need:
         return ""
-    return f"holding: {act or f'{weight} %'} needs {need} ready endpoint(s) of {a.canary}, {o.canary_ready} are"
+    return f"holding: {mirror or f'{weight} %'} needs {need} ready endpoint(s) of {a.canary}, {o.canary_ready} are"

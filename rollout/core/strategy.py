@@ -101,12 +101,22 @@ class Step:
     @property
     def load(self) -> Decimal:
         """Percent of stable's requests that reach the canary: users' and repeated ones."""
-        return self.weight + (self.mirror.percent if self.mirror else 0)
+        return load(self.weight, self.mirror)
 
     @property
     def mirror(self) -> Mirror | None:
         """The mirror, if that is what it does."""
         return self.act if isinstance(self.act, Mirror) else None
+
+    @property
+    def wait(self) -> Pause | Gate | None:
+        """The pause or gate, if that is what it does."""
+        return self.act if isinstance(self.act, Pause | Gate) else None
+
+
+def load(weight: Decimal, mirror: Mirror | None) -> Decimal:
+    """Percent of stable's requests that reach a canary with `weight` and, beside it, a mirror."""
+    return weight + (mirror.percent if mirror else 0)
 
 
 class Kind(StrEnum):

@@ -11,7 +11,7 @@ from rollout.core.decision import Observation
 from rollout.core.errors import InvalidInput, Unreachable
 from rollout.core.lifecycle import Phase
 from rollout.core.strategy import Kind, Strategy
-from rollout.engine.past import UNKNOWN, Load, apart, edges_to_ask, looks_of, measured, pace, remembered, seen_by
+from rollout.engine.past import PODS, UNKNOWN, Load, apart, edges_to_ask, looks_of, measured, pace, remembered, seen_by
 from rollout.judge.bets import Tally
 from rollout.judge.judge import Evidence, Terms, judged, read, restarted
 from rollout.judge.looks import grid_time
@@ -32,7 +32,7 @@ class Eyes:
 
     def __init__(self, metrics: Metrics) -> None:
         self._metrics = metrics
-        self._interval: float | None = None
+        self._intervals: dict[str, float | None] = {}
         self._reporter = ""
         self._attempt = ""
         self._evidence = Evidence()
@@ -55,7 +55,7 @@ class Eyes:
         found = reading_of(self._evidence, attempt, seen.now)
         if silence and found.verdict is not Verdict.ROLLBACK:
             return None, silence, self.checkpoint()
-        if self._reporter == "destination":
+        if self._reporter == PODS:
             found = replace(found, text=f"{found.text}; counted by the pods' own proxies, which see no refused request")
         if found.check == Kind.RESTARTS and seen.canary_starved:
             told = f"{seen.canary_starved} of {attempt.canary}'s containers were killed for memory last (OOMKilled)"
@@ -75,17 +75,17 @@ class Eyes:
         if horizon is None:
             self._metrics.interval(target)  # says what keeps its counters from being found
             return None
-        if any(step.mirror for step in strategy.steps) and self._repeated(strategy, target)[1] is None:
+        if any(step.mirror for step in strategy.steps) and self._seen_by(target, PODS)[1] is None:
             raise InvalidInput(
                 f"nobody would see what is mirrored to {target.service}: its pods' own proxies count nothing "
                 '(reporter="destination"); put them into the mesh, or leave the step `mirror` out'
             )
-        return measured(self._metrics, target, strategy, horizon, pace(strategy, self.interval, target))
+        return measured(self._metrics, target, strategy, horizon, self._pace(strategy, target))
 
     @property
     def interval(self) -> float:
         """Seconds between two readings of the counters, as far as it is known."""
-        return self._interval or UNKNOWN
+        return self._intervals.get(self._reporter) or UNKNOWN
 
     def checkpoint(self) -> dict[str, Any]:
         """The evidence as data."""
@@ -96,15 +96,17 @@ class Eyes:
         target, horizon = self._seen_by(target)
         if horizon is None:
             return
-        interval = pace(strategy, self.interval, target)
+        interval = self._pace(strategy, target)
         if not self._evidence.at:
             self._evidence = remembered(self._metrics, target, strategy, attempt.started, max(interval, UNKNOWN))
+        lag = self._intervals[target.reporter] or LONGEST
         if attempt.mirror:
-            target, horizon, interval = self._repeated(strategy, target)
+            target, horizon = self._seen_by(target, PODS)
             if horizon is None:
                 return
+            interval = self._pace(strategy, target)
         warm = seen.canary_youngest + strategy.warm_up if seen.canary_youngest else 0.0
-        terms = terms_of(attempt, self._interval or LONGEST, apart(target), warm)
+        terms = terms_of(attempt, lag, apart(target), warm)
         if not seen.repeating:  # somebody removed our route: what nobody sees was not sent
             terms = replace(terms, seen_by=math.inf)
         last = grid_time(horizon, interval)
@@ -115,17 +117,18 @@ class Eyes:
         for look in looks_of(self._metrics, target, (start, last, interval), edges):
             self._evidence = judged(self._evidence, look, terms)
 
-    def _repeated(self, strategy: Strategy, target: Target) -> tuple[Target, float | None, float]:
-        """Who sees repeated requests, the pods' own proxies alone; up to when, and how often to look."""
-        target = replace(target, reporter="destination")
-        return target, self._metrics.horizon(target), pace(strategy, self._metrics.interval(target) or UNKNOWN, target)
-
-    def _seen_by(self, target: Target) -> tuple[Target, float | None]:
-        """The target as those see it who reported first, and up to when."""
-        target, horizon = seen_by(self._metrics, target, self._reporter)
-        if horizon is not None and not self._reporter:
-            self._reporter, self._interval = target.reporter, self._metrics.interval(target)
+    def _seen_by(self, target: Target, reporter: str = "") -> tuple[Target, float | None]:
+        """The target as `reporter` sees it, or else those who reported first; and up to when."""
+        target, horizon = seen_by(self._metrics, target, reporter or self._reporter)
+        if horizon is not None:
+            self._reporter = self._reporter or target.reporter
+            if target.reporter not in self._intervals:
+                self._intervals[target.reporter] = self._metrics.interval(target)
         return target, horizon
+
+    def _pace(self, strategy: Strategy, target: Target) -> float:
+        """Seconds between two looks at the target as it was seen."""
+        return pace(strategy, self._intervals[target.reporter] or UNKNOWN, target)
 
 
 def _restored(checkpoint: dict[str, Any]) -> Evidence:

@@ -16,7 +16,9 @@ HISTORY = 1800.0
 """Seconds of stable's past that are read before the first step."""
 SPANS = (HISTORY, 300.0, 60.0, 10.0)
 """Seconds over which stable's requests are counted beforehand: where the longest is not known, the next."""
-REPORTERS = ("source", "destination")
+PODS = "destination"
+"""Who alone counts what is repeated at a version: its pods' own proxies."""
+REPORTERS = ("source", PODS)
 """Who may count: the clients' proxies, and where none does the pods' own."""
 Times = tuple[float, float, float]
 """The first and the last moment of a stretch (epoch seconds, on the grid), and seconds from one to the next."""
@@ -37,7 +39,7 @@ class Load:
 
 def apart(target: Target) -> bool:
     """Whether stable and the canary are counted by different proxies, at different moments."""
-    return target.reporter == "destination"
+    return target.reporter == PODS
 
 
 def seen_by(metrics: Metrics, target: Target, reporter: str = "") -> tuple[Target, float | None]:
