@@ -1,6 +1,7 @@
 """Strategies from presets and from users' YAML files, checked key by key, with the line of each fault."""
 
 import math
+import re
 from decimal import Decimal
 from importlib import resources
 from pathlib import Path
@@ -37,10 +38,12 @@ from rollout.core.strategy import (
     OnNo,
     OnTimeout,
     Pause,
+    Route,
     Safe,
     Step,
     Strategy,
 )
+from rollout.mesh.overlays import cookie_regex
 
 DAY = 86400.0
 """Seconds that a pause may last which somebody is to end: every wait has an end."""
@@ -140,19 +143,85 @@ class _Gate(_Model):
         return self
 
 
+def _condition(value: object) -> object:
+    return {"exact": value} if isinstance(value, str) else value
+
+
+def _regex(value: str) -> str:
+    try:
+        re.compile(value)
+    except re.error as error:
+        raise ValueError(f"{value!r} is no regular expression: {error}") from None
+    return value
+
+
+class _Text(_Model):
+    exact: Annotated[str, Field(min_length=1)] | None = None
+    prefix: Annotated[str, Field(min_length=1)] | None = None
+    regex: Annotated[str, Field(min_length=1), AfterValidator(_regex)] | None = None
+
+    @model_validator(mode="after")
+    def _one(self) -> "_Text":
+        if len(self.model_fields_set) != 1:
+            raise ValueError("write a text, or one of `exact`, `prefix` and `regex`")
+        return self
+
+
+Condition = Annotated[_Text, BeforeValidator(_condition)]
+Token = Annotated[str, Field(pattern=r"^[A-Za-z0-9!#$%&'*+.^_`|~-]+$"), AfterValidator(str.lower)]
+Cookie = Annotated[str, Field(pattern=r"^[A-Za-z0-9!#$%&'*+.=:/_`|~-]+$")]
+
+
+class _Match(_Model):
+    headers: dict[Token, Condition] = {}
+    cookies: Annotated[dict[Cookie, Cookie], Field(max_length=1)] = {}
+    queryParams: dict[str, Condition] = {}  # noqa: N815 - as Istio has it
+    uri: Condition | None = None
+    method: Condition | None = None
+
+    @model_validator(mode="after")
+    def _cookie(self) -> "_Match":
+        if self.cookies and "cookie" in self.headers:
+            raise ValueError("`cookies` and the header `cookie` say the same; leave one out")
+        return self
+
+    def istio(self) -> dict[str, Any]:
+        """As Istio's HTTPMatchRequest has it."""
+        found: dict[str, Any] = self.model_dump(exclude_none=True, include={"headers", "queryParams", "uri", "method"})
+        for name, value in self.cookies.items():
+            found["headers"]["cookie"] = {"regex": cookie_regex(name, value)}
+        return {key: value for key, value in found.items() if value}
+
+
+class _Route(_Match):
+    percent: Positive = Decimal(100)
+    sticky: Seconds = 0.0
+
+    @model_validator(mode="after")
+    def _something(self) -> "_Route":
+        if not self.istio() and not self.sticky:
+            raise ValueError("say what it matches: headers, cookies, queryParams, uri or method; or `sticky: 1h`")
+        return self
+
+
 class _Step(_Model):
     weight: Percent | None = None
     bake: BakeField | None = None
     mirror: _Mirror | None = None
+    route: _Route | None = None
     pause: _Pause | None = None
     gate: _Gate | None = None
 
     @model_validator(mode="after")
     def _one(self) -> "_Step":
-        if sum(one is not None for one in (self.weight, self.mirror, self.pause, self.gate)) != 1:
-            raise ValueError("a step is one of `weight`, `mirror`, `pause` and `gate`")
-        if self.bake and self.weight is None:
-            raise ValueError("only a weight bakes; leave `bake` out")
+        beside, alone = (self.route,), (self.mirror, self.pause, self.gate)
+        acts = sum(one is not None for one in (*beside, *alone))
+        if acts + (self.weight is not None) < 1 or acts > 1 or (self.weight is not None and any(alone)):
+            raise ValueError("a step is one of `weight`, `mirror`, `route`, `pause`, `gate`, or a weight and a route")
+        if self.bake and any(alone):
+            raise ValueError("only a weight or a route bakes; leave `bake` out")
+        if acts and self.weight == 100:
+            raise ValueError("at 100 % everybody is there already; leave the rest of the step out")
         return self
 
     def made(self, bake: Bake, weight: Decimal) -> Step:
@@ -166,7 +235,9 @@ class _Step(_Model):
         if self.gate:
             gate = Gate(self.gate.webhook or "", self.gate.onNo, self.gate.onTimeout)
             return Step(weight, Bake(0.0, self.gate.timeout), gate)
-        return Step(self.weight or Decimal(0), Bake(self.bake.min, self.bake.max) if self.bake else bake)
+        route = Route(self.route.istio(), self.route.percent, self.route.sticky) if self.route else None
+        bake = Bake(self.bake.min, self.bake.max) if self.bake else bake
+        return Step(weight if self.weight is None else self.weight, bake, route)
 
 
 class _Rate(_Model):
@@ -309,9 +380,11 @@ class _Strategy(_Model):
             raise ValueError("no step has a weight; the last must be `weight: 100`")
         if weights[-1] != 100:
             raise ValueError(f"the last weight must be 100, not {weights[-1]}")
-        first = next(i for i, step in enumerate(steps, 1) if step.weight is not None)
+        first = next(i for i, step in enumerate(steps, 1) if step.weight is not None or step.route)
         if late := next((i for i, step in enumerate(steps, 1) if step.mirror and i > first), None):
-            raise ValueError(f"step {late} mirrors what users see already; a mirror comes before the first weight")
+            raise ValueError(
+                f"step {late} mirrors what users see already; a mirror comes before the first weight or route"
+            )
         if steps[-1].weight is None:
             raise ValueError("after 100 % there is nothing to wait for; put the last step before it")
         return steps

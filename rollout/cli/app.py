@@ -187,7 +187,7 @@ def _confirm(request: "Request", yes: bool) -> None:
         return
     if request.why:
         print(request.why, file=sys.stderr)
-    steps = " → ".join(str(step.act or f"{step.weight} %") for step in request.strategy.steps)
+    steps = " → ".join(request.strategy.told)
     question = f"Move {request.service} in {request.namespace} to {request.canary}: {steps}?"
     try:
         agreed = typer.confirm(question, err=True)

@@ -13,7 +13,7 @@ from rollout.core.documents import DESTINATION_RULE, VIRTUAL_SERVICE, Document, 
 from rollout.core.errors import Unreachable
 from rollout.core.quantities import spoken
 from rollout.core.query import Measured
-from rollout.core.strategy import Bake, Step, Strategy
+from rollout.core.strategy import Route, Strategy, load
 from rollout.engine.observing import Scene, pair_of, plan_subsets, read_scene
 from rollout.engine.past import Load
 from rollout.engine.querying import Queries
@@ -99,12 +99,12 @@ def told(plan: Plan) -> Iterator[str]:
 
 
 def _steps(a: Attempt, strategy: Strategy) -> Iterator[str]:
-    for step in strategy.steps:
+    for place, (step, told) in enumerate(zip(strategy.steps, strategy.told, strict=True)):
         if step.wait:
             yield f"{step.wait}, for at most {spoken(step.bake.max)}"
             continue
-        need = needed(max(a.capacity, 1), step.load)
-        text = f"{step.mirror or f'{step.weight} %'}: needs {need} ready endpoint(s) of {a.canary}"
+        need = needed(max(a.capacity, 1), load(step.weight, strategy.beside(place)))
+        text = f"{told}: needs {need} ready endpoint(s) of {a.canary}"
         if step.weight == 100:
             yield f"{text}; confirmed after {spoken(strategy.confirm)} without anybody to compare with"
             continue
@@ -139,6 +139,11 @@ def _queried(a: Attempt, metrics: Metrics | None) -> tuple[tuple[Measured, ...],
 
 def _notes(a: Attempt, scene: Scene) -> Iterator[str]:
     pair = pair_of(a)
+    if any(isinstance(step.act, Route) and step.act.match for step in a.strategy.steps):
+        yield (
+            f"who matches the route gets {a.canary} and is compared with everybody else: if those users fail more "
+            "often anyway, that counts against it"
+        )
     for vs, route in _routes(a, scene):
         title = ref(VIRTUAL_SERVICE, vs)
         for pin in pins(vs, pair, route):
@@ -171,10 +176,12 @@ def _weights(a: Attempt, scene: Scene) -> Iterator[Change]:
     for vs, keys in _routes(a, scene):
         scales: dict[str, int] = {}
         routes = http_routes(vs)
-        changing = (step for step in a.strategy.steps if not step.wait)
-        for step in (Step(Decimal(0), Bake(0.0, 0.0)), *changing):
-            after, scales = laid_out(with_routes(vs, routes), pair, keys, step.weight, step.mirror, scales)
-            when = str(step.mirror) if step.mirror else f"with {a.canary} at {step.weight} %"
+        strategy = a.strategy
+        changing = ((s.weight, strategy.beside(i)) for i, s in enumerate(strategy.steps) if not s.wait)
+        for weight, beside in ((Decimal(0), ()), *changing):
+            after, scales = laid_out(with_routes(vs, routes), pair, keys, weight, beside, scales)
+            when = " and ".join([f"with {a.canary} at {weight} %" if weight or not beside else "", *map(str, beside)])
+            when = when.removeprefix(" and ")
             yield Change(ref(VIRTUAL_SERVICE, vs), when, _difference(routes, after))
             routes = after
 

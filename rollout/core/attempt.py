@@ -7,7 +7,7 @@ from typing import Any
 
 from rollout.core.lifecycle import Phase, Reason
 from rollout.core.query import Measured
-from rollout.core.strategy import Gate, Mirror, Pause, Step, Strategy, load
+from rollout.core.strategy import Gate, Mirror, Overlay, Pause, Step, Strategy, load
 
 JOURNAL_LENGTH = 80
 HISTORY_LENGTH = 20
@@ -135,9 +135,19 @@ class Attempt:
         return self.strategy.steps[self.step] if under_way else None
 
     @property
+    def overlays(self) -> tuple[Overlay, ...]:
+        """What lies in the routes beside the weight. While it is paused nothing does: nobody may go on."""
+        return self.strategy.beside(self.step) if self.phase in (Phase.SHIFTING, Phase.WAITING) else ()
+
+    @property
     def mirror(self) -> Mirror | None:
-        """The mirror that lies in the routes beside the weight. While it is paused none does: nobody may go on."""
-        return self.at.mirror if self.at and self.phase is Phase.SHIFTING else None
+        """The mirror among them."""
+        return next((one for one in self.overlays if isinstance(one, Mirror)), None)
+
+    @property
+    def routed(self) -> bool:
+        """Whether requests reach the canary by a match, so that its share is not its weight."""
+        return any(not isinstance(one, Mirror) for one in self.overlays)
 
     @property
     def wait(self) -> Pause | Gate | None:
@@ -145,9 +155,14 @@ class Attempt:
         return self.at.wait if self.at else None
 
     @property
+    def exposed(self) -> bool:
+        """Whether requests reach the canary now: users', or repeated ones."""
+        return bool(self.weight or self.overlays)
+
+    @property
     def load(self) -> Decimal:
-        """Percent of stable's requests that reach the canary now: users' and repeated ones."""
-        return load(self.weight, self.mirror)
+        """Percent of stable's requests that reach the canary now, at most."""
+        return load(self.weight, self.overlays)
 
     @property
     def waits_for_person(self) -> bool:

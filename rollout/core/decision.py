@@ -1,7 +1,7 @@
 """The decision: from one observation to the next state and its effects, an ordered list of questions."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from fractions import Fraction
@@ -10,7 +10,7 @@ from rollout.core.attempt import Attempt, Reading, Verdict, Word
 from rollout.core.lifecycle import Phase, Reason
 from rollout.core.quantities import floored, spoken
 from rollout.core.query import Effect, Measured
-from rollout.core.strategy import Gate, Mirror, OnInconclusive, OnNo, OnTimeout, Pause, load
+from rollout.core.strategy import Gate, OnInconclusive, OnNo, OnTimeout, Overlay, Pause, load
 
 FIGHT_COUNT, FIGHT_SECONDS = 3, 60.0
 ASK_SELDOM = 60.0
@@ -97,7 +97,7 @@ class Observation:
 
     def first(self, effect: Effect) -> Measured | None:
         """The first query whose answer has this effect. While the canary has nothing, its metrics mean nothing."""
-        return next((one for one in self.measured if one.effect is effect and self.attempt.load), None)
+        return next((one for one in self.measured if one.effect is effect and self.attempt.exposed), None)
 
 
 @dataclass(frozen=True)
@@ -185,7 +185,7 @@ def _overdue(o: Observation) -> Answer:
 
 def _canary_gone(o: Observation) -> Answer:
     a = o.attempt
-    if a.phase is Phase.PREFLIGHT or not (a.weight or a.mirror or any(r.actual for r in o.routes)):
+    if a.phase is Phase.PREFLIGHT or not (a.exposed or any(r.actual for r in o.routes)):
         return None
     if not o.canary_subset:
         return _back(o, Reason.SUBSET_GONE, f"the subset {a.canary} is gone from the DestinationRule")
@@ -231,9 +231,10 @@ def _drifted(o: Observation) -> Answer:
 
 def _undressed(a: Attempt, route: RouteState) -> str:
     by = f" by {route.editor}" if route.editor else ""
-    if a.mirror is None:
+    if not a.overlays:
         return f"{route.name} got a route of ours that is over{by}"
-    return f"{route.name}: the route for {a.mirror} was removed, or is not what its original is now{by}"
+    acts = " and ".join(map(str, a.overlays))
+    return f"{route.name}: the route for {acts} was removed, or is not what its original is now{by}"
 
 
 def _put_back(o: Observation, text: str) -> Decision:
@@ -242,11 +243,11 @@ def _put_back(o: Observation, text: str) -> Decision:
     if len(recent) > FIGHT_COUNT:
         held = _pause(o, f"DriftFight: {text}, again and again; let its writer ignore the weights")
         return replace(held, attempt=replace(held.attempt, put_back=()))
-    if lack := _unrepeatable(o):
+    if lack := _uncovered(o):
         return _pause(o, f"{text}; {lack}")  # which lowers what was raised, without the route of ours
     if lack := _unbearable(o, a.weight):
         return Decision(a.noted(o.now, f"{text}; {lack}"), after=2.0)
-    landed = o.now if a.mirror and o.missing else a.landed  # what was missing did not bake
+    landed = o.now if a.overlays and o.missing else a.landed  # what was missing did not bake
     return Decision(a.noted(o.now, f"{text}; put back", put_back=recent, landed=landed), weight=a.weight)
 
 
@@ -260,10 +261,10 @@ def _unbearable(o: Observation, weight: Decimal) -> str:
     return ""
 
 
-def _unrepeatable(o: Observation) -> str:
-    """Why requests must not begin to be repeated now where they are not."""
+def _uncovered(o: Observation) -> str:
+    """Why routes of ours must not be added now where they are not."""
     a = o.attempt
-    return _lacking(o, a.weight, a.mirror) if a.mirror and o.missing else ""
+    return _lacking(o, a.weight, a.overlays) if a.overlays and o.missing else ""
 
 
 def _pause(o: Observation, text: str) -> Decision:
@@ -292,7 +293,7 @@ def _paused(o: Observation) -> Answer:
         return Decision(a.noted(o.now, lack), after=2.0) if lack else Decision(a, weight=a.weight, after=0.5)
     step = max((i for i, s in enumerate(a.strategy.steps) if s.weight <= a.weight), default=-1)
     step = min(step, a.step)  # what its weight alone does not earn, a step that only acts must
-    landed = 0.0 if step >= 0 and a.strategy.steps[step].mirror else o.now  # it is not there any more, and begins anew
+    landed = 0.0 if a.strategy.beside(step) else o.now  # they are not there any more, and begin anew
     changes = {"phase": Phase.SHIFTING, "step": step, "resume": False, "since": o.now, "landed": landed}
     return Decision(a.noted(o.now, f"going on from {a.weight} %", **changes), after=0.5)
 
@@ -324,7 +325,7 @@ def _not_landed(o: Observation) -> Answer:
     a = o.attempt
     if all(r.carries(a.weight) for r in o.routes):
         return None if a.landed else Decision(replace(a, landed=o.now), after=0.5)
-    if lack := _unbearable(o, a.weight) or _unrepeatable(o):
+    if lack := _unbearable(o, a.weight) or _uncovered(o):
         return Decision(a.noted(o.now, lack), after=2.0)
     return Decision(replace(a, landed=0.0), weight=a.weight)
 
@@ -338,7 +339,7 @@ def _waiting(o: Observation) -> Answer:
         return None
     if not o.stable_ready:
         return Decision(a.noted(o.now, f"holding: no endpoint of {a.stable} is ready"), after=2.0)
-    if a.load and (lack := _lacking(o, a.weight, a.mirror)):
+    if a.exposed and (lack := _lacking(o, a.weight, a.overlays)):
         return Decision(a.noted(o.now, lack), after=2.0)
     return None
 
@@ -446,17 +447,18 @@ def _advance(o: Observation) -> Answer:
         return Decision(a, weight=a.weight, seal=True, after=0.0)
     if a.step + 1 >= len(a.strategy.steps):
         return Decision(a.noted(o.now, "at 100 %, confirming", phase=Phase.CONFIRMING), after=0.5)
-    following = a.strategy.steps[a.step + 1]
-    if lack := _lacking(o, following.weight, following.mirror):
+    following, beside = a.strategy.steps[a.step + 1], a.strategy.beside(a.step + 1)
+    if lack := _lacking(o, following.weight, beside):
         return Decision(a.noted(o.now, lack), after=2.0)
     why = f" ({o.reading.verdict}: {o.reading.text})" if o.reading and a.step >= 0 else ""
     next_one = replace(
         a, step=a.step + 1, weight=following.weight, since=o.now, phase=Phase.SHIFTING, word=None, asked=0, ask_at=0.0
     )  # fmt: skip
-    what = f"{a.weight} → {following.weight} %" if following.act is None else str(following.act)
+    what = f"{a.weight} → {following.weight} %" if following.weight != a.weight else ""
+    what = ", ".join(part for part in (what, str(following.act or "")) if part)
     if (wait := next_one.wait) is not None:
         next_one, what = replace(next_one, phase=Phase.WAITING), _asking(a, wait)
-    if following.weight == a.weight and following.mirror == a.mirror:
+    if following.weight == a.weight and beside == a.overlays:
         # A weight that goes on standing goes on being judged: what it has shown is not forgotten.
         return Decision(next_one.noted(o.now, f"{what}{why}"), after=0.0)
     return Decision(next_one.noted(o.now, f"{what}{why}", landed=0.0, last=None), weight=following.weight)
@@ -535,10 +537,11 @@ def needed(stable_ready: int, weight: Decimal) -> int:
     return max(1, math.ceil(stable_ready * Fraction(weight) / 100))
 
 
-def _lacking(o: Observation, weight: Decimal, mirror: Mirror | None = None) -> str:
-    """Why the canary must not get `weight` percent of stable's requests now, and what `mirror` repeats."""
+def _lacking(o: Observation, weight: Decimal, beside: Sequence[Overlay] = ()) -> str:
+    """Why the canary must not get `weight` percent of stable's requests now, and what lies beside it."""
     a = o.attempt
-    need = needed(max(a.capacity, 1), load(weight, mirror))
+    need = needed(max(a.capacity, 1), load(weight, beside))
     if o.canary_ready >= need:
         return ""
-    return f"holding: {mirror or f'{weight} %'} needs {need} ready endpoint(s) of {a.canary}, {o.canary_ready} are"
+    what = " and ".join([*([f"{weight} %"] if weight or not beside else []), *map(str, beside)])
+    return f"holding: {what} needs {need} ready endpoint(s) of {a.canary}, {o.canary_ready} are"

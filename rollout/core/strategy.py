@@ -1,10 +1,12 @@
 """A strategy: the steps that a rollout takes, and what each must show before the next."""
 
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from enum import StrEnum
 from typing import Any, Literal
 
+from rollout.core.quantities import spoken
 from rollout.core.query import Query
 
 
@@ -41,6 +43,26 @@ class Mirror:
     def __str__(self) -> str:
         """What is done, in words."""
         return f"mirroring {self.percent} % of {'the reads' if self.safe is Safe.READS else 'all requests'}"
+
+
+@dataclass(frozen=True)
+class Route:
+    """Send the requests that match to the canary, whatever its weight; at most `percent` of stable's do.
+
+    `match` is an HTTPMatchRequest of Istio's. With `sticky` (seconds) whom the weight brought there stays there for
+    so long, by a cookie; one of both is there at least. It lasts until the next step with a route, or 100 %.
+    """
+
+    match: Mapping[str, Any] = field(default_factory=dict)
+    percent: Decimal = Decimal(100)
+    sticky: float = 0.0
+    kind: Literal["route"] = "route"
+
+    def __str__(self) -> str:
+        """What is done, in words."""
+        sticky = f"keeping users where they are for {spoken(self.sticky)}" if self.sticky else ""
+        chosen = f"routing by {', '.join(sorted(self.match))}" if self.match else ""
+        return " and ".join(part for part in (chosen, sticky) if part)
 
 
 @dataclass(frozen=True)
@@ -83,7 +105,9 @@ class Gate:
         return f"asking {self.url.split('?')[0].split('@')[-1]}" if self.url else "waiting for approval"
 
 
-Act = Mirror | Pause | Gate
+Overlay = Mirror | Route
+"""What lies in the routes beside the weight while it stands."""
+Act = Overlay | Pause | Gate
 """What a step does beside the weight: the closed vocabulary of steps."""
 
 
@@ -99,11 +123,6 @@ class Step:
     act: Act | None = None
 
     @property
-    def load(self) -> Decimal:
-        """Percent of stable's requests that reach the canary: users' and repeated ones."""
-        return load(self.weight, self.mirror)
-
-    @property
     def mirror(self) -> Mirror | None:
         """The mirror, if that is what it does."""
         return self.act if isinstance(self.act, Mirror) else None
@@ -114,9 +133,15 @@ class Step:
         return self.act if isinstance(self.act, Pause | Gate) else None
 
 
-def load(weight: Decimal, mirror: Mirror | None) -> Decimal:
-    """Percent of stable's requests that reach a canary with `weight` and, beside it, a mirror."""
-    return weight + (mirror.percent if mirror else 0)
+def load(weight: Decimal, overlays: Iterable[Overlay]) -> Decimal:
+    """Percent of stable's requests that reach a canary with `weight` and what lies beside it, at most.
+
+    >>> load(Decimal(20), [Route(percent=Decimal(50))]), load(Decimal(0), [Mirror(Decimal(30), Safe.ALL)])
+    (Decimal('60'), Decimal('30'))
+    """
+    for one in overlays:
+        weight += one.percent if isinstance(one, Mirror) else (100 - weight) * one.percent / 100
+    return weight
 
 
 class Kind(StrEnum):
@@ -183,13 +208,38 @@ class Strategy:
 
     @property
     def weights(self) -> tuple[Step, ...]:
-        """The steps that give the canary users."""
-        return tuple(step for step in self.steps if step.act is None)
+        """The steps that give the canary more users by weight, as far as they do."""
+        before = (Decimal(0), *(step.weight for step in self.steps))
+        rising = (step for step, weight in zip(self.steps, before, strict=False) if step.weight > weight)
+        return tuple(replace(step, act=None) for step in rising)
+
+    def beside(self, step: int) -> tuple[Overlay, ...]:
+        """What lies in the routes beside the weight at a step (its place; -1: before the first)."""
+        if step < 0 or self.steps[step].weight == 100:
+            return ()
+        routes = [one.act for one in self.steps[: step + 1] if isinstance(one.act, Route)]
+        mirror = self.steps[step].mirror
+        return (*routes[-1:], *((mirror,) if mirror else ()))
 
     @property
     def shifting(self) -> "Strategy":
         """The same strategy without the steps that only act: what it is about users."""
         return replace(self, steps=self.weights)
+
+    @property
+    def told(self) -> tuple[str, ...]:
+        """Each step in words.
+
+        >>> step = Step(Decimal(5), Bake(0, 0))
+        >>> Strategy("", (step, replace(step, act=Pause()), Step(Decimal(50), Bake(0, 0), Route({"uri": {}}))), 0).told
+        ('5 %', 'pausing', '50 %, routing by uri')
+        """
+        before = (Decimal(0), *(step.weight for step in self.steps))
+        rises = (f"{step.weight} %" if step.weight > was else "" for step, was in zip(self.steps, before, strict=False))
+        return tuple(
+            ", ".join(part for part in (rise, str(step.act or "")) if part)
+            for step, rise in zip(self.steps, rises, strict=True)
+        )
 
     def step_at(self, weight: Decimal) -> Step:
         """The step whose bake a weight has that somebody else set: the last that is not above it, or the first."""

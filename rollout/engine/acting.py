@@ -1,5 +1,6 @@
 """Every write to the mesh: weights with their claim, subsets, and their removal. Each is guarded and idempotent."""
 
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
 from decimal import Decimal
@@ -19,7 +20,7 @@ from rollout.core.documents import (
 )
 from rollout.core.errors import Conflict, Forbidden, InvalidInput, NotFound, RolloutError
 from rollout.core.lifecycle import Reason
-from rollout.core.strategy import Mirror
+from rollout.core.strategy import Overlay
 from rollout.engine.lookup import ROOT_NAMESPACE, everywhere, obeyed, pods_of, routing_to
 from rollout.engine.observing import Scene, pair_of, plan_subsets
 from rollout.mesh.claims import Claim, annotation, claim_of, claiming_patch, undressing_patch
@@ -44,7 +45,7 @@ class Hands:
     def shift(self, a: Attempt, scene: Scene, weight: Decimal, sealed: bool = False) -> None:
         """Give the canary `weight` on every route. Raises `Conflict` where a route changed since it was read."""
         claim = Claim(a.id, a.fence, weight, a.stable, a.canary, (), a.capacity, sealed=sealed)
-        self._each(a, scene, claim, 1, a.mirror)
+        self._each(a, scene, claim, 1, a.overlays)
 
     def take_back(self, a: Attempt, scene: Scene, reason: Reason, now: float) -> None:
         """Leave the canary what stable cannot carry (the attempt's weight), with the take-back's own record.
@@ -53,7 +54,7 @@ class Hands:
         subsets may not exist.
         """
         claim = Claim(a.id, a.fence, a.weight, a.stable, a.canary, (), a.capacity, taken_back=reason, at=now)
-        self._each(a, scene, claim, TRIES, None)
+        self._each(a, scene, claim, TRIES, ())
 
     def take_back_claims(self, reason: Reason, now: float, ended: str = "") -> list[Document]:
         """Take back by what the claims alone say, but for those of the attempt `ended`; returns what carries one.
@@ -82,7 +83,7 @@ class Hands:
         rest = self._remaining(vs, pair, claim, now)
         at = claim.at if claim.taken_back and rest == claim.weight else now
         after = self._claim(
-            vs, pair, replace(claim, weight=rest, taken_back=claim.taken_back or reason, at=at), TRIES, None
+            vs, pair, replace(claim, weight=rest, taken_back=claim.taken_back or reason, at=at), TRIES, ()
         )
         if rest:
             raise InvalidInput(
@@ -150,7 +151,7 @@ class Hands:
                     patch = removing_patch(rule, idle)
                     self._cluster.patch(DESTINATION_RULE, namespace_of(rule), name_of(rule), patch, version_of(rule))
 
-    def _each(self, a: Attempt, scene: Scene, claim: Claim, tries: int, act: Mirror | None) -> None:
+    def _each(self, a: Attempt, scene: Scene, claim: Claim, tries: int, acts: Sequence[Overlay]) -> None:
         """Write the claim to every route there is; the first trouble is raised when all were tried."""
         troubles: list[RolloutError] = []
         for vs, route in zip(scene.routes, a.routes, strict=True):
@@ -161,14 +162,14 @@ class Hands:
             if claim.taken_back and not a.since and claim_of(vs, self._key) is None:
                 continue
             try:
-                self._claim(vs, pair_of(a), replace(claim, weight=weight, keys=route.keys), tries, act)
+                self._claim(vs, pair_of(a), replace(claim, weight=weight, keys=route.keys), tries, acts)
             except RolloutError as error:
                 troubles.append(error)
         if troubles:
             raise troubles[0]
 
-    def _claim(self, vs: Document, pair: Pair, claim: Claim, tries: int, act: Mirror | None) -> Document:
-        """Write weights, claim and the routes for `act` in one patch, unless they stand there.
+    def _claim(self, vs: Document, pair: Pair, claim: Claim, tries: int, acts: Sequence[Overlay]) -> Document:
+        """Write weights, claim and the routes for `acts` in one patch, unless they stand there.
 
         Raises `Conflict` where a later engine's claim lies, which a stalled one must not touch.
         """
@@ -181,7 +182,7 @@ class Hands:
                 raise Conflict(f"{ref(VIRTUAL_SERVICE, vs)} is promoted already ({there.attempt})")
             seen = there is not None
             _demand(vs, there, claim.attempt, claim.fence)
-            patch = claiming_patch(vs, self._key, pair, claim, act)
+            patch = claiming_patch(vs, self._key, pair, claim, acts)
             text = patch["metadata"]["annotations"][self._key]
             if annotations_of(vs).get(self._key) == text and "spec" not in patch:
                 return vs

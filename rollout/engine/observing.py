@@ -105,7 +105,7 @@ def _route(vs: Document | None, ref: RouteRef, attempt: Attempt) -> RouteState:
 def _clothes(vs: Document, ref: RouteRef, attempt: Attempt) -> dict[str, Any]:
     """Whether the routes of ours are those that the step asks for, and why those cannot be made: of an edit since."""
     try:
-        return {"dressed": dressed(vs, pair_of(attempt), ref.keys, attempt.mirror) == http_routes(vs)}
+        return {"dressed": dressed(vs, pair_of(attempt), ref.keys, attempt.overlays) == http_routes(vs)}
     except InvalidInput as error:
         return {"dressed": False, "trouble": str(error)}
 

@@ -31,7 +31,7 @@ class Queries:
         """
         if attempt.phase not in ASKED_IN:
             return attempt.measured, ""
-        of = attempt.id, attempt.load > 0
+        of = attempt.id, attempt.exposed
         if of != self._of:  # what it said while the canary had nothing says nothing of the canary
             self._of, self._answers = of, {}
         silence, every = "", max(attempt.strategy.look, interval)

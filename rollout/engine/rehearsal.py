@@ -8,10 +8,10 @@ from rollout.core.decision import needed
 from rollout.core.documents import VIRTUAL_SERVICE, Document, name_of, namespace_of, ref
 from rollout.core.errors import InvalidInput
 from rollout.core.quantities import floored
-from rollout.core.strategy import Mirror, Safe
+from rollout.core.strategy import Mirror, Overlay, Safe, load
 from rollout.engine.observing import pair_of
 from rollout.mesh.hosts import resolved
-from rollout.mesh.overlays import laid_out
+from rollout.mesh.overlays import laid_out, narrowed
 from rollout.mesh.routes import ours
 
 MESH = "mesh"
@@ -22,38 +22,60 @@ def rehearse(attempt: Attempt, canary_ready: int, service: Document, every: Sequ
 
     `every` are all VirtualServices that can be seen.
     """
-    acts = [step.mirror for step in attempt.strategy.steps if step.mirror]
+    acts = {str(act): act for step in range(len(attempt.strategy.steps)) for act in attempt.strategy.beside(step)}
     if not acts:
         return
     chosen = {(route.namespace, route.name): route.keys for route in attempt.routes}
     moving = [vs for vs in every if (namespace_of(vs), name_of(vs)) in chosen]
     _merged(moving, every)
-    for act in acts:
+    for act in acts.values():
         made = [_made(attempt, vs, chosen[namespace_of(vs), name_of(vs)], act) for vs in moving]
-        if not any(made) or (act.safe is Safe.READS and _grpc(service)):
+        if isinstance(act, Mirror) and (not any(made) or (act.safe is Safe.READS and _grpc(service))):
             raise InvalidInput(
                 f"{act} would repeat nothing: no route of {attempt.service} takes GET, HEAD or OPTIONS (gRPC is POST); "
                 "where every request may be sent twice, say `safe: all`, or leave the step out"
             )
+        if not any(made):
+            raise InvalidInput(
+                f"{act} would send nothing to {attempt.canary}: no request that it matches comes to a route of "
+                f"{attempt.service} that moves; match something else, or leave the step out"
+            )
     _bearable(attempt, canary_ready)
 
 
-def _made(attempt: Attempt, vs: Document, keys: tuple[str, ...], act: Mirror) -> int:
-    """How many routes of ours the step adds."""
+def _made(attempt: Attempt, vs: Document, keys: tuple[str, ...], act: Overlay) -> int:
+    """How many routes of ours the step adds that requests can reach."""
     pair = pair_of(attempt)
-    made, _ = laid_out(vs, pair, keys, Decimal(0), act, {})
-    return sum(ours(route, pair.host) for route in made)
+    made, _ = laid_out(vs, pair, keys, Decimal(0), (act,), {})
+    return sum(ours(route, pair.host) and not _hidden(vs, route, made[:place]) for place, route in enumerate(made))
+
+
+def _hidden(vs: Document, route: Document, above: Sequence[Document]) -> bool:
+    """Whether a route of the user's above takes all that it matches."""
+    for other in above:
+        theirs = [] if ours(other) else other.get("match") or []
+        if all(any(_covers(vs, match, one) for match in theirs) for one in route["match"]):
+            return True
+    return False
+
+
+def _covers(vs: Document, match: Document, one: Document) -> bool:
+    """Whether whatever meets `one` meets `match` too, as far as it can be told."""
+    try:
+        return narrowed(vs, [one], match) == [{key: value for key, value in one.items() if key != "name"}]
+    except InvalidInput:
+        return False
 
 
 def _bearable(attempt: Attempt, ready: int) -> None:
     """Later steps wait for endpoints; where the first cannot begin, somebody should know at once."""
-    first, capacity = attempt.strategy.steps[0], max(attempt.capacity, 1)
-    need = needed(capacity, first.load)
-    if first.mirror and ready < need:
+    first, beside, capacity = attempt.strategy.steps[0], attempt.strategy.beside(0), max(attempt.capacity, 1)
+    need = needed(capacity, load(first.weight, beside))
+    if beside and ready < need:
         most = floored(Decimal(100 * ready) / capacity)
         raise InvalidInput(
-            f"{attempt.canary} has {ready} ready endpoint(s), {first.mirror} needs {need}: scale it up, or mirror at "
-            f"most {most} %"
+            f"{attempt.canary} has {ready} ready endpoint(s), {beside[0]} needs {need}: scale it up, or say that it is "
+            f"at most {most} % (`percent`)"
         )
 
 

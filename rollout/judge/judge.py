@@ -51,6 +51,7 @@ class Terms:
     third of the canary's pods are warming up until `warm_until`, and all of them for `warm_up` seconds from its first
     request on. `mirrored` says that the canary has no users: its requests are stable's, repeated, and `weight` is the
     share of all requests which they would make at most. By `seen_by` (epoch seconds) one of them must have been seen.
+    `routed` says that requests reach the canary by a match too, so that its share may be larger than its weight.
     """
 
     checks: tuple[Check, ...]
@@ -63,6 +64,7 @@ class Terms:
     warm_up: float = 0.0
     mirrored: bool = False
     seen_by: float = math.inf
+    routed: bool = False
 
     def warming(self, look: Look) -> bool:
         """Whether fresh pods of the canary take part in a look; those from before they came count in full for ever."""
@@ -84,8 +86,9 @@ class Evidence:
     that time and was at `most` so large lately; its `first` request was seen then; `counts` is what was counted since.
     `hurt` are the canary's failures since the first step, `restarts` those of stable's and the canary's pods when they
     were last seen (None: not yet). `disaster` are the looks in a row in which the canary failed most of its requests
-    beside a healthy stable, and how many requests those were. `mirrored` as the terms have it. `timed` is stable's
-    histogram so far, while it is too small for `edges` to be chosen; None stands for infinity, which JSON lacks.
+    beside a healthy stable, and how many requests those were. `mirrored` and `routed` as the terms have it. `timed` is
+    stable's histogram so far, while it is too small for `edges` to be chosen; None stands for infinity, which JSON
+    lacks.
     """
 
     at: float = 0.0
@@ -108,6 +111,7 @@ class Evidence:
     hurt: int = 0
     disaster: tuple[int, int] = (0, 0)
     mirrored: bool = False
+    routed: bool = False
     restarts: tuple[int, int] | None = None
 
     @property
@@ -143,14 +147,16 @@ def judged(e: Evidence, look: Look, terms: Terms) -> Evidence:
     if look.at <= e.at:
         return e
     e = _prepared(e, look, terms)
-    if terms.since is None or not terms.weight:
-        return e if terms.weight else _remembered(e, look)
+    exposed = terms.weight or terms.routed
+    if terms.since is None or not exposed:
+        return e if exposed else _remembered(e, look)
     if (terms.since, terms.weight) != (e.weight_since, e.weight):
         e = _at_next_step(e, look, terms)
     if look.at <= terms.since:
         return e
     obeyed = look.since - terms.lag - OBEYED >= e.changed
-    counts, sides = attributed(e.counts, look, float(e.weight) / 100, obeyed)
+    fair = 0.0 if e.routed else float(e.weight) / 100  # where its share is not known, it lacks none of it
+    counts, sides = attributed(e.counts, look, fair, obeyed)
     if not sides.canary.requests:
         return _unseen(replace(e, counts=counts), look, terms)
     hurt = 0 if terms.mirrored else sides.canary.failures
@@ -170,7 +176,7 @@ def restarted(e: Evidence, stable: Tally, canary: Tally, terms: Terms) -> Eviden
     """
     name, before = name_of(Kind.RESTARTS), e.restarts
     e = replace(e, restarts=(stable.hits, canary.hits))
-    if before is None or name not in e.contests or not terms.weight or not (stable.of and canary.of):
+    if before is None or name not in e.contests or not (terms.weight or terms.routed) or not (stable.of and canary.of):
         return e
     new = Tally(stable.of, max(0, stable.hits - before[0])), Tally(canary.of, max(0, canary.hits - before[1]))
     if not new[0].hits + new[1].hits or e.blind:
@@ -320,8 +326,9 @@ def _at_next_step(e: Evidence, look: Look, terms: Terms) -> Evidence:
     blind = terms.weight == 100
     changed = terms.since if terms.since != e.weight_since else look.since
     lately = e.most if changed - terms.lag < e.changed else Decimal(0)
+    most = Decimal(100) if terms.routed or e.routed else max(terms.weight, e.weight, lately)
     fresh = replace(
-        e, weight=terms.weight, weight_since=terms.since, changed=changed, most=max(terms.weight, e.weight, lately),
+        e, weight=terms.weight, weight_since=terms.since, changed=changed, most=most, routed=terms.routed,
         steps=e.steps + 1, looks=0, looked_at=0.0, counts=Counts(), mirrored=terms.mirrored,
         contests={name: one.at_next_step(blind and not e.blind) for name, one in e.contests.items()},
     )  # fmt: skip

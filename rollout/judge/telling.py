@@ -45,7 +45,7 @@ def told(e: Evidence, found: Judged, names: Names) -> str:
     if found.verdict is Verdict.INCONCLUSIVE and one and not e.blind:
         parts.append(f"cannot exclude +{100 * not_excluded(Tally(*one.canary)):.1f} points")
     if (got := split(e)) is not None:
-        parts.append(f"{canary} got {share(got)} of the requests, not {e.weight} %")
+        parts.append(f"{canary} got {share(got)} of the requests, {'beside' if e.routed else 'not'} {e.weight} %")
     if e.counts.skipped:
         parts.append(f"{e.counts.skipped} reading(s) left out, of clients that were new or had restarted")
     return "; ".join(parts) + _lost(e)
@@ -108,11 +108,16 @@ def not_excluded(canary: Tally) -> float:
 
 
 def split(e: Evidence) -> float | None:
-    """The canary's share of the requests of this step, where chance does not explain that it is not its weight's."""
+    """The canary's share of the requests of this step, where chance does not explain that it is not its weight's.
+
+    Where requests reach it by a match as well, always.
+    """
     total, seen = e.counts.routed
     wanted = float(e.weight) / 100
     if not total or e.blind or e.mirrored:
         return None
+    if e.routed:
+        return seen / total
     far = 5 * math.sqrt(total * wanted * (1 - wanted)) + 0.1 * wanted * total
     return seen / total if abs(seen - wanted * total) > far else None
 

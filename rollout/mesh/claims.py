@@ -1,13 +1,14 @@
 """Our claim on a VirtualService: an annotation that travels in the same write as the weights that it explains."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
 from rollout.core.documents import Document, annotations_of
 from rollout.core.lifecycle import Reason
-from rollout.core.strategy import Mirror
+from rollout.core.strategy import Overlay
 from rollout.mesh.overlays import bare, laid_out, without
 from rollout.mesh.routes import Pair, http_routes
 
@@ -74,13 +75,13 @@ def undressing_patch(vs: Document, host: str) -> Document:
     return {} if bare(vs, host) else {"spec": {"http": http_routes(without(vs, host))}}
 
 
-def claiming_patch(vs: Document, key: str, pair: Pair, claim: Claim, act: Mirror | None) -> Document:
-    """The merge patch that puts the weights, the routes for `act` and the claim where they belong, in one write.
+def claiming_patch(vs: Document, key: str, pair: Pair, claim: Claim, acts: Sequence[Overlay]) -> Document:
+    """The merge patch that puts the weights, the routes for `acts` and the claim where they belong, in one write.
 
     Raises `InvalidInput` where no route can be made for it.
     """
     before = claim_of(vs, key)
-    routes, scales = laid_out(vs, pair, claim.keys, claim.weight, act, before.scales if before else {})
+    routes, scales = laid_out(vs, pair, claim.keys, claim.weight, acts, before.scales if before else {})
     text: dict[str, Any] = {
         "attempt": claim.attempt,
         "fence": claim.fence,

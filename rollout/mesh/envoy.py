@@ -106,8 +106,9 @@ def _port(service: Document) -> int:
 
 
 def _routes(route: Document, vs: Document, port: int) -> list[Resource]:
-    action = _action(route, vs, port)
-    return [{"match": _match(match), "route": action} for match in route.get("match") or [{}]]
+    action, entries = _action(route, vs, port), route.get("route") or []
+    added = _added(entries[0]) if len(entries) == 1 else {}
+    return [{"match": _match(match), "route": action, **added} for match in route.get("match") or [{}]]
 
 
 def _match(match: Document) -> Resource:
@@ -137,12 +138,12 @@ def _string(value: Document) -> Resource:
 
 def _action(route: Document, vs: Document, port: int) -> Resource:
     entries = route.get("route") or []
-    named = [(_destination(entry, vs, port), int(entry.get("weight") or 0)) for entry in entries]
+    named = [(_destination(entry, vs, port), int(entry.get("weight") or 0), _added(entry)) for entry in entries]
     action: Resource = {"timeout": f"{duration(route.get('timeout', '0s')):g}s"}
     if len(named) == 1:
         action["cluster"] = named[0][0]
     else:
-        weighted = [{"name": name, "weight": weight} for name, weight in named if weight]
+        weighted = [{"name": name, "weight": weight, **added} for name, weight, added in named if weight]
         action["weighted_clusters"] = {"clusters": weighted}
     if repeated := [_repeated(mirror, vs, port) for mirror in mirrors(route) if _percent(mirror)]:
         action["request_mirror_policies"] = repeated
@@ -150,6 +151,13 @@ def _action(route: Document, vs: Document, port: int) -> Resource:
     if attempts := int(retries.get("attempts", 2)):
         action["retry_policy"] = _retries(attempts, str(retries.get("retryOn") or DEFAULT_RETRIES))
     return action
+
+
+def _added(entry: Document) -> Resource:
+    """The headers that a destination's answers get."""
+    added = ((entry.get("headers") or {}).get("response") or {}).get("add") or {}
+    headers = [{"header": {"key": key, "value": str(value)}} for key, value in sorted(added.items())]
+    return {"response_headers_to_add": headers} if headers else {}
 
 
 def _retries(attempts: int, on: str) -> Resource:

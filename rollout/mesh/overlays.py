@@ -11,7 +11,7 @@ from fractions import Fraction
 
 from rollout.core.documents import VIRTUAL_SERVICE, Document, copied, ref
 from rollout.core.errors import InvalidInput
-from rollout.core.strategy import Mirror, Safe
+from rollout.core.strategy import Mirror, Overlay, Route, Safe
 from rollout.mesh.routes import (
     OURS,
     Pair,
@@ -36,40 +36,111 @@ PLAIN = re.compile(r"(?:[A-Za-z0-9|)^$.-]|\((?:\?:)?|(?<=[A-Za-z0-9).\]])[*+?](?
 
 
 def without(vs: Document, host: str) -> Document:
-    """The VirtualService without the routes that we added for `host`."""
-    return with_routes(vs, [route for route in http_routes(vs) if not ours(route, host)])
+    """The VirtualService without the routes, and the cookie, that we added for `host`."""
+    left = [route for route in http_routes(vs) if not ours(route, host)]
+    mark = f"{cookie_name(host)}="
+    return with_routes(vs, [_unmarked(route, mark) if mark in str(route) else route for route in left])
 
 
 def bare(vs: Document, host: str) -> bool:
-    """Whether no route of ours for `host` is in it."""
-    return not any(ours(route, host) for route in http_routes(vs))
+    """Whether nothing of ours for `host` is in its routes."""
+    return http_routes(without(vs, host)) == http_routes(vs)
 
 
 def laid_out(
-    vs: Document, pair: Pair, keys: Collection[str], weight: Decimal, act: Mirror | None, scales: dict[str, int]
+    vs: Document, pair: Pair, keys: Collection[str], weight: Decimal, acts: Sequence[Overlay], scales: dict[str, int]
 ) -> tuple[list[Document], dict[str, int]]:
-    """The http routes with the canary at `weight` and what `act` asks for, and the scales in use (see `with_weight`).
+    """The http routes with the canary at `weight` and what `acts` ask for, and the scales in use (see `with_weight`).
 
     Raises `InvalidInput` where a route of ours cannot be made.
     """
     theirs = without(vs, pair.host)
     routes, used = with_weight(theirs, pair, keys, weight, scales)
-    return dressed(with_routes(theirs, routes), pair, keys, act), used
+    return dressed(with_routes(theirs, routes), pair, keys, acts), used
 
 
-def dressed(vs: Document, pair: Pair, keys: Collection[str], act: Mirror | None) -> list[Document]:
-    """The http routes with those that `act` asks for, above each that moves, and no other of ours.
+def dressed(vs: Document, pair: Pair, keys: Collection[str], acts: Sequence[Overlay]) -> list[Document]:
+    """The http routes with those that `acts` ask for, above each that moves, and no other of ours.
 
     Raises `InvalidInput` where one cannot be made.
     """
     theirs = without(vs, pair.host)
-    moving = shifted(theirs, pair, keys) if act else []
+    moving = shifted(theirs, pair, keys) if acts else []
     found: list[Document] = []
     for index, route in enumerate(http_routes(theirs)):
-        if act and index in moving:
-            found += _mirroring(theirs, route, pair, act)
-        found.append(route)
+        original = route
+        for act in acts if index in moving else ():
+            if isinstance(act, Mirror):
+                found += _mirroring(theirs, route, pair, act)
+            else:
+                found += _routing(theirs, index, pair, act)
+                original = _marked(theirs, route, pair, act)
+        found.append(original)
     return found
+
+
+def _routing(vs: Document, index: int, pair: Pair, act: Route) -> Iterator[Document]:
+    """The copies that send what matches, or carries our cookie, to the canary; others of the route keep their share."""
+    routes, _ = with_weight(vs, pair, [key_of(http_routes(vs)[index])], Decimal(100), {})
+    route = _marked(vs, routes[index], pair, act)
+    stable, _ = places(vs, route, pair)
+    entries = [entry for place, entry in enumerate(route["route"]) if place not in stable]
+    cookie = {"headers": {"cookie": {"regex": cookie_regex(cookie_name(pair.host), pair.canary)}}} if act.sticky else {}
+    for kind, by in (("route", dict(act.match)), ("sticky", cookie)):
+        if by and (matches := narrowed(vs, route.get("match") or [{}], by)):
+            name = f"{OURS}{pair.host}/{kind}/{key_of(http_routes(vs)[index])}"
+            yield {**copied(route), "name": name, "match": matches, "route": copied(entries)}
+
+
+def cookie_name(host: str) -> str:
+    """The cookie that keeps users where they are.
+
+    >>> cookie_name("reviews.shop.svc.cluster.local")
+    'rollout-reviews.shop'
+    """
+    return "rollout-" + ".".join(host.split(".")[:2])
+
+
+def cookie_regex(name: str, value: str) -> str:
+    """What matches a Cookie header with this cookie among others.
+
+    >>> [bool(re.fullmatch(cookie_regex("a.b", "c"), text)) for text in ("a.b=c", "x=1; a.b=c; y=2", "a-b=c", "a.b=cd")]
+    [True, True, False, False]
+    """
+    plain = (re.sub(r"[^A-Za-z0-9_-]", lambda found: f"[{found[0]}]", text) for text in (name, value))
+    return "(.*;)? ?{}={}(;.*)?".format(*plain)
+
+
+def _marked(vs: Document, route: Document, pair: Pair, act: Route) -> Document:
+    """The route with our cookie in the canary's answers, if it is to keep its users."""
+    if not act.sticky:
+        return route
+    route = copied(route)
+    for place in places(vs, route, pair)[1]:
+        response = route["route"][place].setdefault("headers", {}).setdefault("response", {})
+        if any(name.lower() == "set-cookie" for how in ("add", "set") for name in response.get(how) or {}):
+            raise InvalidInput(
+                f"{ref(VIRTUAL_SERVICE, vs)}: the destination {pair.canary} sets a cookie already, and we cannot "
+                "set another there; leave `sticky` out"
+            )
+        text = f"{cookie_name(pair.host)}={pair.canary}; Max-Age={act.sticky:.0f}; Path=/; HttpOnly; SameSite=Lax"
+        response.setdefault("add", {})["set-cookie"] = text
+    return route
+
+
+def _unmarked(route: Document, mark: str) -> Document:
+    """The route without a cookie that begins so, nor what it left empty."""
+    route = copied(route)
+    for entry in route.get("route") or []:
+        headers = entry.get("headers") or {}
+        response = headers.get("response") or {}
+        added = response.get("add") or {}
+        if str(added.get("set-cookie", "")).startswith(mark):
+            del added["set-cookie"]
+            for inside, name in ((response, "add"), (headers, "response"), (entry, "headers")):
+                if not inside[name]:
+                    del inside[name]
+    return route
 
 
 def _mirroring(vs: Document, route: Document, pair: Pair, act: Mirror) -> Iterator[Document]:

@@ -141,11 +141,11 @@ def test_istios_schema_takes_every_route_of_ours(mesh: Mesh) -> None:
         mesh.set_routes([route])
         vs = mesh.cluster.get(VIRTUAL_SERVICE, NAMESPACE, "reviews")
         claim, act = replace(CLAIM, keys=(key_of(route),)), Mirror(Decimal("12.34"), safe)
-        patch = claiming_patch(vs, key, pair, claim, act)
+        patch = claiming_patch(vs, key, pair, claim, (act,))
         after = mesh.cluster.patch(VIRTUAL_SERVICE, NAMESPACE, "reviews", patch, version_of(vs))
         assert not bare(after, HOST)
         assert after["spec"]["http"] == patch["spec"]["http"]
-        assert "spec" not in claiming_patch(after, key, pair, claim, act)
+        assert "spec" not in claiming_patch(after, key, pair, claim, (act,))
         bared = undressing_patch(after, HOST) | {"metadata": {"annotations": {key: None}}}
         last = mesh.cluster.patch(VIRTUAL_SERVICE, NAMESPACE, "reviews", bared, version_of(after))
         assert last["spec"] == vs["spec"]

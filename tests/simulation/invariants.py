@@ -11,9 +11,10 @@ from rollout.core.decision import EASE_EVERY, needed
 from rollout.core.documents import CONFIG_MAP, DESTINATION_RULE, VIRTUAL_SERVICE, Document
 from rollout.core.lifecycle import Phase, Reason
 from rollout.core.query import Effect
+from rollout.mesh.overlays import bare
 from rollout.mesh.routes import percents
 from rollout.mesh.subsets import subsets_of
-from tests.simulation.world import PAIR, World, of_ours, repeated
+from tests.simulation.world import HOST, PAIR, World, of_ours, repeated, routed
 
 NEVER = float("inf")
 
@@ -60,8 +61,8 @@ class Watcher:
         if attempt is None or not attempt.phase.ended:
             raise Violation(f"I5: no end by {world.now:.0f}: {attempt and (attempt.phase, attempt.message)}")
         exposed = _exposed(world.virtual_service())
-        if of_ours(world.virtual_service()):
-            raise Violation("I6: a route of ours outlived its attempt")
+        if not bare(world.virtual_service(), HOST):
+            raise Violation("I6: a route of ours, or its cookie, outlived its attempt")
         if self.edited_after_end:
             return  # whoever edits after the end has the last word
         if attempt.phase is Phase.ROLLED_BACK and exposed != 0:
@@ -79,7 +80,7 @@ class Watcher:
             raise Violation(f"I10: an engine of fence {attempt.fence} recorded after {self.fences[attempt.id]}")
         self.fences[attempt.id] = attempt.fence
         queried = any(one.effect is Effect.ROLLBACK for one in attempt.measured)
-        if attempt.checkpoint.get("breached") or (queried and attempt.load):
+        if attempt.checkpoint.get("breached") or (queried and attempt.exposed):
             self.breached.add(attempt.id)
         if attempt.id in self.breached and attempt.phase not in (Phase.ROLLING_BACK, Phase.ROLLED_BACK):
             raise Violation(f"I9: a breach was seen, and yet it is {attempt.phase}")
@@ -89,7 +90,7 @@ class Watcher:
             raise Violation("I8: rolled back for a breach that nobody saw")
         if last and last.id == attempt.id and (attempt.weight > last.weight or attempt.step > last.step):
             self._earned(last, attempt)
-        if last is None or last.id != attempt.id or (attempt.weight, attempt.mirror) != (last.weight, last.mirror):
+        if last is None or last.id != attempt.id or (attempt.weight, attempt.overlays) != (last.weight, last.overlays):
             self.stood_since = NEVER
             self._stands(self.world.virtual_service())
 
@@ -111,7 +112,7 @@ class Watcher:
             raise Violation(f"I8: {last.weight} → {attempt.weight} % without data since {seen:.1f}")
 
     def _stands(self, vs: Document) -> None:
-        if self.recorded and _exposed(vs) == self.recorded.weight and bool(self.recorded.mirror) == bool(of_ours(vs)):
+        if self.recorded and _exposed(vs) == self.recorded.weight and bool(self.recorded.overlays) == bool(of_ours(vs)):
             self.stood_since = min(self.stood_since, self.world.now)
 
     # --- documents ---------------------------------------------------------------------------------------------
@@ -138,30 +139,36 @@ class Watcher:
         if now > was:
             self._rose(now)
         self._dressed(after)
-        if repeated(after) > repeated(before):
-            self._repeated(repeated(after))
+        if repeated(after) > repeated(before) or routed(after) > routed(before):
+            self._reached()
 
     def _dressed(self, after: Document) -> None:
-        """A route of ours is its original, but for its match and its mirrors, and sends nobody to the canary."""
+        """A route of ours is its original, but for its match and its mirrors, or where all go who match."""
         routes, attempt = after["spec"]["http"], self.recorded
         for ours in of_ours(after):
-            original = routes[routes.index(ours) + 1]
-            if attempt is None or attempt.mirror is None:
+            original = next(route for route in routes[routes.index(ours) :] if route not in of_ours(after))
+            if attempt is None or not attempt.overlays:
                 raise Violation(f"I6: a route of ours while it is {attempt and (attempt.phase, attempt.step)}")
+            if "/mirror/" not in ours["name"]:
+                if _but(ours, "name", "match", "route") != _but(original, "name", "match", "route"):
+                    raise Violation(f"I7: the route of ours is not its original: {ours}, {original}")
+                if {r["destination"].get("subset") for r in ours["route"]} != {"v2"}:
+                    raise Violation(f"the route of ours does not lead to the canary: {ours}")
+                continue
             if _but(ours, "name", "match", "mirrors") != _but(original, "name", "match"):
                 raise Violation(f"I7: the route of ours is not its original: {ours}, {original}")
             if any(r.get("weight", 100) for r in ours["route"] if r["destination"].get("subset") == "v2"):
                 raise Violation(f"our route sends users to the canary: {ours}")
 
-    def _repeated(self, now: float) -> None:
+    def _reached(self) -> None:
         world, attempt = self.world, self.recorded
         assert attempt is not None
         if attempt.id in self.breached or attempt.id in self.taken_back:
-            raise Violation(f"I9: repeats {now} % after a breach or a take-back")
+            raise Violation("I9: a route of ours reaches the canary after a breach or a take-back")
         if world.ready["v2"] < needed(4, attempt.load):
-            raise Violation(f"I3: repeats {now} % on {world.ready['v2']} ready endpoints")
+            raise Violation(f"I3: a route of ours for {world.ready['v2']} ready endpoints")
         if world.now - self.subset_since < world.strategy.propagation - 0.01:
-            raise Violation("I13: repeats before the subset had reached the proxies")
+            raise Violation("I13: a route of ours before the subset had reached the proxies")
 
     def _claimed(self, claim: dict[str, Any], was: Decimal, now: Decimal) -> None:
         attempt, world = claim["attempt"], self.world

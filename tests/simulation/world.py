@@ -22,7 +22,7 @@ from rollout.core.documents import (
 )
 from rollout.core.errors import Conflict, InvalidInput, Unavailable, Unreachable
 from rollout.core.query import Points
-from rollout.core.strategy import ERRORS, Bake, Mirror, OnInconclusive, Safe, Step, Strategy
+from rollout.core.strategy import ERRORS, Bake, Mirror, OnInconclusive, Route, Safe, Step, Strategy
 from rollout.engine.engine import Engine
 from rollout.engine.state import StateStore
 from rollout.engine.survey import Request
@@ -39,6 +39,8 @@ EDGES = (100.0, 250.0, 500.0, math.inf)
 SLOW = 400.0
 READ = 0.75
 """The share of all requests that change nothing."""
+BETA = 0.1
+"""The share of all requests that the header route matches."""
 TIMED = {v: [(edge, Series("gateway", v, within(edge))) for edge in EDGES] for v in ("v1", "v2")}
 
 
@@ -151,6 +153,8 @@ class VirtualMetrics:
     def second(self, now: float) -> None:
         """Let one second of traffic pass. The gateway counts users' requests, the pods those repeated too."""
         world, share = self.world, float(self.world.exposed()) / 100
+        if routed(world.virtual_service()):
+            share = BETA + (1 - BETA) * share
         for version, part in (("v1", 1 - share), ("v2", share)):
             requests = round(world.rps * part)
             repeated = math.floor(world.rps * world.repeated() / 100 + self._odd()) if version == "v2" else 0
@@ -179,7 +183,7 @@ class VirtualMetrics:
 
     def _odd(self) -> float:
         """What rounds a number of repeated requests, for a tenth of three a second is not none."""
-        return self.world.random.random() if self.world.strategy.steps[0].act else 0.0
+        return self.world.random.random() if self.world.strategy.steps[0].mirror else 0.0
 
     def _some(self, share: float, of: int) -> int:
         """How many of so many, by chance; nothing is drawn where there is no chance, so that old seeds replay."""
@@ -243,6 +247,11 @@ class VirtualWebhooks:
 def mirroring(percent: int = 100, safe: Safe = Safe.READS, seconds: float = 8.0) -> Step:
     """A step before anybody is exposed."""
     return Step(Decimal(0), Bake(seconds, seconds), Mirror(Decimal(percent), safe))
+
+
+def routing(weight: int = 5, sticky: float = 0.0) -> Step:
+    """A step with a header route of ours beside the weight."""
+    return Step(Decimal(weight), Bake(6.0, 40.0), Route({"headers": {"beta": {"exact": "yes"}}}, Decimal(20), sticky))
 
 
 def strategy(**changes: Any) -> Strategy:
@@ -421,6 +430,11 @@ def drive(world: World, faults: Callable[[int], Faults], each: Callable[[World],
 def of_ours(vs: Document) -> list[Document]:
     """The routes that we added."""
     return [route for route in vs["spec"]["http"] if str(route.get("name", "")).startswith(f"rollout.dev/{HOST}/")]
+
+
+def routed(vs: Document) -> bool:
+    """Whether a route of ours sends users to the canary by a match."""
+    return any("/route/" in route["name"] for route in of_ours(vs))
 
 
 def repeated(vs: Document) -> float:

@@ -9,7 +9,7 @@ from rollout.core.lifecycle import Phase, Reason
 from rollout.core.strategy import Safe
 from rollout.engine.engine import Engine
 from tests.simulation.invariants import Violation, Watcher
-from tests.simulation.world import START, Crash, Faults, World, drive, mirroring, of_ours, strategy
+from tests.simulation.world import START, Crash, Faults, World, drive, mirroring, of_ours, routing, strategy
 
 BAD = 0.08
 
@@ -67,6 +67,10 @@ def _world(seed: int) -> World:
     if seed % 3 == 0:
         first = mirroring(r.choice([10, 50, 100]), r.choice(list(Safe)))
         world.strategy = replace(world.strategy, steps=(first, *world.strategy.steps))
+    elif seed % 3 == 1:
+        first = routing(r.choice([0, 5]), r.choice([0.0, 60.0]))
+        rest = world.strategy.steps[1:] if first.weight else world.strategy.steps
+        world.strategy = replace(world.strategy, steps=(first, *rest))
     return world
 
 

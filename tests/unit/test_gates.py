@@ -55,7 +55,7 @@ def test_what_a_file_says() -> None:
         ("- pause: {for: 0s}", "s.yaml:6"),
         ("- pause: {for: soon}", "'soon' is no duration"),
         ("- pause: 10m", "s.yaml:6"),
-        ("- {pause: {}, bake: 1m}", "only a weight bakes"),
+        ("- {pause: {}, bake: 1m}", "only a weight or a route bakes"),
         ("- {pause: {}, weight: 7}", "a step is one of"),
         ("- weight: 100\n- pause: {}", "s.yaml"),
     ],

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from rollout.core.documents import Document
 from rollout.core.errors import InvalidInput
-from rollout.core.strategy import Mirror, Safe
+from rollout.core.strategy import Mirror, Route, Safe
 from rollout.mesh.overlays import READS, bare, dressed, narrowed, without
 from rollout.mesh.routes import Pair, http_routes, percents, pins, shifted
 from tests.unit.test_routes import to, vs
@@ -129,7 +129,8 @@ ACTS = st.sampled_from([READING, ALL])
 
 
 def clothed(document: Document, act: Mirror | None) -> Document:
-    return {**document, "spec": {**document["spec"], "http": dressed(document, PAIR, (), act)}}
+    acts = (act,) if act else ()
+    return {**document, "spec": {**document["spec"], "http": dressed(document, PAIR, (), acts)}}
 
 
 @given(ROUTES, ACTS)
@@ -156,7 +157,7 @@ def test_users_get_what_they_got_and_those_that_may_be_are_repeated(
     routes: list[Document], act: Mirror, request: Document
 ) -> None:
     document = vs(*routes)
-    before, after = first(routes, request), first(dressed(document, PAIR, (), act), request)
+    before, after = first(routes, request), first(dressed(document, PAIR, (), (act,)), request)
     assert before is not None
     assert after is not None
     assert destinations(before) == destinations(after)
@@ -197,7 +198,7 @@ def percentage(said: Any, old: Any = None) -> float:
 )
 def test_a_mirror_of_the_users_stays_beside_ours(theirs: Document, value: Document | None) -> None:
     document = vs({"route": [to("v1")], "mirror": {"host": "shadow"}, **theirs})
-    ours, original = dressed(document, PAIR, (), ALL)
+    ours, original = dressed(document, PAIR, (), (ALL,))
     assert original == document["spec"]["http"][0]
     kept = {"destination": {"host": "shadow"}} | ({} if value is None else {"percentage": value})
     assert ours["mirrors"] == [kept, {"destination": to("v2")["destination"], "percentage": {"value": 12.5}}]
@@ -208,24 +209,75 @@ def test_mirrors_of_the_users_stay_too_and_ours_has_the_originals_port() -> None
     theirs = [{"destination": {"host": "shadow"}}, {"destination": to("v2")["destination"], "percentage": {"value": 1}}]
     main = to("v1")
     main["destination"]["port"] = {"number": 9080}
-    (ours, _) = dressed(vs({"route": [main], "mirrors": theirs}), PAIR, (), ALL)
+    (ours, _) = dressed(vs({"route": [main], "mirrors": theirs}), PAIR, (), (ALL,))
     assert ours["mirrors"][:2] == theirs
     assert ours["mirrors"][2]["destination"] == {"host": "reviews", "subset": "v2", "port": {"number": 9080}}
+
+
+BETA = Route({"headers": {"x": {"exact": "tester"}}})
+STICKY = Route({"headers": {"x": {"exact": "tester"}}}, sticky=60.0)
+
+
+@given(ROUTES, st.sampled_from([BETA, STICKY]), REQUEST)
+def test_who_matches_goes_to_the_canary_and_nobody_else(routes: list[Document], act: Route, request: Document) -> None:
+    document = vs(*routes)
+    before = first(routes, request)
+    assert before is not None
+    try:
+        made = dressed(document, PAIR, (), (act,))
+    except InvalidInput:
+        return  # two conditions on one header that no match can say together
+    after = first(made, request)
+    assert after is not None
+    moves = before in [routes[index] for index in shifted(document, PAIR)]
+    parts = {subset: weight for _, subset, weight in destinations(before)}
+    others = {subset: weight for subset, weight in parts.items() if subset == "v3"}
+    if moves and request["headers"].get("x") == "tester":
+        assert {subset: weight for _, subset, weight in destinations(after)} == {"v2": 60 if others else 100, **others}
+    else:
+        assert destinations(after) == destinations(before)
+    kept = ("name", "match", "route")
+    assert {k: v for k, v in before.items() if k not in kept} == {k: v for k, v in after.items() if k not in kept}
+    assert without(vs(*made), PAIR.host) == document
+    assert percents(vs(*made), PAIR) == percents(document, PAIR)
+    assert dressed(vs(*made), PAIR, (), (act,)) == made
+
+
+def test_who_was_sent_to_the_canary_by_weight_stays_there_by_a_cookie() -> None:
+    main = {"name": "main", "route": [to("v1", 80), to("v2", 20)]}
+    ours, original = dressed(vs(main), PAIR, (), (Route(sticky=3600.0),))
+    assert [entry["destination"]["subset"] for entry in ours["route"]] == ["v2"]
+    given_back = [entry.get("headers") for entry in original["route"]]
+    cookie = "rollout-reviews.shop=v2; Max-Age=3600; Path=/; HttpOnly; SameSite=Lax"
+    assert given_back == [None, {"response": {"add": {"set-cookie": cookie}}}]
+    (match,) = ours["match"]
+    assert said(match["headers"]["cookie"], "a=b; rollout-reviews.shop=v2; c=d")
+    assert not said(match["headers"]["cookie"], "rollout-reviews.shop=v1")
+
+
+def test_a_cookie_of_the_users_is_not_replaced() -> None:
+    theirs = to("v2", 20) | {"headers": {"response": {"add": {"Set-Cookie": "theirs=1"}, "remove": ["server"]}}}
+    main = {"name": "main", "route": [to("v1", 80), theirs]}
+    with pytest.raises(InvalidInput, match="v2 sets a cookie already"):
+        dressed(vs(main), PAIR, (), (Route(sticky=60.0),))
+    theirs["headers"]["response"].pop("add")
+    made = dressed(vs(main), PAIR, (), (Route(sticky=60.0),))
+    assert http_routes(without(vs(*made), PAIR.host)) == [main]
 
 
 def test_another_services_routes_of_ours_are_left_alone() -> None:
     ratings = {"name": "ratings", "match": [{"uri": {"prefix": "/r"}}], "route": [to("v1", 90, "ratings"),
                                                                                to("v2", 10, "ratings")]}  # fmt: skip
     main = {"name": "main", "route": [to("v1")]}
-    theirs = dressed(vs(ratings, main), OTHERS, (), READING)
-    both = dressed(vs(*theirs), PAIR, (), READING)
+    theirs = dressed(vs(ratings, main), OTHERS, (), (READING,))
+    both = dressed(vs(*theirs), PAIR, (), (READING,))
     assert [r["name"].split("/")[-1] for r in both] == ["name:ratings", "ratings", "name:main", "main"]
     assert http_routes(without(vs(*both), PAIR.host)) == theirs
-    assert dressed(vs(*both), OTHERS, (), READING) == both
+    assert dressed(vs(*both), OTHERS, (), (READING,)) == both
 
 
 def test_the_canary_gets_no_more_than_stable_serves() -> None:
-    (ours, _) = dressed(vs({"route": [to("v1", 20), to("v2", 0), to("v3", 70)]}), PAIR, (), READING)
+    (ours, _) = dressed(vs({"route": [to("v1", 20), to("v2", 0), to("v3", 70)]}), PAIR, (), (READING,))
     assert ours["mirrors"][0]["percentage"] == {"value": 22.2222}
 
 
