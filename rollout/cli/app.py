@@ -583,7 +583,8 @@ def simulate(
 @app.command()
 def demo(
     scenario: Annotated[
-        list[str] | None, typer.Option(help="good (default), errors, crash, mirror, no-traffic or outage; may repeat.")
+        list[str] | None,
+        typer.Option(help="good (default), errors, rejections, slow, crash, mirror, no-traffic or outage; may repeat."),
     ] = None,
     rps: Annotated[int, typer.Option(min=1, help="Requests a second.")] = 500,
     speed: Annotated[float, typer.Option(min=0.1, max=100, help="Divide the strategy's durations by this.")] = 10.0,
@@ -649,13 +650,14 @@ def playground_fail(
 ) -> None:
     """Let a version of reviews fail a share of its answers, or refuse connections."""
     from rollout.core.errors import InvalidInput
+    from rollout.playground.service import Orders
     from rollout.playground.stage import order
 
     if not (folder / ".playground").is_dir():
         raise InvalidInput(f"no playground in {folder}; start one with `rollout playground up {folder}`")
     if version not in ("v1", "v2", "v3"):
         raise InvalidInput(f"there is no version {version!r} of reviews in the playground; there are v1, v2 and v3")
-    order(folder, version, percent / 100, refuse)
+    order(folder, version, Orders(percent / 100, refuse=refuse))
 
 
 def _version(value: bool) -> None:

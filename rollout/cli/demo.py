@@ -21,9 +21,17 @@ from rollout.engine.survey import Request
 from rollout.playground.stage import NAMESPACE, Playground
 from rollout.wiring import engine, folder_world
 
-ENDS = {"good": 0, "errors": 1, "crash": 1, "mirror": 1, "no-traffic": 4, "outage": 0}
+BAD: dict[str, dict[str, Any]] = {
+    "errors": {"share": 0.05},
+    "rejections": {"share": 0.2, "status": 401},
+    "slow": {"delay": 0.3},
+    "crash": {"refuse": True},
+    "mirror": {"share": 0.3},
+}
+"""The scenarios in which v2 does harm all the time, and which."""
+ENDS = {"good": 0, **dict.fromkeys(BAD, 1), "no-traffic": 4, "outage": 0}
 """The scenarios, and how each should end, as an exit code."""
-BROKEN = {"errors": {"v2"}, "crash": {"v2"}, "mirror": {"v2"}, "outage": {"v1", "v2"}}
+BROKEN: dict[str, tuple[str, ...]] = {**dict.fromkeys(BAD, ("v2",)), "outage": ("v1", "v2")}
 """Which versions do harm in a scenario; what others fail, or nobody, is the shifting's fault."""
 MIRROR = Step(Decimal(0), Bake(600.0, 600.0), Mirror(Decimal(100), Safe.READS))
 """What the scenario `mirror` does before the preset's first weight: at half of all requests proof takes a while."""
@@ -94,12 +102,7 @@ def _warm(playground: Playground, scenario: str) -> None:
 @contextmanager
 def _trouble(playground: Playground, scenario: str, speed: float) -> Iterator[None]:
     """What goes wrong in this scenario, and when."""
-    if scenario == "errors":
-        playground.fail("v2", 0.05)
-    if scenario == "crash":
-        playground.fail("v2", refuse=True)
-    if scenario == "mirror":
-        playground.fail("v2", 0.3)
+    playground.fail("v2", **BAD.get(scenario, {}))
     done = threading.Event()
     thread = threading.Thread(target=_outage, args=(playground, done, 60 / speed), daemon=True)
     if scenario == "outage":
@@ -131,6 +134,8 @@ def _users(playground: Playground, scenario: str) -> dict[str, Any]:
         if kind.split("|")[2] not in BROKEN.get(scenario, ()):
             shifting += count
     first = next((line["first_failed_at"] for line in lines if line["first_failed_at"]), 0.0)
+    if scenario == "slow":  # nobody's request fails; each that v2 gets is answered badly
+        first = next((t for t, w in playground.events if w.get("v2")), 0.0)
     back = next((t for t, w in playground.events if first and t > first and not w.get("v2")), 0.0)
     sent, wanted = sum(line["sent"] for line in lines), sum(line["wanted"] for line in lines)
     return {

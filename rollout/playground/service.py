@@ -1,9 +1,10 @@
-"""One sample service as a process: answers, calls the next one, and fails when its control file says so."""
+"""One sample service as a process: answers, calls the next one, and does harm when its control file says so."""
 
 import argparse
 import asyncio
 import json
 import random
+from dataclasses import dataclass
 from pathlib import Path
 
 from rollout.playground.http import Answer, Client, Respond, Server
@@ -12,19 +13,35 @@ CONTROL_EVERY = 0.05
 PASSED_ON = ("x-version", "x-envoy-flags", "x-service")
 
 
+@dataclass(frozen=True)
+class Orders:
+    """What a control file says: answer a `share` (0 to 1) with `status`, all after `delay` seconds, or `refuse` all."""
+
+    share: float = 0.0
+    status: int = 500
+    delay: float = 0.0
+    refuse: bool = False
+
+
 class Service:
     """A service of Bookinfo's shape. `calls` is the host that it asks before it answers, through Envoy."""
 
     def __init__(self, version: str, calls: str, proxy: int, control: Path) -> None:
         self._version, self._calls, self._control = version, calls, control
         self._client = Client(proxy)
-        self._fail = 0.0
+        self._orders = Orders()
         self.open: set[Server] = set()
 
     def handle(self, path: str, respond: Respond) -> None:
-        """Answer one request."""
-        if random.random() < self._fail:  # noqa: S311 - dice, not secrets
-            respond(500, {"x-version": self._version})
+        """Answer one request, late where that is ordered."""
+        if self._orders.delay:
+            asyncio.get_running_loop().call_later(self._orders.delay, self._answer, path, respond)
+        else:
+            self._answer(path, respond)
+
+    def _answer(self, path: str, respond: Respond) -> None:
+        if random.random() < self._orders.share:  # noqa: S311 - dice, not secrets
+            respond(self._orders.status, {"x-version": self._version})
         elif self._calls:
             self._client.get(self._calls, path, lambda answer: self._pass_on(answer, respond))
         else:
@@ -44,9 +61,8 @@ class Service:
             stamp = self._control.stat().st_mtime_ns if self._control.exists() else 0
             if stamp != seen or (server is None and not stamp):
                 seen = stamp
-                order = json.loads(self._control.read_text()) if stamp else {}
-                self._fail = float(order.get("fail", 0))
-                if order.get("refuse"):
+                self._orders = Orders(**json.loads(self._control.read_text())) if stamp else Orders()
+                if self._orders.refuse:
                     self._refuse(server)
                     server = None
                 elif server is None:

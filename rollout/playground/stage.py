@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,7 @@ from rollout.mesh.envoy import Endpoint, clusters, routes, weights
 from rollout.mesh.hosts import fqdn
 from rollout.playground.bootstrap import Pod
 from rollout.playground.proxy import Proxy
+from rollout.playground.service import Orders
 from rollout.ports import Cluster
 
 NAMESPACE = "bookinfo"
@@ -121,9 +123,9 @@ class Playground:
         """What the users saw, a JSON line a second."""
         return self.own / "users.jsonl"
 
-    def fail(self, version: str, share: float = 0.0, refuse: bool = False) -> None:
-        """Let a version of reviews fail a share of its answers, or refuse connections."""
-        order(self.folder, version, share, refuse)
+    def fail(self, version: str, share: float = 0.0, **more: Any) -> None:
+        """Let a version of reviews fail a share of its answers, or do `more` harm (see `Orders`); without any, none."""
+        order(self.folder, version, Orders(share, **more))
 
     def _control(self, service: str, version: str) -> Path:
         return self.own / f"{service}-{version}.json"
@@ -192,11 +194,11 @@ class Playground:
                 process.kill()
 
 
-def order(folder: Path, version: str, share: float = 0.0, refuse: bool = False) -> None:
+def order(folder: Path, version: str, orders: Orders) -> None:
     """Write the control file of a version of reviews."""
     path = folder / ".playground" / f"reviews-{version}.json"
     temporary = path.with_suffix(".tmp")
-    temporary.write_text(json.dumps({"fail": share, "refuse": refuse}))
+    temporary.write_text(json.dumps(asdict(orders)))
     temporary.replace(path)
 
 

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -35,6 +36,18 @@ def test_bad(scenario: str) -> None:
     assert (code, result["phase"], result["weights"]) == (1, "RolledBack", {"v1": 100, "v2": 0})
     assert result["failed_requests"] > 0
     assert 0 < result["reaction_seconds"] <= 20
+
+
+def test_rejections_and_slow_answers_are_harm_too() -> None:
+    """Both at once, for they wait for looks: sixteen until slow answers can be no clump of a machine's."""
+    with ThreadPoolExecutor() as pool:
+        (code, rejecting), (other, slow) = pool.map(play, ("rejections", "slow"), ("--rps=200",) * 2)
+    assert (code, rejecting["phase"], rejecting["weights"]) == (1, "RolledBack", {"v1": 100, "v2": 0})
+    assert (other, slow["phase"], slow["weights"]) == (1, "RolledBack", {"v1": 100, "v2": 0})
+    assert rejecting["failed_requests"] > 0
+    assert slow["failed_requests"] == 0, "nothing but its slowness was seen"
+    assert 0 < rejecting["reaction_seconds"] <= 20
+    assert 0 < slow["reaction_seconds"] <= 40
 
 
 def test_a_version_that_fails_what_is_mirrored_gets_no_user() -> None:
