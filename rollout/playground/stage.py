@@ -24,9 +24,9 @@ from rollout.core.documents import (
     VIRTUAL_SERVICE,
     Document,
     Kind,
+    carries,
     labels_of,
     name_of,
-    namespace_of,
     version_of,
 )
 from rollout.core.errors import NotFound, RolloutError
@@ -142,7 +142,7 @@ class Playground:
     def step(self) -> None:
         """Make Envoy obey the documents, and keep this second's counters."""
         listed = {kind: self.cluster.list(kind, NAMESPACE) for kind in (SERVICE, DESTINATION_RULE, VIRTUAL_SERVICE)}
-        made = clusters(listed[SERVICE], listed[DESTINATION_RULE], self._endpoints())
+        made = clusters(listed[SERVICE], listed[DESTINATION_RULE], self._endpoints(listed[SERVICE]))
         seen = listed[SERVICE], listed[VIRTUAL_SERVICE]
         config = {workload: routes(*seen, source) for workload, source in self._sources.items()}
         if self.proxy.apply(made, config):
@@ -152,7 +152,7 @@ class Playground:
             self._second = second
             self.metrics.keep(second, self.proxy.counters())
 
-    def _endpoints(self) -> dict[str, list[Endpoint]]:
+    def _endpoints(self, services: list[Document]) -> dict[str, list[Endpoint]]:
         ready = {
             str(endpoint["targetRef"]["name"])
             for one in self.cluster.list(ENDPOINT_SLICE, NAMESPACE)
@@ -161,11 +161,11 @@ class Playground:
         }
         found: dict[str, list[Endpoint]] = {}
         for pod in self.cluster.list(POD, NAMESPACE):
-            if name_of(pod) in ready:
-                labels = labels_of(pod)
-                address, _, port = pod["metadata"]["annotations"][ADDRESS].partition(":")
-                host = fqdn(labels["app"], namespace_of(pod))
-                found.setdefault(host, []).append(Endpoint(address, int(port), labels))
+            for service in services if name_of(pod) in ready else ():
+                if carries(pod, service["spec"]["selector"]):
+                    address, _, port = pod["metadata"]["annotations"][ADDRESS].partition(":")
+                    host = fqdn(name_of(service), NAMESPACE)
+                    found.setdefault(host, []).append(Endpoint(address, int(port), labels_of(pod)))
         return found
 
     def _run(self) -> None:
