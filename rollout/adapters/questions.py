@@ -44,9 +44,11 @@ def counters_query(*targets: Target) -> str:
 def answers_query(targets: Sequence[Target], edges: Iterable[float] | None) -> str:
     """The histogram of their good answers by service, instance, version and edge; of all edges with None.
 
-    An answer without a version came from the proxy itself, which nobody compares.
+    An answer without a version came from the proxy itself, which nobody compares; where no version is named it counts.
     """
-    good = ('response_code=~"[23].."', *NOT_FAILED, *NOT_REJECTED, 'destination_version!~"|unknown"')
+    good = ['response_code=~"[23].."', *NOT_FAILED, *NOT_REJECTED]
+    if all(target.stable or target.canary for target in targets):
+        good.append('destination_version!~"|unknown"')
     asked = () if edges is None else (f"le=~{_quoted('|'.join(spelled(edge) for edge in (*edges, math.inf)))}",)
     buckets = _selector("istio_request_duration_milliseconds_bucket", *_counted(targets), *good, *asked)
     return f"sum by (service, instance, destination_version, le) ({_by_service(_summed(buckets, 'le'))})"

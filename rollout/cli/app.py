@@ -533,6 +533,46 @@ def backtest(
 
 
 @app.command()
+def watch(
+    service: Service,
+    strategy: StrategyName = "canary",
+    stable: Annotated[
+        str, typer.Option("--from", metavar="VERSION", help="The version that serves; else who has most of it.")
+    ] = "",
+    to: Annotated[
+        str, typer.Option("--to", metavar="VERSION", help="The new version; else who shares with the one that serves.")
+    ] = "",
+    namespace: Namespace = "",
+    context: Context = "",
+    prometheus: Prometheus = "",
+    cluster: Folder = "",
+    lasting: Annotated[str, typer.Option("--for", metavar="DURATION", help="Leave after so long, such as 1h.")] = "",
+    output: Output = "text",
+) -> None:
+    """Judge what somebody else (Flagger, Argo Rollouts, a person) does to the weights; writes nothing; 1: saw harm."""
+    import json
+    import math
+
+    from rollout.adapters import clock
+    from rollout.cli import watching
+    from rollout.core.errors import InvalidInput
+    from rollout.core.quantities import duration
+    from rollout.engine.survey import Request
+    from rollout.engine.watching import Watch
+
+    _check_output(output)
+    chosen, seconds = _judging(strategy), duration(lasting) if lasting else math.inf
+    if to and stable == to:
+        raise InvalidInput(f"--from and --to are both {to}; name two versions")
+    world, metrics = _world(cluster, context, prometheus)
+    found = Watch(world, metrics, Request(service, _namespace(world, cluster, namespace), to, chosen, stable))
+    code = watching.stay(found, seconds, watching.told_as(output))
+    replay = found.replay(clock.now())
+    print(json.dumps(watching.last(replay)) if output == "json" else watching.closing(replay))
+    raise typer.Exit(code)
+
+
+@app.command()
 def simulate(
     rps: Annotated[float, typer.Option(min=0.001, help="Requests a second of all users.")] = 100.0,
     stable_errors: Annotated[float, typer.Option(min=0, max=1, help="The share that stable fails.")] = 0.001,

@@ -12,6 +12,7 @@ from rollout.core.errors import InvalidInput, Unreachable
 from rollout.core.lifecycle import Phase
 from rollout.core.strategy import Kind, Strategy
 from rollout.engine.past import PODS, UNKNOWN, Load, apart, edges_to_ask, looks_of, measured, pace, remembered, seen_by
+from rollout.judge.attribution import Counts
 from rollout.judge.bets import Tally
 from rollout.judge.judge import Evidence, Terms, judged, read, restarted
 from rollout.judge.looks import grid_time
@@ -36,9 +37,16 @@ class Eyes:
         self._reporter = ""
         self._attempt = ""
         self._evidence = Evidence()
+        self.horizon = 0.0
+        """Up to when the counters were there at the last look (epoch seconds)."""
 
-    def reading(self, seen: Observation, target: Target) -> tuple[Reading | None, str, dict[str, Any]]:
-        """The verdict at the moment of the observation, why there is none, and the checkpoint to keep."""
+    def reading(
+        self, seen: Observation, target: Target, until: float = math.inf
+    ) -> tuple[Reading | None, str, dict[str, Any]]:
+        """The verdict at the moment of the observation, why there is none, and the checkpoint to keep.
+
+        No look is taken that ends after `until` (epoch seconds).
+        """
         attempt = seen.attempt
         if not attempt.strategy.checks:
             return Reading(Verdict.ADVANCE, "nothing is compared", seen.now, True), "", {}
@@ -47,7 +55,7 @@ class Eyes:
             self._evidence = _restored(attempt.checkpoint)
         silence = ""
         try:
-            self._look(seen, target)
+            self._look(seen, target, until)
         except Unreachable as error:
             silence = str(error)
         pods = Tally(*seen.stable_pods), Tally(*seen.canary_pods)
@@ -87,11 +95,16 @@ class Eyes:
         """Seconds between two readings of the counters, as far as it is known."""
         return self._intervals.get(self._reporter) or UNKNOWN
 
+    @property
+    def counts(self) -> Counts:
+        """What was counted since this weight stands."""
+        return self._evidence.counts
+
     def checkpoint(self) -> dict[str, Any]:
         """The evidence as data."""
         return {"form": FORM, **_EVIDENCE.dump_python(self._evidence, mode="json")}
 
-    def _look(self, seen: Observation, target: Target) -> None:
+    def _look(self, seen: Observation, target: Target, until: float) -> None:
         attempt, strategy = seen.attempt, seen.attempt.strategy
         target, horizon = self._seen_by(target)
         if horizon is None:
@@ -109,7 +122,8 @@ class Eyes:
         terms = terms_of(attempt, lag, apart(target), warm)
         if not seen.repeating:  # somebody removed our route: what nobody sees was not sent
             terms = replace(terms, seen_by=math.inf)
-        last = grid_time(horizon, interval)
+        self.horizon = horizon
+        last = grid_time(min(horizon, until), interval)
         start = max(-grid_time(-max(self._evidence.at, attempt.started), interval), last - MOST_LOOKS * interval)
         if last <= start:
             return

@@ -23,6 +23,8 @@ class Scene:
     service: Document | None
     routes: tuple[Document | None, ...]
     rules: tuple[Document, ...]
+    own: tuple[Document | None, ...] = ()
+    """Stable's Service and the canary's, where each has its own."""
 
     def target(self, attempt: Attempt) -> Target:
         """Whose counters the judge needs."""
@@ -43,8 +45,8 @@ def spaces_of(attempt: Attempt) -> list[str]:
 def read_scene(cluster: Cluster, attempt: Attempt) -> Scene:
     """Read what an attempt depends on."""
     return Scene(
-        _find(cluster, SERVICE, attempt.namespace, attempt.service),
-        tuple(_find(cluster, VIRTUAL_SERVICE, route.namespace, route.name) for route in attempt.routes),
+        found(cluster, SERVICE, attempt.namespace, attempt.service),
+        tuple(found(cluster, VIRTUAL_SERVICE, route.namespace, route.name) for route in attempt.routes),
         tuple(rules_for(cluster, spaces_of(attempt))),
     )
 
@@ -55,8 +57,11 @@ def observe(cluster: Cluster, attempt: Attempt, scene: Scene, now: float) -> Obs
     levels = [
         seen_from(scene.rules, pair.host, space, attempt.namespace, ROOT_NAMESPACE) for space in spaces_of(attempt)
     ]
-    seen = pods_of(cluster, scene.service) if scene.service else Pods()
-    stable, canary = (seen.of(labels_for(levels[0], version)) for version in (attempt.stable, attempt.canary))
+    if scene.own:
+        stable, canary = (pods_of(cluster, service) if service else Pods() for service in scene.own)
+    else:
+        seen = pods_of(cluster, scene.service) if scene.service else Pods()
+        stable, canary = (seen.of(labels_for(levels[0], version)) for version in (attempt.stable, attempt.canary))
     return Observation(
         now,
         attempt,
@@ -79,7 +84,8 @@ def plan_subsets(a: Attempt, scene: Scene) -> tuple[Document | None, list[str], 
     return owner(level, pair_of(a).host, a.namespace), missing, level
 
 
-def _find(cluster: Cluster, kind: Kind, namespace: str, name: str) -> Document | None:
+def found(cluster: Cluster, kind: Kind, namespace: str, name: str) -> Document | None:
+    """The object; None where it is gone."""
     try:
         return cluster.get(kind, namespace, name)
     except NotFound:

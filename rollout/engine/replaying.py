@@ -218,7 +218,7 @@ def _judged(e: Evidence, span: Span, looks: Sequence[Look], setting: Setting) ->
         if said.verdict is Verdict.ROLLBACK:
             return e, replace(found, said=said, back_after=stood)
         if found.on_after is None:
-            found = replace(found, said=said, on_after=stood if _goes_on(said, stood, step, strategy) else None)
+            found = replace(found, said=said, on_after=stood if goes_on(said, stood, step, strategy) else None)
     return e, found
 
 
@@ -233,7 +233,7 @@ def _said(e: Evidence, setting: Setting, overdue: bool) -> Reading:
     return replace(said, text=compared(said.check, one, names, e.blind) + chance)
 
 
-def _goes_on(said: Reading, stood: float, step: Step, strategy: Strategy) -> bool:
+def goes_on(said: Reading, stood: float, step: Step, strategy: Strategy) -> bool:
     """Whether the engine would go on from a step that has stood for so many seconds."""
     if stood < step.bake.min or said.verdict is Verdict.BLIND:
         return False

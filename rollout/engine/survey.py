@@ -52,7 +52,7 @@ def survey(cluster: Cluster, request: Request, number: int, now: float) -> Attem
     every, whole = everywhere(cluster, VIRTUAL_SERVICE, request.namespace)
     found = routing_to(every, host)
     if not found:
-        raise InvalidInput(_no_route(request))
+        raise InvalidInput(no_route(request))
     seen = pods_of(cluster, service)
     stable = request.stable or _serving(found, host, seen, request)
     if stable == request.canary:
@@ -74,11 +74,11 @@ def survey(cluster: Cluster, request: Request, number: int, now: float) -> Attem
         stable,
         request.canary,
         request.strategy,
-        tuple(_route_ref(vs, pair) for vs in moving),
+        tuple(route_ref(vs, pair) for vs in moving),
         started=now,
         deadline=now + request.strategy.limit,
         capacity=theirs.ready,
-        counted=_counted(pair, theirs, ours),
+        counted=counted(pair, theirs, ours),
         clients=tuple(_clients(rules, host)),
         narrow=not (whole and all_rules),
     )
@@ -141,12 +141,12 @@ def _there(request: Request, version: str, labels: dict[str, str], pods: Pods, s
         )
 
 
-def _counted(pair: Pair, stable: Pods, canary: Pods) -> tuple[str, str]:
+def counted(pair: Pair, stable: Pods, canary: Pods) -> tuple[str, str]:
     """The versions as the mesh's counters carry them: the pods' `version` label, which must tell the two apart."""
     found = []
     for name, pods in ((pair.stable, stable), (pair.canary, canary)):
-        told = ", ".join(version or "none" for version in pods.versions)
-        if pods.versions[1:] or not pods.versions[0]:
+        told = ", ".join(version or "none" for version in pods.versions) or "none"
+        if pods.versions[1:] or not any(pods.versions):
             raise InvalidInput(f"the pods of the subset {name} carry {LABEL}={told}; give them all the same label")
         found.append(told)
     if found[0] == found[1]:
@@ -172,7 +172,8 @@ def _moving(found: Sequence[Document], pair: Pair, request: Request) -> list[Doc
     return moving
 
 
-def _route_ref(vs: Document, pair: Pair) -> RouteRef:
+def route_ref(vs: Document, pair: Pair) -> RouteRef:
+    """The VirtualService with the keys of its routes that move."""
     keys = tuple(key_of(http_routes(vs)[index]) for index in shifted(vs, pair))
     return RouteRef(namespace_of(vs), name_of(vs), keys)
 
@@ -240,7 +241,8 @@ def _subsets(cluster: Cluster, request: Request, attempt: Attempt) -> None:
         )
 
 
-def _no_route(request: Request) -> str:
+def no_route(request: Request) -> str:
+    """What to do where nothing routes to the service."""
     return (
         f"no VirtualService routes to {request.service}.{request.namespace}; nothing could be shifted. Apply one:\n"
         "apiVersion: networking.istio.io/v1\nkind: VirtualService\n"

@@ -90,15 +90,19 @@ def destinations(vs: Document, host: str) -> set[str]:
 
 def serving(vs: Document, host: str) -> set[str]:
     """The subsets of `host` that routes for everybody, not those with a match, send requests to."""
-    found = set()
-    for route in http_routes(vs):
-        if route.get("match"):
-            continue
-        for entry, units in zip(route.get("route") or [], _units(route), strict=True):
-            subset = _subset(entry, vs, host)
-            if subset is not None and units > 0:
-                found.add(subset)
-    return found
+    return set[str]().union(*(_live(route, vs, host) for route in http_routes(vs) if not route.get("match")))
+
+
+def sharing(vs: Document, host: str) -> set[str]:
+    """The subsets that serve, and those among which a route with a match divides requests."""
+    live = (_live(route, vs, host) for route in http_routes(vs))
+    return serving(vs, host).union(*(subsets for subsets in live if len(subsets) > 1))
+
+
+def _live(route: Document, vs: Document, host: str) -> set[str]:
+    """The subsets of `host` that have a share in a route."""
+    entries = zip(route.get("route") or [], _units(route), strict=True)
+    return {subset for entry, units in entries if units > 0 and (subset := _subset(entry, vs, host)) is not None}
 
 
 def _units(route: Document) -> list[int]:
