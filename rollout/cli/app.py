@@ -84,11 +84,11 @@ def _die(text: str, code: int) -> None:
     sys.exit(code)
 
 
-def _check_output(output: str) -> None:
+def _check_output(output: str, *others: str) -> None:
     from rollout.core.errors import InvalidInput
 
-    if output not in ("text", "json"):
-        raise InvalidInput(f"--output is text or json, not {output!r}")
+    if output not in ("text", "json", *others):
+        raise InvalidInput(f"--output is {' or '.join(('text', 'json', *others))}, not {output!r}")
 
 
 def _judging(name: str) -> "Strategy":
@@ -139,27 +139,39 @@ def promote(
     no_create: NoCreate = False,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
     no_wait: Annotated[bool, typer.Option("--no-wait", help="Leave with exit code 5 where a person must act.")] = False,
-    output: Output = "text",
+    output: Annotated[
+        str,
+        typer.Option(
+            "--output",
+            "-o",
+            metavar="text|json|github",
+            help="How to say it; github: with annotations, and the report in $GITHUB_STEP_SUMMARY.",
+        ),
+    ] = "text",
 ) -> None:
     """Carry a service to another version, step by step, and take it back on evidence of harm."""
+    from rollout import wiring
     from rollout.adapters.strategy_files import load
-    from rollout.cli import console, driving, foretelling
+    from rollout.cli import actions, console, driving, foretelling
     from rollout.engine.survey import Request
 
-    _check_output(output)
-    manners = _manners(timeout, on_timeout, on_interrupt, no_wait)
-    named = load(strategy or PRESET)
-    engine = _engine(service, namespace, cluster, context, prometheus, metrics=bool(named.checks or named.queries))
-    request = Request(service, engine.namespace, to, named, stable, not no_create)
+    _check_output(output, "github")
+    with actions.teller() if output == "github" else console.teller(output) as tell:
+        manners = _manners(timeout, on_timeout, on_interrupt, no_wait)
+        named = load(strategy or PRESET)
+        world, metrics = _world(cluster, context, prometheus, metrics=bool(named.checks or named.queries))
+        engine = wiring.engine(world, metrics, service, _namespace(world, cluster, namespace))
+        request = Request(service, engine.namespace, to, named, stable, not no_create)
 
-    def choose(asked: Request) -> Request:
-        chosen = asked if strategy else foretelling.chosen(asked, engine.load)
-        _confirm(chosen, yes)
-        return chosen
+        def choose(asked: Request) -> Request:
+            chosen = asked if strategy else foretelling.chosen(asked, engine.load)
+            _confirm(chosen, yes)
+            return chosen
 
-    with console.teller(output) as tell:
         attempt, code = driving.promote(engine, request, manners, tell, choose)
         tell(attempt)
+    if isinstance(tell, actions.Log):
+        actions.close(tell, attempt, code, metrics if cluster or prometheus else None)
     if output == "json":
         console.print_json(console.document(attempt) | {"exit": code})
     raise typer.Exit(code)
@@ -375,6 +387,41 @@ def explain(
         console.print_json(console.document(attempt) | {"explained": lines})
     else:
         print(*lines, sep="\n")
+
+
+@app.command()
+def report(
+    service: Service, namespace: Namespace = "", context: Context = "", prometheus: Prometheus = "",
+    cluster: Folder = "",
+    form: Annotated[str, typer.Option("--format", metavar="html|markdown", help="How to write it down.")] = "html",
+    file: Annotated[str, typer.Option(metavar="FILE", help="Where to; else to stdout.")] = "", output: Output = "text",
+) -> None:  # fmt: skip
+    """Write down what a rollout came to: one HTML file that needs nothing else, or Markdown for a pull request."""
+    from rollout import wiring
+    from rollout.adapters import clock
+    from rollout.cli import console, report_html, report_markdown
+    from rollout.cli.reporting import report_document, reported
+    from rollout.core.errors import InvalidInput
+
+    _check_output(output)
+    writers = {"html": report_html.page, "markdown": report_markdown.page}
+    if form not in writers:
+        raise InvalidInput(f"--format is html or markdown, not {form!r}")
+    world, metrics = _world(cluster, context, prometheus, metrics=False)
+    engine = wiring.engine(world, metrics, service, _namespace(world, cluster, namespace))
+    engine.known()
+    attempt = engine.states.record.attempt
+    if attempt is None:
+        raise InvalidInput(f"nothing of {service} was ever promoted from here, so there is nothing to report")
+    made = reported(attempt, metrics if cluster or prometheus else None, clock.now())
+    text = console.as_json(report_document(made)) if output == "json" else writers[form](made)
+    if not file:
+        sys.stdout.write(text)
+        return
+    try:
+        Path(file).write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise InvalidInput(f"cannot write {file}: {error.strerror}") from error
 
 
 @app.command()

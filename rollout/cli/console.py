@@ -33,6 +33,11 @@ def at(seconds: float, date: bool = False) -> str:
     return datetime.fromtimestamp(seconds).astimezone().strftime("%Y-%m-%d %H:%M:%S" if date else "%H:%M:%S")
 
 
+def zone(seconds: float) -> str:
+    """How local times of then differ from UTC."""
+    return datetime.fromtimestamp(seconds).astimezone().strftime("UTC%z")
+
+
 def document(attempt: Attempt | None) -> dict[str, Any]:
     """The attempt as people's scripts read it."""
     if attempt is None:
@@ -44,9 +49,14 @@ def document(attempt: Attempt | None) -> dict[str, Any]:
     return made | {"queries": full["measured"], "strategy": attempt.strategy.name, "attempt": attempt.number}
 
 
+def as_json(value: Any) -> str:
+    """One JSON document."""
+    return json.dumps(value, indent=2) + "\n"
+
+
 def print_json(value: Any) -> None:
     """One JSON document on stdout."""
-    sys.stdout.write(json.dumps(value, indent=2) + "\n")
+    sys.stdout.write(as_json(value))
 
 
 def summary(attempt: Attempt | None, notice: str = "") -> str:
@@ -114,14 +124,16 @@ class Teller:
             self._live.start()  # not before there is something to show: a question may come first
             self._live.update(view(attempt, notice))
             return
-        out = sys.stderr if self._quiet else sys.stdout
         news, self._notice = notice.split(" in ", maxsplit=1)[0] != self._notice, notice.split(" in ", maxsplit=1)[0]
         if notice and news:
-            print(f"{at(clock.now())}  {notice}", file=out, flush=True)
+            self._line(clock.now(), notice)
         journal = attempt.journal if attempt else ()
         for entry in journal[journal.index(self._told) + 1 if self._told in journal else 0 :]:
             self._told = entry
-            print(f"{at(entry.at)}  {entry.text}", file=out, flush=True)
+            self._line(entry.at, entry.text)
+
+    def _line(self, when: float, text: str) -> None:
+        print(f"{at(when)}  {text}", file=sys.stderr if self._quiet else sys.stdout, flush=True)
 
 
 def view(attempt: Attempt | None, notice: str = "") -> Panel:

@@ -73,7 +73,7 @@ def planned(cluster: Cluster, attempt: Attempt, metrics: Metrics | None, fit: bo
         why,
         least,
         strategy.limit,
-        tuple(_steps(attempt, strategy)),
+        tuple(steps_told(attempt, strategy)),
         foretelling.outlook(strategy, load) if load else None,
         answers,
         (*_unforetold(attempt, load, unknown, why), *unasked, *_notes(attempt, scene)),
@@ -98,7 +98,8 @@ def told(plan: Plan) -> Iterator[str]:
         yield from (f"  {line}" for line in change.diff or ("(no change)",))
 
 
-def _steps(a: Attempt, strategy: Strategy) -> Iterator[str]:
+def steps_told(a: Attempt, strategy: Strategy) -> Iterator[str]:
+    """What each step of a strategy asks for, and how long it takes, a line each."""
     for place, (step, told) in enumerate(zip(strategy.steps, strategy.told, strict=True)):
         if step.wait:
             yield f"{step.wait}, for at most {spoken(step.bake.max)}"

@@ -47,10 +47,14 @@ class Reading:
 
 @dataclass(frozen=True)
 class Entry:
-    """One line of the journal: at an epoch second, what happened and why."""
+    """One line of the journal: at an epoch second, what happened and why, and the canary's `weight` from then on.
+
+    A weight of None was written by a version of ours that did not keep it.
+    """
 
     at: float
     text: str
+    weight: Decimal | None = None
 
 
 @dataclass(frozen=True)
@@ -178,7 +182,7 @@ class Attempt:
         """The attempt with `changes`, and a line in its journal unless the last line says the same."""
         journal = self.journal
         if not journal or journal[-1].text != text:
-            journal = (*journal, Entry(now, text))[-JOURNAL_LENGTH:]
+            journal = (*journal, Entry(now, text, changes.get("weight", self.weight)))[-JOURNAL_LENGTH:]
         return replace(self, journal=journal, message=text, **changes)
 
 
