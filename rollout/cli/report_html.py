@@ -1,11 +1,12 @@
 """The report as one HTML file that needs nothing else: no script, no font, no image, no network."""
 
-from collections.abc import Callable, Iterator
+import itertools
+from collections.abc import Callable, Iterator, Sequence
 
 from rollout import __version__
 from rollout.cli.console import at, zone
 from rollout.cli.markup import Markup, tag
-from rollout.cli.plots import Line, plot
+from rollout.cli.plots import Line, Point, plot
 from rollout.cli.reporting import Report, columns, hurt, row, strategy
 from rollout.core.quantities import spoken
 from rollout.engine.recounting import Stretch, weights_of
@@ -13,6 +14,10 @@ from rollout.judge.looks import Arm
 
 POLICY = "default-src 'none'; style-src 'unsafe-inline'"
 """Were anything to break out, the browser would still run and load nothing."""
+LEGEND = (
+    "Dotted lines: the weight changed. Where a line is broken there was nothing to count. Evidence is computed anew "
+    "from the counters, at each weight; that of restarts and of queries is in the journal only."
+)
 STYLE = """
 :root { color-scheme: light dark; --ground: #f6f7f9; --card: #fff; --ink: #1c2330; --soft: #5c6675; --rule: #dfe3e9;
   --stable: #2b6cb0; --canary: #c2570c; --good: #1f7a4d; --bad: #b42318; --waits: #8a5a00; }
@@ -111,14 +116,24 @@ def _figures(r: Report) -> Iterator[Markup]:
             lines.insert(0, Line("its share of the requests", "share", shares))
         yield plot("Weight, %", lines, span, marks, 100)
     if any(s.to_go_back is not None for s in stretches):
-        on = Line("to go on", "on", [(s.until, s.to_go_on and 100 * s.to_go_on) for s in stretches])
-        back = Line("to go back", "back", [(s.until, s.to_go_back and 100 * s.to_go_back) for s in stretches])
+        on = Line("to go on", "on", _grown(stretches, lambda s: s.to_go_on))
+        back = Line("to go back", "back", _grown(stretches, lambda s: s.to_go_back))
         yield plot("Evidence, % of what it takes", [on, back], span, marks, 100)
     if stretches:
         yield plot("Requests a second", _both(r, lambda arm, s: arm.requests / (s.until - s.since)), span, marks, 1)
         yield plot("Failed requests, %", _both(r, lambda arm, _: _percent(arm.failures, arm.requests)), span, marks, 1)
     for edge in r.recount.edges if r.recount else ():
         yield plot(f"Answers slower than {edge:g} ms, %", _both(r, _slower(edge)), span, marks, 1)
+
+
+def _grown(stretches: Sequence[Stretch], part: Callable[[Stretch], float | None]) -> list[Point]:
+    """How evidence grew, in percent; at each weight it begins anew."""
+    points: list[Point] = []
+    for before, s in itertools.pairwise((stretches[0], *stretches)):
+        points += [(s.since, None)] if s.weight != before.weight else []
+        share = part(s)
+        points.append((s.until, None if share is None else 100 * share))
+    return points
 
 
 def _slower(edge: float) -> Callable[[Arm, Stretch], float | None]:

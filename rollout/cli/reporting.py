@@ -1,5 +1,6 @@
 """`rollout report`: what an attempt came to, as data and in sentences, whoever writes it down."""
 
+import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
 from decimal import Decimal
@@ -80,10 +81,9 @@ def made(attempt: Attempt, recount: Recount | None, now: float, why: str = "") -
     """The report of an attempt and of what was counted; else `why` nothing was."""
     until = attempt.ended or now
     weights = weights_of(attempt, until)
-    ends = [at for at, _ in weights[1:]] + [until]
     standings = tuple(
         Standing(weight, since, end, *_counted(recount, weight, since, end))
-        for (since, weight), end in zip(weights, ends, strict=True)
+        for (since, weight), (end, _) in itertools.pairwise((*weights, (until, Decimal(0))))
         if weight
     )
     return Report(attempt, now, recount, standings, tuple(_missing(attempt, recount, standings, why)))
