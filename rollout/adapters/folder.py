@@ -50,7 +50,7 @@ class FolderCluster(DocumentStore):
         try:
             document = yaml_text.load(text)
         except yaml_text.NotYaml as error:
-            raise InvalidInput(f"{path}:{error.line}: this is not YAML: {error}") from error
+            raise InvalidInput(f"{path}:{error.line}: {error}") from error
         if not isinstance(document, dict) or not isinstance(document.get("metadata"), dict):
             raise InvalidInput(f"{path} holds no Kubernetes object (a mapping with `metadata`)")
         _shaped(document, path, name)

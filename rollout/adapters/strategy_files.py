@@ -6,7 +6,7 @@ from decimal import Decimal
 from importlib import resources
 from pathlib import Path
 from string import Template
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 from urllib.parse import urlsplit
 
 from pydantic import (
@@ -15,14 +15,18 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    PlainSerializer,
+    StrictBool,
     ValidationError,
+    WithJsonSchema,
     field_validator,
     model_validator,
 )
+from pydantic.json_schema import GenerateJsonSchema
 
 from rollout.adapters import yaml_text
 from rollout.core.errors import InvalidInput
-from rollout.core.quantities import duration, percent, spoken
+from rollout.core.quantities import DURATION, PERCENT, duration, exactly, percent, spoken
 from rollout.core.query import LONGEST, PLACEHOLDERS, Aggregate, Effect, Query
 from rollout.core.strategy import (
     ERRORS,
@@ -47,6 +51,10 @@ from rollout.mesh.overlays import cookie_regex
 
 DAY = 86400.0
 """Seconds that a pause may last which somebody is to end: every wait has an end."""
+LONGEST_FILE, MOST_VALUES, MOST_FAULTS, LONGEST_FAULT = 1_000_000, 10_000, 10, 300
+"""Bytes and values of a file beyond which nobody wrote it as a strategy; how many of its faults are said, and
+how much of each.
+"""
 
 
 def _sentence(parse: Any) -> Any:
@@ -59,8 +67,18 @@ def _sentence(parse: Any) -> Any:
     return BeforeValidator(checked)
 
 
-Seconds = Annotated[float, _sentence(duration)]
-Percent = Annotated[Decimal, _sentence(percent)]
+def _written(pattern: str, *more: dict[str, Any]) -> WithJsonSchema:
+    text = {"type": "string", "pattern": pattern}
+    return WithJsonSchema({"anyOf": [text, *more]} if more else text)
+
+
+Seconds = Annotated[float, _sentence(duration), PlainSerializer(exactly), _written(DURATION)]
+Percent = Annotated[
+    Decimal,
+    _sentence(percent),
+    PlainSerializer(lambda value: f"{value}%"),
+    _written(PERCENT, {"type": "number", "minimum": 0, "maximum": 100}),
+]
 
 
 def _bake(value: object) -> object:
@@ -68,12 +86,20 @@ def _bake(value: object) -> object:
 
 
 class _Model(BaseModel):
-    model_config = ConfigDict(extra="forbid")
+    """Its docstrings are what editors show."""
+
+    model_config = ConfigDict(
+        extra="forbid", use_attribute_docstrings=True, model_title_generator=lambda model: model.__name__[1:].lower()
+    )
 
 
 class _Bake(_Model):
+    """How long a weight stands."""
+
     min: Seconds
+    """Never shorter, like 30s."""
     max: Seconds
+    """Without evidence until then, like 10m."""
 
     @model_validator(mode="after")
     def _ordered(self) -> "_Bake":
@@ -82,7 +108,7 @@ class _Bake(_Model):
         return self
 
 
-BakeField = Annotated[_Bake, BeforeValidator(_bake)]
+BakeField = Annotated[_Bake, BeforeValidator(_bake, json_schema_input_type=Seconds | _Bake)]
 
 
 def _positive(value: Decimal) -> Decimal:
@@ -97,7 +123,7 @@ def _half(value: Decimal) -> Decimal:
     return value
 
 
-Positive = Annotated[Decimal, _sentence(percent), AfterValidator(_positive)]
+Positive = Annotated[Percent, AfterValidator(_positive)]
 
 
 def _url(value: str) -> str:
@@ -120,25 +146,40 @@ def _safe(value: object) -> Safe:
 
 
 class _Mirror(_Model):
+    """Repeat stable's requests at the canary, whose answers no user sees; before the first weight."""
+
     percent: Positive = Decimal(100)
+    """Of stable's requests; 100% where it is left out."""
     for_: Annotated[Seconds, AfterValidator(_some), Field(alias="for")]
+    """How long, like 5m."""
     safe: Annotated[Safe, BeforeValidator(_safe)] = Safe.READS
+    """Which requests may be sent twice: reads (GET, HEAD, OPTIONS), where it is left out, or all."""
 
 
 class _Pause(_Model):
-    for_: Annotated[Seconds, AfterValidator(_some), Field(alias="for")] = DAY
+    """Stand still; it is judged on meanwhile."""
+
+    for_: Annotated[Seconds, AfterValidator(_some)] | None = Field(None, alias="for")
+    """How long, like 10m; until `rollout resume` where it is left out."""
 
 
 class _Gate(_Model):
-    person: Literal[True] | None = None
+    """Ask whether to go on."""
+
+    person: StrictBool = False
+    """Wait for `rollout approve`."""
     webhook: Annotated[str, AfterValidator(_url)] | None = None
+    """Ask this URL: 2xx is a yes; 403, 409, 412 and 422 are a no."""
     timeout: Annotated[Seconds, AfterValidator(_some)] = 3600.0
+    """How long to wait for an answer; 1h where it is left out."""
     onNo: OnNo = OnNo.ROLLBACK  # noqa: N815 - as users write it
+    """After a no: rollback, or wait and ask again until the timeout."""
     onTimeout: OnTimeout = OnTimeout.ROLLBACK  # noqa: N815 - as users write it
+    """Without an answer in time: rollback, or advance."""
 
     @model_validator(mode="after")
     def _one(self) -> "_Gate":
-        if (self.person is None) == (self.webhook is None):
+        if self.person == (self.webhook is not None):
             raise ValueError("a gate asks either a `person: true` or a `webhook: URL`")
         return self
 
@@ -155,7 +196,15 @@ def _regex(value: str) -> str:
     return value
 
 
+def _one_text(schema: dict[str, Any]) -> None:
+    schema["oneOf"] = [{"required": [kind]} for kind in schema["properties"]]
+
+
 class _Text(_Model):
+    """How a text must be: as it stands here, beginning so, or matching a regular expression (RE2)."""
+
+    model_config = ConfigDict(json_schema_extra=_one_text)
+
     exact: Annotated[str, Field(min_length=1)] | None = None
     prefix: Annotated[str, Field(min_length=1)] | None = None
     regex: Annotated[str, Field(min_length=1), AfterValidator(_regex)] | None = None
@@ -167,17 +216,22 @@ class _Text(_Model):
         return self
 
 
-Condition = Annotated[_Text, BeforeValidator(_condition)]
+Condition = Annotated[_Text, BeforeValidator(_condition, json_schema_input_type=_Text | str)]
 Token = Annotated[str, Field(pattern=r"^[A-Za-z0-9!#$%&'*+.^_`|~-]+$"), AfterValidator(str.lower)]
 Cookie = Annotated[str, Field(pattern=r"^[A-Za-z0-9!#$%&'*+.=:/_`|~-]+$")]
 
 
 class _Match(_Model):
     headers: dict[Token, Condition] = {}
+    """Headers by name, each a text, or exact, prefix or regex."""
     cookies: Annotated[dict[Cookie, Cookie], Field(max_length=1)] = {}
+    """A cookie with its value; one at most."""
     queryParams: dict[str, Condition] = {}  # noqa: N815 - as Istio has it
+    """Query parameters by name."""
     uri: Condition | None = None
+    """The path, such as {prefix: /beta}."""
     method: Condition | None = None
+    """The method, such as GET."""
 
     @model_validator(mode="after")
     def _cookie(self) -> "_Match":
@@ -194,8 +248,12 @@ class _Match(_Model):
 
 
 class _Route(_Match):
+    """Send what matches to the canary, whatever its weight, until everybody is there."""
+
     percent: Positive = Decimal(100)
+    """At most so many percent of the requests match; the canary must have the endpoints for them."""
     sticky: Seconds = 0.0
+    """Whom the weight brought to the canary stays there for so long, by a cookie."""
 
     @model_validator(mode="after")
     def _something(self) -> "_Route":
@@ -204,23 +262,35 @@ class _Route(_Match):
         return self
 
 
+def _one_step(schema: dict[str, Any]) -> None:
+    alone = [{"required": [kind]} for kind in schema["properties"] if kind not in ("bake", "weight", "route")]
+    schema["oneOf"] = [{"anyOf": [{"required": ["weight"]}, {"required": ["route"]}]}, *alone]
+
+
 class _Step(_Model):
+    """One of `weight` (with a `bake` of its own, if it needs one) and what may stand between weights."""
+
+    model_config = ConfigDict(json_schema_extra=_one_step)
+
     weight: Percent | None = None
+    """Percent of what stable serves that the canary gets."""
     bake: BakeField | None = None
+    """How long this weight stands, where not as long as the others: a duration, or min and max."""
     mirror: _Mirror | None = None
     route: _Route | None = None
+    """Send what matches to the canary; alone, or beside a weight."""
     pause: _Pause | None = None
     gate: _Gate | None = None
 
     @model_validator(mode="after")
     def _one(self) -> "_Step":
-        beside, alone = (self.route,), (self.mirror, self.pause, self.gate)
-        acts = sum(one is not None for one in (*beside, *alone))
-        if acts + (self.weight is not None) < 1 or acts > 1 or (self.weight is not None and any(alone)):
+        kinds = self.model_fields_set - {"bake"}
+        alone = kinds - {"weight", "route"}
+        if not kinds or (alone and kinds != {min(alone)}) or any(getattr(self, kind) is None for kind in kinds):
             raise ValueError("a step is one of `weight`, `mirror`, `route`, `pause`, `gate`, or a weight and a route")
-        if self.bake and any(alone):
+        if self.bake and alone:
             raise ValueError("only a weight or a route bakes; leave `bake` out")
-        if acts and self.weight == 100:
+        if self.route and self.weight == 100:
             raise ValueError("at 100 % everybody is there already; leave the rest of the step out")
         return self
 
@@ -230,8 +300,8 @@ class _Step(_Model):
             act = Mirror(self.mirror.percent, self.mirror.safe)
             return Step(weight, Bake(self.mirror.for_, self.mirror.for_), act)
         if self.pause:
-            wait = Pause("for_" not in self.pause.model_fields_set)
-            return Step(weight, Bake(self.pause.for_, self.pause.for_), wait)
+            seconds = self.pause.for_ or DAY
+            return Step(weight, Bake(seconds, seconds), Pause(self.pause.for_ is None))
         if self.gate:
             gate = Gate(self.gate.webhook or "", self.gate.onNo, self.gate.onTimeout)
             return Step(weight, Bake(0.0, self.gate.timeout), gate)
@@ -240,18 +310,44 @@ class _Step(_Model):
         return Step(weight if self.weight is None else self.weight, bake, route)
 
 
-class _Rate(_Model):
-    worseBy: Percent | None = None  # noqa: N815 - as users write it
-    floor: Annotated[Positive, AfterValidator(_half)] | None = None
+def _points(part: float) -> Decimal:
+    return percent(f"{100 * part:g}")
 
 
-class _Latency(_Rate):
+class _Errors(_Model):
+    """Failed requests: 5xx, gRPC errors, no answer."""
+
+    worseBy: Percent = _points(ERRORS.worse_by)  # noqa: N815 - as users write it
+    """Harm is to fail by so much more often than stable; 50% where it is left out."""
+    floor: Annotated[Positive, AfterValidator(_half)] = _points(ERRORS.floor)
+    """Below this share of failed requests nothing is harm; 0.1% where it is left out."""
+
+
+class _Rejections(_Model):
+    """Rejected requests: 4xx and the like."""
+
+    worseBy: Percent = _points(REJECTIONS.worse_by)  # noqa: N815 - as users write it
+    """Harm is to reject by so much more often than stable; 100% where it is left out."""
+    floor: Annotated[Positive, AfterValidator(_half)] = _points(REJECTIONS.floor)
+    """Below this share of rejected requests nothing is harm; 1% where it is left out."""
+
+
+class _Latency(_Model):
+    """Slow answers, by edges chosen from stable's past."""
+
+    worseBy: Percent = _points(LATENCY.worse_by)  # noqa: N815 - as users write it
+    """Harm is to answer slowly by so much more often than stable; 25% where it is left out."""
+    floor: Annotated[Positive, AfterValidator(_half)] = _points(LATENCY.floor)
+    """And by so many points more; 0.5% where it is left out."""
     over: Seconds = 0.0
+    """An answer that takes longer is slow, too, like 250ms."""
 
 
 class _Restarts(_Model):
-    worseBy: Percent | None = None  # noqa: N815 - as users write it
-    floor: None = None
+    """Containers that restart."""
+
+    worseBy: Percent = _points(RESTARTS.worse_by)  # noqa: N815 - as users write it
+    """Harm is to restart by so much more often, a pod; 100% where it is left out."""
 
 
 def _number(value: object) -> float:
@@ -281,30 +377,45 @@ def _lasting(value: float) -> float:
 
 
 def _effect(*allowed: str) -> BeforeValidator:
-    def checked(value: object) -> Effect | None:
+    def checked(value: object) -> str:
         if value not in allowed:
             raise ValueError(f"must be {' or '.join(allowed)}, not {value!r}")
-        return None if value == IGNORE else Effect(str(value))
+        return str(value)
 
     return BeforeValidator(checked)
 
 
 IGNORE = "ignore"
-Number = Annotated[float, BeforeValidator(_number)]
-OnBreach = Annotated[Effect, _effect(Effect.HOLD, Effect.ROLLBACK)]
-OnLack = Annotated[Effect | None, _effect(Effect.HOLD, IGNORE)]
+Number = Annotated[
+    float, BeforeValidator(_number), _written(r"^\s*[+-]?[0-9_.]+([eE][+-]?[0-9_]+)?\s*$", {"type": "number"})
+]
+OnBreach = Annotated[str, _effect(Effect.HOLD, Effect.ROLLBACK), WithJsonSchema({"enum": ["hold", "rollback"]})]
+OnLack = Annotated[str, _effect(Effect.HOLD, IGNORE), WithJsonSchema({"enum": ["hold", IGNORE]})]
+PORTABLE = {"pattern": "^[^\\u0000-\\u001f]+$"}
+"""For the schema: not every reader of regular expressions knows classes by name."""
 
 
 class _Query(_Model):
-    name: Annotated[str, Field(max_length=60, pattern=r"^\P{C}+$")]
+    """PromQL of your own with bounds; see docs/judge.md."""
+
+    name: Annotated[str, Field(max_length=60, pattern=r"^\P{C}+$", json_schema_extra=PORTABLE)]
+    """What people call it."""
     promql: Annotated[str, Field(min_length=1), AfterValidator(_promql)]
+    """The expression; $canary, $stable and the like are filled in."""
     max: Number | None = None
+    """A value above is a breach."""
     min: Number | None = None
+    """A value below is a breach."""
     aggregate: Aggregate | None = None
+    """Which of several series counts."""
     lasting: Annotated[Seconds, AfterValidator(_lasting)] = Field(0.0, alias="for")
+    """How long it must be beyond its bound to be a breach."""
     onBreach: OnBreach = Effect.HOLD  # noqa: N815 - as users write it
+    """After a breach: hold, or rollback."""
     onNoData: OnLack = Effect.HOLD  # noqa: N815
+    """Without a value: hold, or ignore it."""
     onError: OnLack = Effect.HOLD  # noqa: N815
+    """Where it cannot be asked: hold, or ignore it."""
 
     @model_validator(mode="after")
     def _bounded(self) -> "_Query":
@@ -316,15 +427,19 @@ class _Query(_Model):
 
     def made(self) -> Query:
         """As the engine knows it."""
+        lacks = (None if lack == IGNORE else Effect(lack) for lack in (self.onNoData, self.onError))
         return Query(
-            self.name, self.promql, self.max, self.min, self.aggregate, self.lasting, self.onBreach, self.onNoData,
-            self.onError,
-        )  # fmt: skip
+            self.name, self.promql, self.max, self.min, self.aggregate, self.lasting, Effect(self.onBreach), *lacks
+        )
 
 
 class _Check(_Model):
-    errors: _Rate | None = None
-    rejections: _Rate | None = None
+    """One thing that is compared, or asked for."""
+
+    model_config = ConfigDict(json_schema_extra={"minProperties": 1, "maxProperties": 1})
+
+    errors: _Errors | None = None
+    rejections: _Rejections | None = None
     latency: _Latency | None = None
     restarts: _Restarts | None = None
     query: _Query | None = None
@@ -336,30 +451,44 @@ class _Check(_Model):
         return self
 
     def one(self) -> Check | None:
-        """The check, with what the user left out as we ship it."""
-        for usual in (ERRORS, REJECTIONS, LATENCY, RESTARTS):
-            said: _Rate | _Restarts | None = getattr(self, usual.kind)
+        """The check, unless it is a query."""
+        for kind in Kind:
+            said: _Errors | _Rejections | _Latency | _Restarts | None = getattr(self, kind)
             if said is not None:
-                worse = usual.worse_by if said.worseBy is None else float(said.worseBy) / 100
-                floor = usual.floor if said.floor is None else float(said.floor) / 100
-                return Check(usual.kind, worse, floor, 1000 * said.over if isinstance(said, _Latency) else 0.0)
+                floor = 0.0 if isinstance(said, _Restarts) else float(said.floor) / 100
+                over = said.over if isinstance(said, _Latency) else 0.0
+                return Check(kind, float(said.worseBy) / 100, floor, 1000 * over)
         return None
 
 
 class _Drift(_Model):
+    """What follows when somebody else changes weights."""
+
     gitopsManagers: list[str] = []  # noqa: N815 - as users write it
+    """Field managers whose edits are put back, like argocd-controller."""
 
 
 class _Strategy(_Model):
+    """The steps that a rollout takes, and what each must show before the next."""
+
     description: str = ""
+    """What it is for, in a line."""
     budget: Positive = percent("0.5")
+    """Share of all users' requests that a step may put at risk; 0.5% where it is left out."""
     bake: BakeField
+    """How long a weight stands: a duration, or min (never shorter) and max (without evidence until then)."""
     inconclusive: OnInconclusive = OnInconclusive.HOLD
+    """At bake.max without evidence: hold until the deadline, or advanceNoted if the canary looks no worse."""
     steps: Annotated[list[_Step], Field(min_length=1)]
+    """In this order; the weights rise, and the last step is the weight 100."""
     confirm: Seconds
-    deadline: Seconds = 0.0
-    checks: list[_Check]  # `[]` says on purpose that nothing is judged
+    """How long 100 % stands before it is promoted, like 5m: nobody is left to compare with."""
+    deadline: Seconds | None = None
+    """Without an end by then it goes back; where it is left out, after twice what its bakes may take."""
+    checks: list[_Check]
+    """What is compared; `[]` says on purpose that nothing is judged."""
     drift: _Drift = _Drift()
+    """What follows when somebody else changes weights."""
 
     @field_validator("checks")
     @classmethod
@@ -398,27 +527,74 @@ def presets() -> dict[str, str]:
 
 def load(name: str) -> Strategy:
     """A preset by name, or a file by path. Raises `InvalidInput` with file and line."""
+    return parse(*_found(name))
+
+
+def shown(name: str) -> str:
+    """A preset as it is written, comments and all, or a file as it is understood: YAML that `load` takes.
+
+    Raises `InvalidInput` as `load`.
+    """
+    text, _, source = _found(name)
+    model = _model(text, source)
+    if source != name:
+        return text
+    return yaml_text.dump(model.model_dump(mode="json", by_alias=True, exclude_none=True))
+
+
+def schema() -> dict[str, Any]:
+    """The JSON Schema of a strategy: it refuses no strategy that `load` takes, and most that it refuses."""
+    head = {"$schema": "https://json-schema.org/draft/2020-12/schema"}
+    return head | _Strategy.model_json_schema(schema_generator=_Schema) | {"title": "A strategy of rollout"}
+
+
+class _Schema(GenerateJsonSchema):
+    """Without titles that repeat the key, and without defaults in a form that users do not write."""
+
+    def field_title_should_be_set(self, schema: Any) -> bool:
+        del schema
+        return False
+
+    def default_schema(self, schema: Any) -> Any:
+        return self.generate_inner(schema["schema"])
+
+
+def _found(name: str) -> tuple[str, str, str]:
+    """The text of a strategy, what it is called, and how errors name it."""
     known = presets()
     if name in known:
-        return parse(known[name], name, f"strategies/{name}.yaml")
+        return known[name], name, f"strategies/{name}.yaml"
     path = Path(name)
-    if not path.is_file():
-        raise InvalidInput(f"there is no strategy {name!r}: neither a preset ({', '.join(known)}) nor a file")
     try:
-        return parse(path.read_text(encoding="utf-8"), path.stem, name)
+        if not path.exists():
+            raise InvalidInput(f"there is no strategy {name!r}: neither a preset ({', '.join(known)}) nor a file")
+        if not path.is_file():  # to open a FIFO would wait for somebody to write
+            raise InvalidInput(f"{name} is no regular file; name a preset ({', '.join(known)}) or a file")
+        with path.open("rb") as file:
+            text = file.read(LONGEST_FILE + 1)
+        if len(text) > LONGEST_FILE:
+            raise InvalidInput(f"{name} is larger than {LONGEST_FILE // 1_000_000} MB: that is no strategy")
+        return text.decode(), path.stem, name
     except (OSError, UnicodeDecodeError) as error:
         raise InvalidInput(f"{name} cannot be read as text: {error}") from None
 
 
+def _model(text: str, source: str) -> _Strategy:
+    try:
+        return _Strategy.model_validate(yaml_text.load(text, MOST_VALUES))
+    except yaml_text.NotYaml as error:
+        raise InvalidInput(f"{source}:{error.line}: {error}") from None
+    except ValidationError as error:
+        found = error.errors(include_input=False)
+        lines = yaml_text.lines_of(text, [one["loc"] for one in found[:MOST_FAULTS]])
+        faults = [f"{source}:{line}: {_said(one)}" for line, one in zip(lines, found, strict=False)]
+        more = [f"and {len(found) - MOST_FAULTS} more"] if found[MOST_FAULTS:] else []
+        raise InvalidInput("\n".join(faults + more)) from None
+
+
 def parse(text: str, name: str, source: str) -> Strategy:
     """Read a strategy document; `source` names it in errors."""
-    try:
-        model = _Strategy.model_validate(yaml_text.load(text))
-    except yaml_text.NotYaml as error:
-        raise InvalidInput(f"{source}:{error.line}: this is not YAML: {error}") from None
-    except ValidationError as error:
-        faults = [f"{source}:{yaml_text.line_of(text, e['loc'])}: {_said(e)}" for e in error.errors()]
-        raise InvalidInput("\n".join(faults)) from None
+    model = _model(text, source)
     bake = Bake(model.bake.min, model.bake.max)
     steps: list[Step] = []
     for one in model.steps:
@@ -430,7 +606,7 @@ def parse(text: str, name: str, source: str) -> Strategy:
         float(model.budget) / 100,
         model.inconclusive,
         tuple(check for one in model.checks if (check := one.one())),
-        model.deadline,
+        model.deadline or 0.0,
         gitops_managers=tuple(model.drift.gitopsManagers),
         description=model.description,
         queries=tuple(one.query.made() for one in model.checks if one.query is not None),
@@ -439,6 +615,7 @@ def parse(text: str, name: str, source: str) -> Strategy:
 
 SENTENCES = {
     "extra_forbidden": "there is no such key here",
+    "invalid_key": "a key must be text",
     "missing": "this key must be there",
     "model_type": "this must be a mapping, like `key: value`",
     "list_type": "this must be a list",
@@ -453,4 +630,6 @@ def _said(error: Any) -> str:
     where = ".".join(str(part) for part in error["loc"])
     text = str(error["msg"]).removeprefix("Value error, ")
     text = SENTENCES.get(error["type"], text)
-    return f"{where}: {text}" if where else text
+    text = f"{where}: {text}" if where else text
+    half = LONGEST_FAULT // 2
+    return text if len(text) <= LONGEST_FAULT else f"{text[:half]} … {text[-half:]}"

@@ -1,5 +1,6 @@
 """YAML as text: read safely, written plainly, and where in it a value stands."""
 
+from collections.abc import Iterable
 from typing import Any
 
 import yaml
@@ -17,15 +18,45 @@ class NotYaml(ValueError):
     def __init__(self, error: Exception) -> None:
         mark = getattr(error, "problem_mark", None)
         self.line = mark.line + 1 if mark else 1
-        super().__init__(str(getattr(error, "problem", None) or error))
+        said = str(getattr(error, "problem", None) or error)
+        said += " (is it a tab?)" if "cannot start any token" in said else ""
+        super().__init__(said if isinstance(error, _Unbounded) else f"this is not YAML: {said}")
 
 
-def load(text: str | bytes) -> Any:
-    """The one document of a text. Raises `NotYaml`."""
+class _Unbounded(yaml.MarkedYAMLError):
+    """Well written, and yet nothing to build."""
+
+
+def load(text: str | bytes, most: int = 0) -> Any:
+    """The one document of a text. Raises `NotYaml`, also where it has more than `most` values (0: any number)."""
     try:
+        if most:
+            _bound(text, most)
         return yaml.load(text, Loader=_LOADER)  # noqa: S506 - it is a safe loader, in C or not
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise NotYaml(error) from error
+
+
+def _bound(text: str | bytes, most: int) -> None:
+    """Count the values, those behind an alias each time that it stands there: a small text can mean a huge document."""
+    count, sizes, begun = 0, dict[str, int](), list[tuple[str, int]]()
+    for event in yaml.parse(text, Loader=_LOADER):
+        problem, anchor = "", getattr(event, "anchor", None) or ""
+        if isinstance(event, yaml.AliasEvent) and anchor not in sizes:
+            problem = f"*{anchor} names nothing that ended before it"
+        elif isinstance(event, yaml.CollectionEndEvent):
+            anchor, before = begun.pop()
+            sizes[anchor] = count - before
+        elif isinstance(event, yaml.CollectionStartEvent):
+            begun.append((anchor, count))
+            sizes.pop(anchor, None)
+            count += 1
+        elif isinstance(event, yaml.NodeEvent):
+            count += sizes[anchor] if isinstance(event, yaml.AliasEvent) else 1
+            sizes.setdefault(anchor, 1)
+        if count > most or problem:
+            problem = problem or f"there are more than {most} values"
+            raise _Unbounded(problem=problem, problem_mark=event.start_mark)  # type: ignore[arg-type]  # or the C one
 
 
 def dump(value: Any) -> str:
@@ -33,13 +64,17 @@ def dump(value: Any) -> str:
     return str(yaml.dump(value, Dumper=_DUMPER, sort_keys=False, allow_unicode=True))
 
 
-def line_of(text: str, path: Path) -> int:
-    """The line (from 1) of the deepest value of `path` that is written. The text must be readable."""
-    node = yaml.compose(text, Loader=yaml.SafeLoader)
+def lines_of(text: str, paths: Iterable[Path]) -> list[int]:
+    """The line (from 1) of the deepest value of each path that is written. The text must be readable."""
+    root = yaml.compose(text, Loader=_LOADER)
+    return [_line_of(root, path) for path in paths]
+
+
+def _line_of(node: Any, path: Path) -> int:
     line = node.start_mark.line if node else 0
     for part in path:
         if isinstance(node, yaml.MappingNode):
-            found = next(((key, value) for key, value in node.value if key.value == part), None)
+            found = next(((key, value) for key, value in node.value if key.value == str(part)), None)
             if not found:
                 break
             line, node = found[0].start_mark.line, found[1]

@@ -34,6 +34,8 @@ app = typer.Typer(
 )
 playground_app = typer.Typer(no_args_is_help=True, help="A small mesh on this machine: real Envoy, no cluster.")
 app.add_typer(playground_app, name="playground")
+strategies_app = typer.Typer(help="The presets, one of them, or the schema of a strategy.")
+app.add_typer(strategies_app, name="strategies")
 
 Service = Annotated[str, typer.Argument(metavar="SERVICE", help="The Service, as the VirtualService names it.")]
 Namespace = Annotated[str, typer.Option("--namespace", "-n", metavar="NAME", help="Its namespace; else the context's.")]
@@ -491,17 +493,31 @@ def check(
     raise typer.Exit(0 if all(one.good or not one.needed for one in found) else 3)
 
 
-@app.command()
-def strategies(name: Annotated[str, typer.Argument(help="Show this one.")] = "") -> None:
-    """List the presets, or show one as YAML."""
+@strategies_app.callback(invoke_without_command=True)
+def strategies(context: typer.Context) -> None:
+    """List the presets."""
     from rollout.adapters.strategy_files import load, presets
 
-    if name:
-        load(name)
-        print((presets().get(name) or Path(name).read_text(encoding="utf-8")).rstrip())
-        return
-    for preset in presets():
-        print(f"{preset:12} {load(preset).description}")
+    if context.invoked_subcommand is None:
+        for preset in presets():
+            print(f"{preset:12} {load(preset).description}")
+
+
+@strategies_app.command("show")
+def strategies_show(name: Annotated[str, typer.Argument(metavar="NAME|FILE")]) -> None:
+    """Print a preset with its comments, to edit and use; or a file of yours as it is understood."""
+    from rollout.adapters.strategy_files import shown
+
+    print(shown(name).rstrip())
+
+
+@strategies_app.command("schema")
+def strategies_schema() -> None:
+    """Print the JSON Schema of a strategy, by which editors complete and check."""
+    from rollout.adapters.strategy_files import schema
+    from rollout.cli import console
+
+    console.print_json(schema())
 
 
 @app.command()

@@ -2,13 +2,16 @@
 
 import re
 from datetime import datetime
-from decimal import ROUND_DOWN, Decimal, InvalidOperation
+from decimal import ROUND_DOWN, Decimal
 
 from rollout.core.errors import InvalidInput
 
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 LONGEST = 365 * 86400.0
-_PART = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
+_PART = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ms|s|m|h|d)")
+DURATION = r"^\s*([0-9]+(\.[0-9]+)?(ms|s|m|h|d))+\s*$"
+PERCENT = r"^\s*[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)(\s*%)?\s*$"
+"""How both are written, as regular expressions that editors read too."""
 
 
 def duration(text: object) -> float:
@@ -18,10 +21,9 @@ def duration(text: object) -> float:
     5400.0
     """
     written = str(text).strip()
-    parts = _PART.findall(written)
-    if not parts or "".join(number + unit for number, unit in parts) != written:
+    if not re.match(DURATION, written):
         raise InvalidInput(f"{written!r} is no duration; write it like 30s, 5m or 1h30m")
-    seconds = float(sum(float(number) * _UNITS[unit] for number, unit in parts))
+    seconds = float(sum(float(number) * _UNITS[unit] for number, unit in _PART.findall(written)))
     if seconds > LONGEST:
         raise InvalidInput(f"{written[:20]!r} is longer than 365 days")
     return seconds
@@ -51,18 +53,25 @@ def spoken(seconds: float) -> str:
     return text or "0s"
 
 
+def exactly(seconds: float) -> str:
+    """A duration as `duration` reads it, without loss.
+
+    >>> exactly(90), exactly(0.25), duration(exactly(12345.6789))
+    ('1m30s', '0.25s', 12345.6789)
+    """
+    return spoken(seconds) if seconds == int(seconds) else f"{Decimal(repr(seconds)):f}s"
+
+
 def percent(text: object) -> Decimal:
     """A percentage from 0 to 100 with at most two decimals, the sign optional. Raises `InvalidInput`.
 
     >>> percent("0.5%")
     Decimal('0.5')
     """
-    written = str(text).strip().removesuffix("%").strip()
-    try:
-        value = Decimal(written)
-    except InvalidOperation:
-        raise InvalidInput(f"{text!r} is no percentage; write it like 25 or 0.5%") from None
-    if not value.is_finite() or not 0 <= value <= 100:
+    if not re.match(PERCENT, str(text)):
+        raise InvalidInput(f"{text!r} is no percentage; write it like 25 or 0.5%")
+    value = Decimal(str(text).strip().removesuffix("%").strip())
+    if not 0 <= value <= 100:
         raise InvalidInput(f"{text!r} is not between 0 and 100 percent")
     if value != round(value, 2):
         raise InvalidInput(f"{text!r} has more than two decimals")
