@@ -78,7 +78,8 @@ class FolderCluster(DocumentStore):
 def _shaped(document: Document, path: Path, name: str) -> None:
     """Refuse what an API server would not have taken: no more than the rest of us relies on."""
     metadata = document["metadata"]
-    for key, part in (("spec", document), ("labels", metadata), ("annotations", metadata)):
+    whole = ((key, document) for key in ("spec", "data", "stringData"))
+    for key, part in (*whole, ("labels", metadata), ("annotations", metadata)):
         if not isinstance(part.get(key) or {}, dict):
             raise InvalidInput(f"{path}: `{key}` is not a mapping")
     if metadata.get("name") != name:

@@ -67,9 +67,10 @@ class KubernetesCluster:
         body = {"preconditions": {"resourceVersion": version}}
         self._call("DELETE", kind, namespace, name, [], body)
 
-    def may(self, verb: str, kind: Kind, namespace: str | None) -> bool:
+    def may(self, verb: str, kind: Kind, namespace: str | None, name: str = "") -> bool:
         """See the port."""
-        attributes = {"verb": verb, "group": kind.group, "resource": kind.plural, "namespace": namespace or ""}
+        attributes = {"verb": verb, "group": kind.group, "resource": kind.plural, "name": name}
+        attributes["namespace"] = namespace or ""
         body = {
             "apiVersion": "authorization.k8s.io/v1",
             "kind": "SelfSubjectAccessReview",

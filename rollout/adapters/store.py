@@ -87,9 +87,9 @@ class DocumentStore(ABC):
             self._guard(kind, self.get(kind, namespace, name), version)
             self._write((kind.name, namespace, name), None)
 
-    def may(self, verb: str, kind: Kind, namespace: str | None) -> bool:
+    def may(self, verb: str, kind: Kind, namespace: str | None, name: str = "") -> bool:
         """Whoever reaches the store may do everything."""
-        del verb, kind, namespace
+        del verb, kind, namespace, name
         return True
 
     def _guard(self, kind: Kind, found: Document, version: str) -> None:

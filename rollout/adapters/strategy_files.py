@@ -7,7 +7,6 @@ from importlib import resources
 from pathlib import Path
 from string import Template
 from typing import Annotated, Any
-from urllib.parse import urlsplit
 
 from pydantic import (
     AfterValidator,
@@ -16,6 +15,7 @@ from pydantic import (
     ConfigDict,
     Field,
     PlainSerializer,
+    PlainValidator,
     StrictBool,
     ValidationError,
     WithJsonSchema,
@@ -25,6 +25,7 @@ from pydantic import (
 from pydantic.json_schema import GenerateJsonSchema
 
 from rollout.adapters import yaml_text
+from rollout.core.address import SecretKey, Url, host_of
 from rollout.core.errors import InvalidInput
 from rollout.core.quantities import DURATION, PERCENT, duration, exactly, percent, spoken
 from rollout.core.query import LONGEST, PLACEHOLDERS, Aggregate, Effect, Query
@@ -126,11 +127,28 @@ def _half(value: Decimal) -> Decimal:
 Positive = Annotated[Percent, AfterValidator(_positive)]
 
 
-def _url(value: str) -> str:
-    parts = urlsplit(value)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise ValueError(f"{value!r} is no URL; write it like https://approvals.example/gate")
-    return value
+def _url(value: object) -> Url:
+    """A URL, or the name of one; what was written instead may be a secret, and is not repeated."""
+    if isinstance(value, str) and host_of(value):
+        return value
+    if (
+        isinstance(value, dict)
+        and value.keys() == {"secret", "key"}
+        and all(isinstance(v, str) for v in value.values())
+    ):
+        return SecretKey(**value)
+    raise ValueError("this is no URL; write it like https://approvals.example/gate, or {secret: NAME, key: KEY}")
+
+
+_IN_A_SECRET = {
+    "type": "object",
+    "properties": {"secret": {"type": "string"}, "key": {"type": "string"}},
+    "required": ["secret", "key"],
+    "additionalProperties": False,
+}
+UrlField = Annotated[
+    Url, PlainValidator(_url), WithJsonSchema({"anyOf": [{"type": "string", "pattern": "^https?://"}, _IN_A_SECRET]})
+]
 
 
 def _some(value: float) -> float:
@@ -168,8 +186,8 @@ class _Gate(_Model):
 
     person: StrictBool = False
     """Wait for `rollout approve`."""
-    webhook: Annotated[str, AfterValidator(_url)] | None = None
-    """Ask this URL: 2xx is a yes; 403, 409, 412 and 422 are a no."""
+    webhook: UrlField | None = None
+    """Ask this URL, or the one that a Secret keeps: 2xx is a yes; 403, 409, 412 and 422 are a no."""
     timeout: Annotated[Seconds, AfterValidator(_some)] = 3600.0
     """How long to wait for an answer; 1h where it is left out."""
     onNo: OnNo = OnNo.ROLLBACK  # noqa: N815 - as users write it

@@ -4,7 +4,8 @@ import json
 import threading
 from typing import Any
 
-from rollout.adapters.http import host_of, posted
+from rollout.adapters.http import posted
+from rollout.core.address import host_of
 from rollout.core.attempt import Word
 from rollout.core.errors import Unavailable
 from rollout.ports import Question

@@ -8,7 +8,7 @@ from rollout.core.documents import SERVICE, name_of
 from rollout.core.errors import RolloutError
 from rollout.engine.lookup import ports_of
 from rollout.engine.past import UNKNOWN, apart, seen_by
-from rollout.engine.rights import FOR_SUBSETS, FOR_UNDO, RIGHTS, Rights, pairs
+from rollout.engine.rights import FOR_SECRETS, FOR_SUBSETS, FOR_UNDO, RIGHTS, Rights, pairs
 from rollout.judge.looks import Series, grid_time, within
 from rollout.mesh.hosts import fqdn
 from rollout.ports import Cluster, Metrics, Target
@@ -27,6 +27,7 @@ def checked(cluster: Cluster, metrics: Metrics | None, service: str, namespace: 
     """Look at everything, in the order in which a promotion needs it."""
     yield from _rights(cluster, RIGHTS, namespace, True)
     yield from _rights(cluster, FOR_SUBSETS, namespace, False)
+    yield from _rights(cluster, FOR_SECRETS, namespace, False)
     yield from _rights(cluster, FOR_UNDO, namespace, False)
     try:
         document = cluster.get(SERVICE, namespace, service)

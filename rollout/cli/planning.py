@@ -145,6 +145,7 @@ def _notes(a: Attempt, scene: Scene) -> Iterator[str]:
             f"who matches the route gets {a.canary} and is compared with everybody else: if those users fail more "
             "often anyway, that counts against it"
         )
+    yield from (f"a URL is read from {where} in namespace {a.namespace}" for where in a.strategy.secrets)
     for vs, route in _routes(a, scene):
         title = ref(VIRTUAL_SERVICE, vs)
         for pin in pins(vs, pair, route):

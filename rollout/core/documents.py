@@ -42,6 +42,7 @@ CONFIG_MAP = Kind("ConfigMap", "configmaps")
 ENDPOINT_SLICE = Kind("EndpointSlice", "endpointslices", "discovery.k8s.io")
 DEPLOYMENT = Kind("Deployment", "deployments", "apps")
 LEASE = Kind("Lease", "leases", "coordination.k8s.io")
+SECRET = Kind("Secret", "secrets")
 
 KINDS = {
     kind.name: kind
@@ -54,6 +55,7 @@ KINDS = {
         ENDPOINT_SLICE,
         DEPLOYMENT,
         LEASE,
+        SECRET,
     )
 }
 

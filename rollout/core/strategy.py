@@ -6,6 +6,7 @@ from decimal import Decimal
 from enum import StrEnum
 from typing import Any, Literal
 
+from rollout.core.address import SecretKey, Url, shown
 from rollout.core.quantities import spoken
 from rollout.core.query import Query
 
@@ -95,14 +96,14 @@ class OnTimeout(StrEnum):
 class Gate:
     """Ask before the next step: a person or, with `url`, a webhook. The step's bake ends when nobody answered."""
 
-    url: str = ""
+    url: Url = ""
     on_no: OnNo = OnNo.ROLLBACK
     on_timeout: OnTimeout = OnTimeout.ROLLBACK
     kind: Literal["gate"] = "gate"
 
     def __str__(self) -> str:
-        """What is done, in words; of a URL no more than where it leads, for the rest may be a secret."""
-        return f"asking {self.url.split('?')[0].split('@')[-1]}" if self.url else "waiting for approval"
+        """What is done, in words."""
+        return f"asking {shown(self.url)}" if self.url else "waiting for approval"
 
 
 Overlay = Mirror | Route
@@ -220,6 +221,12 @@ class Strategy:
         routes = [one.act for one in self.steps[: step + 1] if isinstance(one.act, Route)]
         mirror = self.steps[step].mirror
         return (*routes[-1:], *((mirror,) if mirror else ()))
+
+    @property
+    def secrets(self) -> tuple[SecretKey, ...]:
+        """Where the URLs lie that it does not name itself."""
+        urls = [step.act.url for step in self.steps if isinstance(step.act, Gate)]
+        return tuple(dict.fromkeys(url for url in urls if isinstance(url, SecretKey)))
 
     @property
     def shifting(self) -> "Strategy":

@@ -9,6 +9,7 @@ from rollout.core.lifecycle import Phase, Reason, legal
 from rollout.core.strategy import Gate, Pause
 from rollout.engine import rights
 from rollout.engine.acting import Hands
+from rollout.engine.asking import Asker, question
 from rollout.engine.lease import Holder
 from rollout.engine.looking import Eyes
 from rollout.engine.observing import Scene, observe, plan_subsets, read_scene
@@ -39,7 +40,7 @@ class Engine:
     def __init__(
         self, cluster: Cluster, metrics: Metrics, webhooks: Webhooks, service: str, namespace: str, identity: str
     ) -> None:
-        self._cluster, self._webhooks = cluster, webhooks
+        self._cluster, self._asker = cluster, Asker(cluster, webhooks, namespace)
         self.service, self.namespace = service, namespace
         self.states = StateStore(cluster, service, namespace)
         self.lease = Holder(cluster, service, namespace, identity)
@@ -224,10 +225,7 @@ class Engine:
         url = a.wait.url if isinstance(a.wait, Gate) else ""
         if not url or a.phase is not Phase.WAITING or a.word or seen.now < a.ask_at:
             return seen
-        said = self._webhooks.answer(url, {
-            "service": a.service, "namespace": a.namespace, "stable": a.stable, "canary": a.canary,
-            "weight": str(a.weight), "attempt": a.id, "asked": str(a.asked),
-        })  # fmt: skip
+        said = self._asker.answer(url, question(a, a.asked))
         return replace(seen, silent=said) if isinstance(said, str) else replace(seen, word=said)
 
     def _carry_out(self, d: Decision, before: Attempt, scene: Scene, now: float) -> Attempt:

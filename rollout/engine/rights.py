@@ -10,6 +10,7 @@ from rollout.core.documents import (
     ENDPOINT_SLICE,
     LEASE,
     POD,
+    SECRET,
     SERVICE,
     VIRTUAL_SERVICE,
     Kind,
@@ -31,6 +32,8 @@ RIGHTS: Rights = (
 """Every promotion; a test holds this table against the calls of whole rollouts."""
 FOR_SUBSETS: Rights = ((DESTINATION_RULE, ("create", "patch")),)
 """Only where subsets are missing."""
+FOR_SECRETS: Rights = ((SECRET, ("get",)),)
+"""Only where the strategy names URLs by the Secrets that keep them, and of those only."""
 FOR_UNDO: Rights = ((DEPLOYMENT, ("list", "patch")),)
 """Only where `undo` must scale the old version up."""
 
@@ -48,5 +51,9 @@ def demand(cluster: Cluster, attempt: Attempt, subsets: bool) -> None:
     for kind, verb in (*pairs(RIGHTS), *(pairs(FOR_SUBSETS) if subsets else ())):
         spaces = [route.namespace for route in attempt.routes] if kind is VIRTUAL_SERVICE else [attempt.namespace]
         missing += [f"{verb} {kind.plural} in {n}" for n in dict.fromkeys(spaces) if not cluster.may(verb, kind, n)]
+    for name in dict.fromkeys(where.secret for where in attempt.strategy.secrets):
+        for kind, verb in pairs(FOR_SECRETS):
+            if not cluster.may(verb, kind, attempt.namespace, name):
+                missing.append(f"{verb} {kind.plural} {name} in {attempt.namespace}")
     if missing:
         raise Forbidden(f"we may not {', '.join(missing)}; grant these rights (`rollout check` lists all it takes)")

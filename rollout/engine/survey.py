@@ -1,6 +1,7 @@
 """Before anything is written: what is there, which routes would move, and whether a rollout can work at all."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -16,6 +17,7 @@ from rollout.core.documents import (
 )
 from rollout.core.errors import Forbidden, InvalidInput, NotFound
 from rollout.core.strategy import Strategy
+from rollout.engine.asking import opened
 from rollout.engine.lookup import ROOT_NAMESPACE, Pods, everywhere, pods_of, routing_to
 from rollout.engine.observing import pair_of, plan_subsets, read_scene, spaces_of
 from rollout.engine.rehearsal import MESH, rehearse
@@ -84,6 +86,9 @@ def survey(cluster: Cluster, request: Request, number: int, now: float) -> Attem
     )
     _subsets(cluster, request, attempt)
     rehearse(attempt, ours.ready, service, every)
+    for where in request.strategy.secrets:
+        with suppress(Forbidden):  # who drives is told of every right that is missing, at once
+            opened(cluster, request.namespace, where)
     text = f"{stable} → {request.canary} with strategy {request.strategy.name}"
     if attempt.narrow:
         text += f"; only namespace {request.namespace} could be listed: routes and rules elsewhere are not known"

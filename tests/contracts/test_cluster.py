@@ -7,8 +7,10 @@ from pathlib import Path
 import pytest
 
 from rollout.adapters.folder import FolderCluster
-from rollout.core.documents import CONFIG_MAP, VIRTUAL_SERVICE, Document, name_of, version_of
-from rollout.core.errors import Conflict, NotFound
+from rollout.core.address import SecretKey
+from rollout.core.documents import CONFIG_MAP, SECRET, VIRTUAL_SERVICE, Document, name_of, version_of
+from rollout.core.errors import Conflict, InvalidInput, NotFound
+from rollout.engine.asking import opened
 from rollout.ports import Cluster
 from tests.fakes.memory import MemoryCluster
 
@@ -36,6 +38,16 @@ def name() -> str:
 def config_map(name: str, **data: str) -> Document:
     metadata = {"name": name, "namespace": "default", "labels": {"app": name}}
     return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": data}
+
+
+def test_a_secret_gives_its_value_however_it_was_written(cluster: Cluster, name: str) -> None:
+    metadata = {"name": name, "namespace": "default"}
+    secret = {"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "stringData": {"url": "https://a.example/T0"}}
+    cluster.create(SECRET, secret)
+    assert opened(cluster, "default", SecretKey(name, "url")) == "https://a.example/T0"
+    with pytest.raises(InvalidInput, match=f"Secret {name} in namespace default has no key other"):
+        opened(cluster, "default", SecretKey(name, "other"))
+    assert cluster.may("get", SECRET, "default", name)
 
 
 def test_what_is_not_there_is_not_found(cluster: Cluster, name: str) -> None:

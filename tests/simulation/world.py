@@ -120,8 +120,8 @@ class FaultyCluster:
     def delete(self, kind: Kind, namespace: str, name: str, version: str) -> None:
         self._call("delete", kind, lambda: self.world.cluster.delete(kind, namespace, name, version))
 
-    def may(self, verb: str, kind: Kind, namespace: str | None) -> bool:
-        return self.world.cluster.may(verb, kind, namespace)
+    def may(self, verb: str, kind: Kind, namespace: str | None, name: str = "") -> bool:
+        return self.world.cluster.may(verb, kind, namespace, name)
 
 
 class VirtualMetrics:
@@ -237,9 +237,10 @@ class VirtualWebhooks:
     def __init__(self) -> None:
         self.said: Word | str | None = Word(True, "gate.example")
         self.asked: list[Question] = []
+        self.urls: list[str] = []
 
     def answer(self, url: str, question: Question) -> Word | str | None:
-        del url
+        self.urls.append(url)
         self.asked.append(question)
         return self.said
 

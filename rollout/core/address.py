@@ -1,0 +1,42 @@
+"""Addresses of the user's own endpoints, of which no more is told than where they lead: the rest may be a secret."""
+
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+
+@dataclass(frozen=True)
+class SecretKey:
+    """A URL that lies in a Secret of the service's namespace, under `key`."""
+
+    secret: str
+    key: str
+
+    def __str__(self) -> str:
+        """Where it lies."""
+        return f"Secret {self.secret}, key {self.key}"
+
+
+Url = str | SecretKey
+"""A URL in the clear, or where it is kept."""
+
+
+def host_of(url: str) -> str:
+    """The host that a URL of http or https names; empty where it is no such URL.
+
+    >>> host_of("https://ann:pw@gate.example:8443/T0/B1?key=s"), host_of("gate.example"), host_of("https://[")
+    ('gate.example', '', '')
+    """
+    try:
+        parts = urlsplit(url)
+        return (parts.hostname or "") if parts.scheme in ("http", "https") else ""
+    except ValueError:
+        return ""
+
+
+def shown(url: Url) -> str:
+    """What anybody may read of it.
+
+    >>> shown("https://ann:pw@gate.example/T0/B1?key=s"), shown(SecretKey("hooks", "freeze"))
+    ('https://gate.example/…', 'the URL in Secret hooks, key freeze')
+    """
+    return f"the URL in {url}" if isinstance(url, SecretKey) else f"{urlsplit(url).scheme}://{host_of(url)}/…"
