@@ -69,6 +69,7 @@ def test_the_schema_accepts_every_strategy_that_the_docs_show() -> None:
 UNSAYABLE = {
     "falling", "mirrors only", "min above max", "for ever", "query without bounds", "query of nobody",
     "mirror of nothing", "mirror of no time", "mirror and bake", "late mirror", "no floor",
+    "route of nothing", "route by no regex", "route by an odd header", "route at the end", "mirror after a route",
 }  # fmt: skip
 """What compares two values, or says more of one than its form."""
 
