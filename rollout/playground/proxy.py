@@ -46,8 +46,7 @@ class Proxy:
         self._admin = client(f"http://127.0.0.1:{admin}", timeout=2.0)
         folder.mkdir(parents=True, exist_ok=True)
         self._swap("cds.json", [])
-        for workload in clients:
-            self._swap(f"{workload}.json", [{"@type": typed("config.route.v3.RouteConfiguration"), "name": ROUTES}])
+        self._swap("rds.json", [{"@type": typed("config.route.v3.RouteConfiguration"), "name": ROUTES}])
         (folder / "bootstrap.json").write_text(json.dumps(bootstrap(folder, clients, pods, admin)))
         arguments = [binary(), "-c", str(folder / "bootstrap.json"), "--reject-unknown-dynamic-fields"]
         arguments += ["--concurrency", "1", "--disable-hot-restart", "--log-level", "warn"]
@@ -56,18 +55,16 @@ class Proxy:
         self._applied: tuple[str, str] = ("", "")
         self._wait(lambda: self._admin.get("/ready").status_code == 200, "start")
 
-    def apply(self, clusters: Sequence[Resource], routes: Mapping[str, Resource]) -> bool:
-        """Give Envoy clusters, then each client's routes, and wait until it obeys; False if it had them already."""
+    def apply(self, clusters: Sequence[Resource], routes: Resource) -> bool:
+        """Give Envoy clusters, then routes, and wait until it obeys; False if it had them already."""
         wanted = (json.dumps(clusters), json.dumps(routes))
         if wanted == self._applied:
             return False
-        self._version += 1
         if wanted[0] != self._applied[0]:
             self._swap("cds.json", list(clusters))
             self._obeys("cluster_manager.cds")
         if wanted[1] != self._applied[1]:
-            for workload, config in routes.items():
-                self._swap(f"{workload}.json", [config])
+            self._swap("rds.json", [routes])
             self._obeys(f"rds.{ROUTES}")
         self._applied = wanted
         return True
@@ -82,6 +79,7 @@ class Proxy:
 
     def _swap(self, name: str, resources: list[Resource]) -> None:
         """Put a whole file in the place of the old one in one rename: Envoy never reads half of it."""
+        self._version += 1
         temporary = self._folder / f"{name}.tmp"
         temporary.write_text(json.dumps({"version_info": str(self._version), "resources": resources}))
         temporary.replace(self._folder / name)
