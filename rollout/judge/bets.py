@@ -173,7 +173,8 @@ def nearest(base: float, alternative: float, n_stable: float, n_canary: float, l
         bend = ours * (1 - 2 * t) - pull * ratio * inner + theirs * ratio * (1 - 2 * u) - n_stable * outer
         following = t - slope / bend if bend else math.inf
         if abs(following - t) <= 1e-7 * t:
-            t = following  # each step doubles the digits; a bracket that it left by a rounding is no reason to go on
+            # Each step doubles the digits; a bracket that it left by a rounding is no reason to go on.
+            t = min(max(following, floor), ceiling)
             break
         t = following if least < following < most else (least + most) / 2
     return t, ratio * t + points

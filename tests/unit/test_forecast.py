@@ -11,7 +11,7 @@ from dataclasses import replace
 from decimal import Decimal
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from rollout.core.strategy import ERRORS, Bake, OnInconclusive, Step, Strategy
@@ -59,6 +59,7 @@ def test_twice_the_traffic_or_time_finds_no_less(rps: float, share: float, rate:
 
 @settings(max_examples=50)
 @given(st.floats(0, 5000), st.floats(0, 1), lengths)
+@example(100.0, 0.9999999999999999, 5.0)
 def test_a_forecast_keeps_its_bounds(rps: float, rate: float, look: float) -> None:
     told = forecast(rps, rate, CANARY, look)
     assert [step.weight for step in told.steps] == [5, 25, 50]
