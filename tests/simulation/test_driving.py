@@ -2,7 +2,7 @@
 
 import os
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
@@ -66,12 +66,8 @@ class Stage:
 
 
 @pytest.fixture
-def stage(monkeypatch: pytest.MonkeyPatch) -> Iterator[Stage]:
-    """A stage on which signals arrive, although whoever started the tests may ignore some (nohup, a shell's `&`)."""
-    before = {one: signal.signal(one, signal.default_int_handler) for one in driving.SIGNALS}
-    yield Stage(monkeypatch)
-    for one, handler in before.items():
-        signal.signal(one, handler)
+def stage(monkeypatch: pytest.MonkeyPatch, signals: None) -> Stage:
+    return Stage(monkeypatch)
 
 
 class Chooser:

@@ -31,7 +31,7 @@ LONG: dict[str, Any] = {"steps": (mirroring(seconds=60.0), Step(Decimal(100), Ba
 
 
 @pytest.fixture
-def stage(monkeypatch: pytest.MonkeyPatch) -> Stage:
+def stage(monkeypatch: pytest.MonkeyPatch, signals: None) -> Stage:
     return Stage(monkeypatch, strategy=strategy(**LONG))
 
 
