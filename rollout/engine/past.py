@@ -79,7 +79,7 @@ def remembered(metrics: Metrics, target: Target, strategy: Strategy, before: flo
     start, end = grid_time(before - HISTORY, step), grid_time(before, step)
     evidence = Evidence()
     if latency_of(strategy.checks) is not None:
-        whole = _counted(metrics, target, start, end, None).stable
+        whole = whole_look(metrics, target, start, end, None).stable
         evidence = replace(evidence, edges=edges_of(strategy.checks, whole.answers))
     looks = looks_of(metrics, target, (start, end, step), edges_to_ask(strategy, evidence))
     return replace(resting(evidence, (look for look in looks if look.increments), strategy.checks), at=end)
@@ -92,7 +92,7 @@ def measured(metrics: Metrics, target: Target, strategy: Strategy, horizon: floa
     needs.
     """
     timed = latency_of(strategy.checks) is not None
-    past = _counted(metrics, target, horizon - HISTORY, horizon, None if timed else ())
+    past = whole_look(metrics, target, horizon - HISTORY, horizon, None if timed else ())
     if timed and past.stable.requests and not past.stable.answers:
         raise InvalidInput(
             f"{target.service}: requests are counted but no answer is timed "
@@ -100,7 +100,7 @@ def measured(metrics: Metrics, target: Target, strategy: Strategy, horizon: floa
             "`latency` out of the strategy"
         )
     spans = [span for span in SPANS[1:] if span >= 2 * every]
-    shorter = (_counted(metrics, target, horizon - span, horizon, ()) for span in spans)
+    shorter = (whole_look(metrics, target, horizon - span, horizon, ()) for span in spans)
     return _load(zip((HISTORY, *spans), itertools.chain([past], shorter), strict=False), every)
 
 
@@ -117,7 +117,7 @@ def _load(pasts: Iterable[tuple[float, Look]], every: float) -> Load | None:
     return most if most.rps else None
 
 
-def _counted(metrics: Metrics, target: Target, start: float, end: float, edges: tuple[float, ...] | None) -> Look:
-    """What was counted between two moments."""
+def whole_look(metrics: Metrics, target: Target, start: float, end: float, edges: tuple[float, ...] | None) -> Look:
+    """What was counted between two moments, as one look. `edges` as the port has them. Raises `Unavailable`."""
     (look,) = looks_of(metrics, target, (start, end, end - start), edges)
     return look

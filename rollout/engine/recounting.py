@@ -8,7 +8,7 @@ from decimal import Decimal
 
 from rollout.core.attempt import Attempt
 from rollout.core.strategy import LATENCY
-from rollout.engine.past import REPORTERS, UNKNOWN, apart, looks_of, pace, remembered
+from rollout.engine.past import REPORTERS, UNKNOWN, apart, looks_of, pace, remembered, whole_look
 from rollout.judge.judge import Evidence, Terms, edges_of, judged, read
 from rollout.judge.looks import Arm, Look, altogether, grid_time
 from rollout.mesh.hosts import fqdn
@@ -81,7 +81,7 @@ def _recounted(metrics: Metrics, target: Target, a: Attempt, now: float) -> Reco
     if end <= start:
         return None
     e = remembered(metrics, target, a.strategy, a.started, max(step, UNKNOWN))
-    edges = e.edges or edges_of((LATENCY,), _timed(metrics, target, start, end))
+    edges = e.edges or edges_of((LATENCY,), whole_look(metrics, target, start, end, None).stable.answers)
     looks = list(looks_of(metrics, target, (start, end, step), edges))
     weights, size = weights_of(a, ended), math.ceil(len(looks) / STRETCHES)
     terms = _Terms(a, weights, often, apart(target))
@@ -96,12 +96,6 @@ def _recounted(metrics: Metrics, target: Target, a: Attempt, now: float) -> Reco
             if any(look.increments for look in part):
                 stretches.append(_stretch(part, weight, e, a))
     return Recount(tuple(stretches), edges, step, sum(len(look.skipped) for look in looks))
-
-
-def _timed(metrics: Metrics, target: Target, start: float, end: float) -> tuple[tuple[float, int], ...]:
-    """The histogram of all that stable answered."""
-    (whole,) = looks_of(metrics, target, (start, end, end - start), None)
-    return whole.stable.answers
 
 
 @dataclass(frozen=True)

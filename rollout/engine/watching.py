@@ -19,9 +19,9 @@ from rollout.engine.replaying import Ending, Plateau, Replay, goes_on
 from rollout.engine.services import ByService
 from rollout.engine.survey import Request, counted, known_service, no_route, route_ref
 from rollout.judge.looks import Arm
-from rollout.mesh.hosts import fqdn
+from rollout.mesh.hosts import fqdn, resolved
 from rollout.mesh.routes import Pair, percents, sharing, shifted
-from rollout.mesh.services import as_subsets, own_host, services_of
+from rollout.mesh.services import as_subsets, services_of
 from rollout.mesh.subsets import labels_for
 from rollout.ports import Cluster, Metrics
 
@@ -113,7 +113,7 @@ class Watch:
         if (weight := _highest(routes, pair)) in ENDINGS:
             return f"nothing is shifting: no route gives both {pair.stable} and {pair.canary} a share; waiting"
         hosts = set[str]().union(*(services_of(vs, self._host) for vs in here))
-        own = own_host(pair.stable, self._asked.namespace), own_host(pair.canary, self._asked.namespace)
+        own = resolved(pair.stable, self._asked.namespace), resolved(pair.canary, self._asked.namespace)
         self._by_service = set(own) <= hosts
         if self._by_service:
             self._eyes = Eyes(ByService(self._metrics))

@@ -9,15 +9,6 @@ from rollout.mesh.hosts import resolved
 from rollout.mesh.routes import http_routes, with_routes
 
 
-def own_host(version: str, namespace: str) -> str:
-    """The host of a version that is a Service, by the name that `as_subsets` gives it.
-
-    >>> own_host("reviews-canary", "shop"), own_host("reviews.front.svc.cluster.local", "shop")
-    ('reviews-canary.shop.svc.cluster.local', 'reviews.front.svc.cluster.local')
-    """
-    return resolved(version, namespace)
-
-
 def services_of(vs: Document, host: str) -> set[str]:
     """The hosts that routes for `host` name in the place of its subsets.
 
@@ -35,7 +26,10 @@ def services_of(vs: Document, host: str) -> set[str]:
 
 
 def as_subsets(vs: Document, host: str) -> Document:
-    """The VirtualService with those Services as subsets of `host`: named as people do, without their own domain."""
+    """The VirtualService with those Services as subsets of `host`: named as people do, without their own domain.
+
+    `resolved` makes a host of such a name again.
+    """
     services, namespace = services_of(vs, host), namespace_of(vs)
     if not services:
         return vs
