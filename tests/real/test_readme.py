@@ -58,7 +58,11 @@ def test_ten_minutes_to_a_first_promotion(mesh: Mesh) -> None:
     strategy = mesh.folder / "strategy.yaml"
     block = CLUSTER.replace("http://localhost:9090", mesh.prometheus.url)
     block = block.replace("promote reviews --to v2", f"promote reviews --to v2 --strategy {strategy}")
+    block += "rollout report reviews -n bookinfo --format markdown\n"
     out = sh(block, ROOT, KUBECONFIG=str(mesh.server.kubeconfig()))
+    assert "### ✅ reviews: v1 → v2: Promoted after" in out
+    assert "*Missing:* Requests" not in out
+    assert "**Who was hurt:** No request of a user failed on v2, of " in out
     assert "ok   may patch virtualservices in bookinfo" in out
     assert "v2 serves all of it" in out
     assert mesh.weights() == {"v1": 0, "v2": 100}

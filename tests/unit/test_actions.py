@@ -5,7 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from rollout.cli import actions
@@ -24,6 +24,7 @@ def understood(line: str) -> tuple[str, str, str]:
     return found[1], title, text
 
 
+@settings(max_examples=40, deadline=None)
 @given(st.text(), st.text())
 @example("a, b: c%", "x\r\n::error::y %0A")
 def test_the_runner_reads_what_we_meant(title: str, text: str) -> None:
@@ -33,6 +34,7 @@ def test_the_runner_reads_what_we_meant(title: str, text: str) -> None:
         assert understood(line) == ("error", title, text)
 
 
+@settings(max_examples=40, deadline=None)
 @given(st.text() | st.sampled_from(["a\n::set-output name=x::y", "b ##[add-mask]c", "##[##[x"]))
 def test_no_line_of_the_log_is_a_command(text: str) -> None:
     line = f"12:00:00  {actions.harmless(text)}"

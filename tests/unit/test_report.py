@@ -1,7 +1,6 @@
 """`rollout report`: what it counts, what it does without a store, and that no text breaks out of it."""
 
 import json
-import os
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -14,7 +13,7 @@ from pathlib import Path
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from markdown_it import MarkdownIt
+from markdown_it import MarkdownIt  # which rich needs, so it is there
 
 from rollout.adapters.strategy_files import load
 from rollout.cli import report_html, report_markdown
@@ -168,7 +167,7 @@ class Shape(HTMLParser):
         self.text += data
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(WILD)
 @example("".join(HOSTILE))
 def test_no_text_breaks_out_of_the_html(text: str) -> None:
@@ -187,7 +186,7 @@ def tokens(text: str) -> tuple[list[tuple[str, str]], str]:
     return kinds, "".join(t.content for t in every if t.type in ("text", "text_special"))
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(WILD)
 @example(" ".join(HOSTILE))
 def test_no_text_breaks_out_of_the_markdown(text: str) -> None:
@@ -204,18 +203,8 @@ def test_a_comment_takes_the_longest_report() -> None:
     assert len(report_markdown.page(made(long, None, BEGAN))) < 65_536
 
 
-def rollout(*arguments: str) -> tuple[int, str, str]:
-    done = subprocess.run(
-        [sys.executable, "-m", "rollout", "report", "reviews", *arguments],
-        capture_output=True, text=True, timeout=60, env=os.environ | {"KUBECONFIG": os.devnull},
-    )  # fmt: skip
-    return done.returncode, done.stdout, done.stderr
-
-
-def test_bad_input(cluster: Path) -> None:
-    for arguments, said in (
-        (("--format", "pdf"), "--format is html or markdown, not 'pdf'"),
-        ((), "nothing of reviews was ever promoted from here"),
-    ):
-        code, out, error = rollout("--cluster", str(cluster), *arguments)
-        assert (code, out, said in error) == (2, "", True), error
+def test_a_report_needs_a_rollout(cluster: Path) -> None:
+    command = [sys.executable, "-m", "rollout", "report", "reviews", "--cluster", str(cluster)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "nothing of reviews was ever promoted from here" in done.stderr
