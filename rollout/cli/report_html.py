@@ -14,9 +14,10 @@ from rollout.judge.looks import Arm
 
 POLICY = "default-src 'none'; style-src 'unsafe-inline'"
 """Were anything to break out, the browser would still run and load nothing."""
-LEGEND = (
-    "Dotted lines: the weight changed. Where a line is broken there was nothing to count. Evidence is computed anew "
-    "from the counters, at each weight; that of restarts and of queries is in the journal only."
+WEIGHTS = "Dotted lines: the weight changed."
+COUNTED = (
+    "Where a line is broken there was nothing to count. Evidence is computed anew from the counters, at each weight; "
+    "that of restarts and of queries is in the journal only."
 )
 STYLE = """
 :root { color-scheme: light dark; --ground: #f6f7f9; --card: #fff; --ink: #1c2330; --soft: #5c6675; --rule: #dfe3e9;
@@ -96,9 +97,8 @@ def _plots(r: Report) -> Iterator[Markup]:
     if figures:
         yield tag("h2", "Over time")
         yield tag("div", *figures, class_="plots")
-        yield tag(
-            "p", "Dotted lines: the weight changed. Where a line is broken there were no requests.", class_="soft"
-        )
+        legend = [WEIGHTS, *([COUNTED] if r.recount else [])]
+        yield tag("p", " ".join(legend), class_="soft")
 
 
 def _figures(r: Report) -> Iterator[Markup]:
@@ -183,7 +183,7 @@ def _strategy(r: Report) -> Iterator[Markup]:
 
 
 def _foot(r: Report) -> Markup:
-    every = f" Counters were read every {spoken(r.recount.every)}." if r.recount else ""
+    every = f" Counters are compared every {spoken(r.recount.every)}." if r.recount else ""
     return tag(
         "footer",
         f"Made by rollout {__version__} at {at(r.now, date=True)}. Times are {zone(r.now)}.{every}",

@@ -97,7 +97,7 @@ def _counted(recount: Recount | None, weight: Decimal, since: float, until: floa
 
 def _missing(a: Attempt, recount: Recount | None, standings: tuple[Standing, ...], why: str) -> Iterator[str]:
     if recount is None:
-        yield f"Requests, failures, latency and the growth of the evidence are not here: {why}."
+        yield f"Requests, failures, latency and the growth of the evidence are not here: {why}"
     elif standings and recount.stretches[0].since > standings[0].since:
         yield f"The store has no counters from before {at(recount.stretches[0].since)}: older requests are not counted."
     if recount and recount.skipped:
@@ -130,11 +130,15 @@ def hurt(r: Report) -> Iterator[str]:
 
 
 def _hurt_by_record(a: Attempt) -> Iterator[str]:
-    counted = a.last.hurt if a.last else a.checkpoint.get("hurt")
+    """What the judge had counted when it was last written down, which is not at every look."""
+    known = a.last.hurt if a.last else None, a.checkpoint.get("hurt")
+    counted = max((count for count in known if count is not None), default=None)
     if not a.strategy.checks or counted is None:
         yield "It is not known whether anybody was hurt: nothing was compared."
+    elif counted:
+        yield f"At least {_requests(counted)} of users failed on {a.canary}: so many the judge had written down."
     else:
-        yield f"{_requests(counted) if counted else 'No request'} of users failed on {a.canary}, as the judge counted."
+        yield f"No request of a user is known to have failed on {a.canary}, by what the judge had written down."
 
 
 def _of_users(r: Report) -> list[Stretch]:
@@ -162,24 +166,23 @@ def strategy(r: Report) -> Iterator[str]:
 
 def row(r: Report, s: Standing) -> tuple[str, ...]:
     """What stood at one weight, in the columns of `columns`."""
-    slowest = r.recount.edges[-1:] if r.recount else ()
     cells = [f"{s.weight} %", at(s.since), spoken(round(s.until - s.since))]
-    for arm in (s.stable, s.canary):
+    for arm in (s.stable, s.canary) if r.recount else ():
         cells += [many(arm.requests), _part(arm.failures, arm.requests)] if arm else ["?", "?"]
-        cells += [_part(*reversed(arm.slower(edge))) if arm else "?" for edge in slowest]
+        cells += [_part(*reversed(arm.slower(edge))) if arm else "?" for edge in _slowest(r)]
     return tuple(cells)
 
 
 def columns(r: Report) -> tuple[str, ...]:
-    """The titles of the columns of `row`."""
-    slowest = r.recount.edges[-1:] if r.recount else ()
-    counts = ("requests", "failed", *(f"slower than {edge:g} ms" for edge in slowest))
-    return (
-        "weight",
-        "from",
-        "for",
-        *(f"{v} {count}" for v in (r.attempt.stable, r.attempt.canary) for count in counts),
-    )
+    """The titles of the columns of `row`; without a store there is nothing to say of the versions."""
+    counts = ("requests", "failed", *(f"slower than {edge:g} ms" for edge in _slowest(r)))
+    versions = (r.attempt.stable, r.attempt.canary) if r.recount else ()
+    return ("weight", "from", "for", *(f"{version} {count}" for version in versions for count in counts))
+
+
+def _slowest(r: Report) -> tuple[float, ...]:
+    """The last of the edges, if there is any."""
+    return r.recount.edges[-1:] if r.recount else ()
 
 
 def _part(hits: int, of: int) -> str:

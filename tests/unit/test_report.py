@@ -113,7 +113,7 @@ def test_without_a_store_the_record_speaks_and_the_rest_is_said_to_be_missing(st
     found = reported(attempt(), store, BEGAN + 600)
     assert found.recount is None
     assert said in found.missing[0]
-    assert list(hurt(found)) == ["7 requests of users failed on v2, as the judge counted."]
+    assert list(hurt(found)) == ["At least 7 requests of users failed on v2: so many the judge had written down."]
     page = report_html.page(found)
     assert page.count("<figure>") == 1, "the weight is known from the record"
     assert f"not here: {said}" in page
