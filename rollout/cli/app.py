@@ -625,6 +625,8 @@ def watch(
 
     _check_output(output)
     chosen, seconds = _judging(strategy), duration(lasting) if lasting else math.inf
+    if not seconds:
+        raise InvalidInput("--for must be longer than 0s")
     if to and stable == to:
         raise InvalidInput(f"--from and --to are both {to}; name two versions")
     world, metrics = _world(cluster, context, prometheus)

@@ -109,7 +109,9 @@ class Watch:
         pair = self._pair(routes, names)
         if pair is None:
             self._served = next(iter(names)) if len(names) == 1 else ""
-            return f"nothing is shifting: {_listed(names)} a share of {self._asked.service}; waiting"
+            asked = " and ".join(one for one in (self._asked.stable, self._asked.canary) if one)
+            told = f"nothing is shifting: {_listed(names)} a share of {self._asked.service}; waiting"
+            return f"{told} for {asked}" if asked else told
         if (weight := _highest(routes, pair)) in ENDINGS:
             return f"nothing is shifting: no route gives both {pair.stable} and {pair.canary} a share; waiting"
         hosts = set[str]().union(*(services_of(vs, self._host) for vs in here))
@@ -174,9 +176,11 @@ class Watch:
             attempt, *later = self._standing
             if attempt.weight in ENDINGS:
                 return self._plateaus[-1].weight, self._plateaus[-1].said, ""
-            until = later[0].landed if later else math.inf
+            until = left = later[0].landed if later else math.inf
+            if later and not later[0].weight:  # what a last look has of the weight before still counts
+                until += 2 * max(attempt.strategy.look, self._eyes.interval)
             said, silence, _ = self._eyes.reading(replace(seen, attempt=attempt), scene.target(attempt), until)
-            self._note(attempt, min(seen.now, until), seen.now, said)
+            self._note(attempt, min(seen.now, left), seen.now, said)
             if not later or self._eyes.horizon < until:
                 return attempt.weight, said, silence
             self._standing = later
