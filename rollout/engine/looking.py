@@ -95,10 +95,9 @@ class Eyes:
         """Seconds between two readings of the counters, as far as it is known."""
         return self._intervals.get(self._reporter) or UNKNOWN
 
-    @property
-    def counts(self) -> Counts:
-        """What was counted since this weight stands."""
-        return self._evidence.counts
+    def counts(self, attempt: Attempt) -> Counts:
+        """What was counted at the attempt's weight so far."""
+        return self._evidence.counts if self._evidence.weight_since == attempt.landed else Counts()
 
     def checkpoint(self) -> dict[str, Any]:
         """The evidence as data."""

@@ -187,16 +187,14 @@ class Watch:
 
     def _note(self, attempt: Attempt, until: float, now: float, said: Reading | None) -> None:
         """Write down what a weight has shown so far, and when the judge would first have acted."""
-        known = self._plateaus[-1:] if self._plateaus and self._plateaus[-1].since == attempt.landed else []
-        counts = self._eyes.counts
-        plateau = replace(
-            known[0] if known else Plateau(attempt.weight, attempt.landed, until, counts.stable, counts.canary),
-            until=until, stable=counts.stable, canary=counts.canary,
-        )  # fmt: skip
+        if not self._plateaus or self._plateaus[-1].since != attempt.landed:
+            self._plateaus.append(Plateau(attempt.weight, attempt.landed, until, Arm(), Arm()))
+        counts = self._eyes.counts(attempt)
+        plateau = replace(self._plateaus[-1], until=until, stable=counts.stable, canary=counts.canary)
         if said is not None:
             self._hurt = max(self._hurt, said.hurt)
             plateau = self._acted(plateau, attempt, now, said)
-        self._plateaus[len(self._plateaus) - len(known) :] = [plateau]
+        self._plateaus[-1] = plateau
 
     def _acted(self, plateau: Plateau, attempt: Attempt, now: float, said: Reading) -> Plateau:
         """The plateau with what the judge says, and with what it would do for the first time."""

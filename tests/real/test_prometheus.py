@@ -11,6 +11,7 @@ import pytest
 from rollout.adapters.prometheus import PrometheusMetrics
 from rollout.core.errors import InvalidInput, Unavailable, Unintelligible
 from rollout.core.query import Aggregate, Effect, Measured, Query, measured
+from rollout.engine.services import ByService
 from rollout.judge.looks import Arm, Look, difference, grid_time
 from rollout.ports import Target
 from tests.conftest import unavailable
@@ -64,6 +65,9 @@ ROWS: list[Row] = [
     (named("halved", reporter="destination"), 1),
     (named("inbound", reporter="destination"), 1),
     (named("blind", reporter="destination", response_code=""), 1),
+    (named("primary", destination_version="unknown"), 75),
+    (named("canary", destination_version="unknown"), 20),
+    (named("canary", destination_version="unknown", response_code="503", response_flags="UH"), 5),
 ]
 GOOD = {"100": 1, "250": 2, "2500": 3, "+Inf": 4}
 BUCKETS: list[Row] = [
@@ -89,6 +93,8 @@ BUCKETS: list[Row] = [
         for row in histogram(labels, dict.fromkeys(GOOD, 1000))
     ),
     *histogram({"destination_version": CANARY}, {"100.0": 5, "2.5e+02": 9, "2.5e+03": 15, "+Inf": 20}),
+    *histogram(named("primary", destination_version="unknown"), {"250": 70, "+Inf": 75}),
+    *histogram(named("canary", destination_version="unknown"), {"250": 10, "+Inf": 20}),
     *histogram({"destination_version": CANARY}, {"250": 4, "oops": 1}),
 ]
 """The last are what an upgraded Prometheus still shows for some minutes: an edge as it was written before."""
@@ -160,6 +166,23 @@ def test_the_histogram_is_of_good_answers_however_their_edges_are_written(
     assert stable.answers == ((250.0, 64), (2500.0, 86), (math.inf, 98))
     assert canary.answers == ((250.0, 9), (2500.0, 15), (math.inf, 20))
     assert (stable.requests, canary.requests) == (100 + 10 + FAILURES + REJECTIONS, 22)
+
+
+def test_two_services_without_versions_are_told_apart_by_their_hosts(
+    servers: tuple[PrometheusMetrics, str, str],
+) -> None:
+    metrics, client, _ = servers
+    both = ByService(metrics)
+    target = replace(TARGET, stable="primary.shop.svc.cluster.local", canary="canary.shop.svc.cluster.local")
+    horizon = both.horizon(target)
+    assert horizon is not None
+    end = grid_time(horizon, 1.0)
+    before, after = both.snapshots(target, end - 1, end, 1.0, (250.0,))
+    look = difference(before, after, target.stable, target.canary)
+    stable, canary = arms(look, client)
+    assert (stable.untimed, stable.answers) == (Arm(75), ((250.0, 70), (math.inf, 75)))
+    assert (canary.untimed, canary.answers) == (Arm(25, 5), ((250.0, 10), (math.inf, 20)))
+    assert both.interval(target) == 1.0
 
 
 def test_without_a_choice_of_edges_there_are_all_that_are_numbers(servers: tuple[PrometheusMetrics, str, str]) -> None:

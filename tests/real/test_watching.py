@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from rollout.core.documents import ENDPOINT_SLICE, SERVICE, VIRTUAL_SERVICE, Document, version_of
+from rollout.core.documents import ENDPOINT_SLICE, SERVICE, VIRTUAL_SERVICE, Document, Kind, name_of, version_of
 from rollout.engine.rights import RIGHTS, pairs
 from rollout.playground.stage import NAMESPACE, Playground
 from tests.real.mesh import STATE, Mesh, ended, set_weights, wait
@@ -77,12 +77,12 @@ def test_in_the_playground_a_hand_gives_a_bad_version_users_and_we_only_say_so(t
 def test_on_a_cluster_rights_to_read_are_enough_for_flaggers_two_services(mesh: Mesh) -> None:
     """Who watches may read what a promotion reads, and write nothing."""
     mesh.server.grant("pipeline", READING)
-    made = []
+    made: list[tuple[Kind, Document]] = []
     for name, version in (("reviews-primary", "v1"), ("reviews-canary", "v2")):
         spec = {"selector": {"app": "reviews", "version": version}, "ports": [{"name": "http", "port": 9080}]}
         made.append((SERVICE, {"metadata": {"name": name, "namespace": NAMESPACE}, "spec": spec}))
-        endpoint = {"addresses": ["10.0.0.9"], "conditions": {"ready": True}}
-        endpoint["targetRef"] = {"kind": "Pod", "name": f"reviews-{version}-0"}
+        pod = {"kind": "Pod", "name": f"reviews-{version}-0"}
+        endpoint = {"addresses": ["10.0.0.9"], "conditions": {"ready": True}, "targetRef": pod}
         labels = {"kubernetes.io/service-name": name}
         metadata = {"name": f"{name}-1", "namespace": NAMESPACE, "labels": labels}
         made.append((ENDPOINT_SLICE, {"metadata": metadata, "addressType": "IPv4", "endpoints": [endpoint]}))
@@ -101,14 +101,14 @@ def test_on_a_cluster_rights_to_read_are_enough_for_flaggers_two_services(mesh: 
         code, out, err = ended(process)
     finally:
         for kind, document in made:
-            name = document["metadata"]["name"]
-            mesh.cluster.delete(kind, NAMESPACE, name, version_of(mesh.cluster.get(kind, NAMESPACE, name)))
+            there = mesh.cluster.get(kind, NAMESPACE, name_of(document))
+            mesh.cluster.delete(kind, NAMESPACE, name_of(document), version_of(there))
     assert code == 1, out + err
     last = harm_told(out.splitlines())
     assert (last["stable"], last["canary"]) == ("reviews-primary", "reviews-canary")
     assert '"editor": "flagger"' in out
-    for group, kind in STATE:
-        assert mesh.server.call("GET", f"{group}/namespaces/{NAMESPACE}/{kind}")["items"] == []
+    for group, plural in STATE:
+        assert mesh.server.call("GET", f"{group}/namespaces/{NAMESPACE}/{plural}")["items"] == []
 
 
 def test_on_a_cluster_subsets_are_followed_until_the_new_one_has_everything(mesh: Mesh) -> None:

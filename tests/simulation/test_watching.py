@@ -110,6 +110,7 @@ def test_a_good_version_is_followed_from_weight_to_weight_until_it_has_everythin
     replay = watch.replay(scene.world.now)
     assert replay is not None
     assert [plateau.weight for plateau in replay.plateaus] == [5, 25, 50, 100]
+    assert all(abs(plateau.share - float(plateau.weight) / 100) < 0.01 for plateau in replay.plateaus[:-1])
     assert all(plateau.on_after is not None for plateau in replay.plateaus[:-1])
     assert "had everything after 1m57s and 0 requests failed" in scene.closing(watch)
 
