@@ -64,6 +64,6 @@ def _ignoring(a: Attempt) -> Iterator[str]:
     for route in a.routes:
         yield f"- {{group: networking.istio.io, kind: VirtualService, namespace: {route.namespace}, name: {route.name},"
         yield '   jqPathExpressions: [".spec.http[].route[].weight"]}'
-    if any(a.strategy.beside(step) for step in range(len(a.strategy.steps))):
+    if a.strategy.overlays:
         yield "and beside that expression, for the routes that we add:"
         yield f'  \'.spec.http[] | select(.name // "" | startswith("{OURS}"))\''

@@ -13,7 +13,7 @@ from rollout.core.documents import DESTINATION_RULE, VIRTUAL_SERVICE, Document, 
 from rollout.core.errors import Unreachable
 from rollout.core.quantities import spoken
 from rollout.core.query import Measured
-from rollout.core.strategy import Route, Strategy, load
+from rollout.core.strategy import Route, Strategy, load, together
 from rollout.engine.observing import Scene, pair_of, plan_subsets, read_scene
 from rollout.engine.past import Load
 from rollout.engine.querying import Queries
@@ -182,8 +182,7 @@ def _weights(a: Attempt, scene: Scene) -> Iterator[Change]:
         changing = ((s.weight, strategy.beside(i)) for i, s in enumerate(strategy.steps) if not s.wait)
         for weight, beside in ((Decimal(0), ()), *changing):
             after, scales = laid_out(with_routes(vs, routes), pair, keys, weight, beside, scales)
-            when = " and ".join([f"with {a.canary} at {weight} %" if weight or not beside else "", *map(str, beside)])
-            when = when.removeprefix(" and ")
+            when = (f"with {a.canary} at " if weight or not beside else "") + together(weight, beside)
             yield Change(ref(VIRTUAL_SERVICE, vs), when, _difference(routes, after))
             routes = after
 

@@ -10,7 +10,7 @@ from rollout.core.attempt import Attempt, Reading, Verdict, Word
 from rollout.core.lifecycle import Phase, Reason
 from rollout.core.quantities import floored, spoken
 from rollout.core.query import Effect, Measured
-from rollout.core.strategy import Gate, OnInconclusive, OnNo, OnTimeout, Overlay, Pause, load
+from rollout.core.strategy import Gate, OnInconclusive, OnNo, OnTimeout, Overlay, Pause, load, together
 
 FIGHT_COUNT, FIGHT_SECONDS = 3, 60.0
 ASK_SELDOM = 60.0
@@ -543,5 +543,5 @@ def _lacking(o: Observation, weight: Decimal, beside: Sequence[Overlay] = ()) ->
     need = needed(max(a.capacity, 1), load(weight, beside))
     if o.canary_ready >= need:
         return ""
-    what = " and ".join([*([f"{weight} %"] if weight or not beside else []), *map(str, beside)])
+    what = together(weight, beside)
     return f"holding: {what} needs {need} ready endpoint(s) of {a.canary}, {o.canary_ready} are"

@@ -1,6 +1,6 @@
 """A strategy: the steps that a rollout takes, and what each must show before the next."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from enum import StrEnum
@@ -145,6 +145,15 @@ def load(weight: Decimal, overlays: Iterable[Overlay]) -> Decimal:
     return weight
 
 
+def together(weight: Decimal, beside: Sequence[Overlay]) -> str:
+    """A weight and what lies beside it, in words; a weight of 0 is told only where it stands alone.
+
+    >>> together(Decimal(5), [Route({"uri": {}})]), together(Decimal(0), [])
+    ('5 % and routing by uri', '0 %')
+    """
+    return " and ".join([*([f"{weight} %"] if weight or not beside else []), *map(str, beside)])
+
+
 class Kind(StrEnum):
     """What a check counts: failed requests, rejected ones, slow answers, or restarts of containers."""
 
@@ -221,6 +230,12 @@ class Strategy:
         routes = [one.act for one in self.steps[: step + 1] if isinstance(one.act, Route)]
         mirror = self.steps[step].mirror
         return (*routes[-1:], *((mirror,) if mirror else ()))
+
+    @property
+    def overlays(self) -> tuple[Overlay, ...]:
+        """All that ever lies in the routes beside a weight, once each."""
+        every = [act for step in range(len(self.steps)) for act in self.beside(step)]
+        return tuple(act for place, act in enumerate(every) if act not in every[:place])
 
     @property
     def secrets(self) -> tuple[SecretKey, ...]:

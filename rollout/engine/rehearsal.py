@@ -22,13 +22,13 @@ def rehearse(attempt: Attempt, canary_ready: int, service: Document, every: Sequ
 
     `every` are all VirtualServices that can be seen.
     """
-    acts = {str(act): act for step in range(len(attempt.strategy.steps)) for act in attempt.strategy.beside(step)}
+    acts = attempt.strategy.overlays
     if not acts:
         return
     chosen = {(route.namespace, route.name): route.keys for route in attempt.routes}
     moving = [vs for vs in every if (namespace_of(vs), name_of(vs)) in chosen]
     _merged(moving, every)
-    for act in acts.values():
+    for act in acts:
         made = [_made(attempt, vs, chosen[namespace_of(vs), name_of(vs)], act) for vs in moving]
         if isinstance(act, Mirror) and (not any(made) or (act.safe is Safe.READS and _grpc(service))):
             raise InvalidInput(

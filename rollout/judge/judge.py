@@ -66,6 +66,11 @@ class Terms:
     seen_by: float = math.inf
     routed: bool = False
 
+    @property
+    def exposed(self) -> bool:
+        """Whether requests reach the canary."""
+        return bool(self.weight or self.routed)
+
     def warming(self, look: Look) -> bool:
         """Whether fresh pods of the canary take part in a look; those from before they came count in full for ever."""
         return look.since < self.warm_until and look.at > self.warm_until - self.warm_up
@@ -147,9 +152,8 @@ def judged(e: Evidence, look: Look, terms: Terms) -> Evidence:
     if look.at <= e.at:
         return e
     e = _prepared(e, look, terms)
-    exposed = terms.weight or terms.routed
-    if terms.since is None or not exposed:
-        return e if exposed else _remembered(e, look)
+    if terms.since is None or not terms.exposed:
+        return e if terms.exposed else _remembered(e, look)
     if (terms.since, terms.weight) != (e.weight_since, e.weight):
         e = _at_next_step(e, look, terms)
     if look.at <= terms.since:
@@ -176,7 +180,7 @@ def restarted(e: Evidence, stable: Tally, canary: Tally, terms: Terms) -> Eviden
     """
     name, before = name_of(Kind.RESTARTS), e.restarts
     e = replace(e, restarts=(stable.hits, canary.hits))
-    if before is None or name not in e.contests or not (terms.weight or terms.routed) or not (stable.of and canary.of):
+    if before is None or name not in e.contests or not terms.exposed or not (stable.of and canary.of):
         return e
     new = Tally(stable.of, max(0, stable.hits - before[0])), Tally(canary.of, max(0, canary.hits - before[1]))
     if not new[0].hits + new[1].hits or e.blind:

@@ -38,8 +38,7 @@ PLAIN = re.compile(r"(?:[A-Za-z0-9|)^$.-]|\((?:\?:)?|(?<=[A-Za-z0-9).\]])[*+?](?
 def without(vs: Document, host: str) -> Document:
     """The VirtualService without the routes, and the cookie, that we added for `host`."""
     left = [route for route in http_routes(vs) if not ours(route, host)]
-    mark = f"{cookie_name(host)}="
-    return with_routes(vs, [_unmarked(route, mark) if mark in str(route) else route for route in left])
+    return with_routes(vs, [_unmarked(route, f"{cookie_name(host)}=") for route in left])
 
 
 def bare(vs: Document, host: str) -> bool:
@@ -81,14 +80,15 @@ def dressed(vs: Document, pair: Pair, keys: Collection[str], acts: Sequence[Over
 
 def _routing(vs: Document, index: int, pair: Pair, act: Route) -> Iterator[Document]:
     """The copies that send what matches, or carries our cookie, to the canary; others of the route keep their share."""
-    routes, _ = with_weight(vs, pair, [key_of(http_routes(vs)[index])], Decimal(100), {})
+    key = key_of(http_routes(vs)[index])
+    routes, _ = with_weight(vs, pair, [key], Decimal(100), {})
     route = _marked(vs, routes[index], pair, act)
     stable, _ = places(vs, route, pair)
     entries = [entry for place, entry in enumerate(route["route"]) if place not in stable]
     cookie = {"headers": {"cookie": {"regex": cookie_regex(cookie_name(pair.host), pair.canary)}}} if act.sticky else {}
     for kind, by in (("route", dict(act.match)), ("sticky", cookie)):
         if by and (matches := narrowed(vs, route.get("match") or [{}], by)):
-            name = f"{OURS}{pair.host}/{kind}/{key_of(http_routes(vs)[index])}"
+            name = f"{OURS}{pair.host}/{kind}/{key}"
             yield {**copied(route), "name": name, "match": matches, "route": copied(entries)}
 
 
@@ -129,18 +129,24 @@ def _marked(vs: Document, route: Document, pair: Pair, act: Route) -> Document:
 
 
 def _unmarked(route: Document, mark: str) -> Document:
-    """The route without a cookie that begins so, nor what it left empty."""
-    route = copied(route)
-    for entry in route.get("route") or []:
-        headers = entry.get("headers") or {}
-        response = headers.get("response") or {}
-        added = response.get("add") or {}
-        if str(added.get("set-cookie", "")).startswith(mark):
-            del added["set-cookie"]
-            for inside, name in ((response, "add"), (headers, "response"), (entry, "headers")):
-                if not inside[name]:
-                    del inside[name]
+    """The route without a cookie that begins so, nor what it left empty; the route itself where there is none."""
+    entries = route.get("route") or []
+    marked = [place for place, entry in enumerate(entries) if _cookie(entry).startswith(mark)]
+    route = copied(route) if marked else route
+    for place in marked:
+        entry = route["route"][place]
+        headers, response = entry["headers"], entry["headers"]["response"]
+        del response["add"]["set-cookie"]
+        for inside, name in ((response, "add"), (headers, "response"), (entry, "headers")):
+            if not inside[name]:
+                del inside[name]
     return route
+
+
+def _cookie(entry: Document) -> str:
+    """What a destination's answers are told to keep, under the name that we write."""
+    response = (entry.get("headers") or {}).get("response") or {}
+    return str((response.get("add") or {}).get("set-cookie", ""))
 
 
 def _mirroring(vs: Document, route: Document, pair: Pair, act: Mirror) -> Iterator[Document]:
