@@ -115,11 +115,19 @@ def _namespace(cluster: "Cluster", folder: str, namespace: str) -> str:
     return namespace or ("bookinfo" if folder else str(getattr(cluster, "default_namespace", "default")))
 
 
-def _engine(service: str, namespace: str, folder: str, context: str, prometheus: str, metrics: bool = True) -> "Engine":
+def _engine(service: str, namespace: str, folder: str, context: str) -> "Engine":
+    return _counting(service, namespace, folder, context, "", metrics=False)[0]
+
+
+def _counting(
+    service: str, namespace: str, folder: str, context: str, prometheus: str, metrics: bool
+) -> "tuple[Engine, Metrics | None]":
+    """An engine, and its metrics; None where none are named, which is bad input if they must be."""
     from rollout import wiring
 
     cluster, counters = _world(folder, context, prometheus, metrics)
-    return wiring.engine(cluster, counters, service, _namespace(cluster, folder, namespace))
+    engine = wiring.engine(cluster, counters, service, _namespace(cluster, folder, namespace))
+    return engine, counters if folder or prometheus else None
 
 
 @app.command()
@@ -152,7 +160,6 @@ def promote(
     ] = "text",
 ) -> None:
     """Carry a service to another version, step by step, and take it back on evidence of harm."""
-    from rollout import wiring
     from rollout.adapters.strategy_files import load
     from rollout.cli import actions, console, driving, foretelling
     from rollout.engine.survey import Request
@@ -161,8 +168,8 @@ def promote(
     with actions.teller() if output == "github" else console.teller(output) as tell:
         manners = _manners(timeout, on_timeout, on_interrupt, no_wait)
         named = load(strategy or PRESET)
-        world, metrics = _world(cluster, context, prometheus, metrics=bool(named.checks or named.queries))
-        engine = wiring.engine(world, metrics, service, _namespace(world, cluster, namespace))
+        needed = bool(named.checks or named.queries)
+        engine, metrics = _counting(service, namespace, cluster, context, prometheus, needed)
         request = Request(service, engine.namespace, to, named, stable, not no_create)
 
         def choose(asked: Request) -> Request:
@@ -173,7 +180,7 @@ def promote(
         attempt, code = driving.promote(engine, request, manners, tell, choose)
         tell(attempt)
     if isinstance(tell, actions.Log):
-        actions.close(tell, attempt, code, metrics if cluster or prometheus else None)
+        actions.close(tell, attempt, code, metrics)
     if output == "json":
         console.print_json(console.document(attempt) | {"exit": code})
     raise typer.Exit(code)
@@ -226,7 +233,7 @@ def status(
     from rollout.cli import console
 
     _check_output(output)
-    engine = _engine(service, namespace, cluster, context, "", metrics=False)
+    engine = _engine(service, namespace, cluster, context)
     if not watch:
         attempt, notice = _standing(engine)
         if output == "json":
@@ -306,7 +313,7 @@ def abort(
     from rollout.core.lifecycle import Reason
 
     _check_output(output)
-    engine = _engine(service, namespace, cluster, context, "", metrics=False)
+    engine = _engine(service, namespace, cluster, context)
     with suppress(Unavailable, Forbidden):  # an abort should not fail for its first question
         engine.known()
     with console.teller(output) as tell:
@@ -363,7 +370,7 @@ def _spoken(service: str, where: tuple[str, str, str], output: str, say: "Callab
 
     _check_output(output)
     namespace, context, cluster = where
-    engine = _engine(service, namespace, cluster, context, "", metrics=False)
+    engine = _engine(service, namespace, cluster, context)
     engine.known()
     attempt = say(engine)
     if output == "json":
@@ -382,7 +389,7 @@ def explain(
     from rollout.cli.explaining import explained
 
     _check_output(output)
-    engine = _engine(service, namespace, cluster, context, "", metrics=False)
+    engine = _engine(service, namespace, cluster, context)
     attempt, notice = _standing(engine)
     lines = [notice] if attempt is None else [*explained(attempt, clock.now(), notice)]
     if output == "json":
@@ -399,7 +406,6 @@ def report(
     file: Annotated[str, typer.Option(metavar="FILE", help="Where to; else to stdout.")] = "", output: Output = "text",
 ) -> None:  # fmt: skip
     """Write down what a rollout came to: one HTML file that needs nothing else, or Markdown for a pull request."""
-    from rollout import wiring
     from rollout.adapters import clock
     from rollout.cli import console, report_html, report_markdown
     from rollout.cli.reporting import report_document, reported
@@ -409,13 +415,12 @@ def report(
     writers = {"html": report_html.page, "markdown": report_markdown.page}
     if form not in writers:
         raise InvalidInput(f"--format is html or markdown, not {form!r}")
-    world, metrics = _world(cluster, context, prometheus, metrics=False)
-    engine = wiring.engine(world, metrics, service, _namespace(world, cluster, namespace))
+    engine, metrics = _counting(service, namespace, cluster, context, prometheus, metrics=False)
     engine.known()
     attempt = engine.states.record.attempt
     if attempt is None:
         raise InvalidInput(f"nothing of {service} was ever promoted from here, so there is nothing to report")
-    made = reported(attempt, metrics if cluster or prometheus else None, clock.now())
+    made = reported(attempt, metrics, clock.now())
     text = console.as_json(report_document(made)) if output == "json" else writers[form](made)
     if not file:
         sys.stdout.write(text)
@@ -434,7 +439,7 @@ def history(
     from rollout.cli import console
 
     _check_output(output)
-    engine = _engine(service, namespace, cluster, context, "", metrics=False)
+    engine = _engine(service, namespace, cluster, context)
     engine.known()
     past = engine.states.record.past()
     if output == "json":
@@ -455,7 +460,7 @@ def undo(
     from rollout.cli import console, driving, undoing
 
     _check_output(output)
-    engine = _engine(service, namespace, cluster, context, "", metrics=False)
+    engine = _engine(service, namespace, cluster, context)
     request = undoing.request(engine.states.read(), service, engine.namespace)
     world, _ = _world(cluster, context, "", metrics=False)
     undoing.make_ready(world, request, lambda text: print(text, file=sys.stderr, flush=True))
