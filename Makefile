@@ -33,7 +33,8 @@ check: $(READY) ## the quick gate: no servers, under 90 s
 
 test: check ## the gate, whole virtual rollouts, and the tests with real parts (API server, Prometheus, Envoy)
 	$(BIN)/python -m tests.real.parts
-	$(BIN)/pytest -v -m "real or slow"
+	$(BIN)/pytest -v -n 2 --dist worksteal -m "slow and not real"
+	$(BIN)/pytest -v -m real
 
 fix: $(READY) ## format, and mend what can be mended
 	$(BIN)/ruff format .

@@ -1,4 +1,4 @@
-"""200 worlds, and death after every single call of a whole rollout and of a whole rollback."""
+"""200 worlds, and death at single calls of a whole rollout and of a whole rollback: some of them, and every one."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -54,13 +54,14 @@ FAULTS: dict[str, Callable[[int], Faults]] = {
 }
 
 
+@pytest.mark.parametrize("every", [11, pytest.param(1, marks=pytest.mark.slow)])
 @pytest.mark.parametrize(("failing", "end"), ENDS)
 @pytest.mark.parametrize("fault", FAULTS)
-def test_a_fault_at_every_single_call_changes_no_end(fault: str, failing: float, end: Phase) -> None:
+def test_a_fault_at_every_single_call_changes_no_end(fault: str, failing: float, end: Phase, every: int) -> None:
     """Among them: the take-back lands, the record of it gets no answer, the process dies."""
-    calls = 0
+    calls = len(fault) % every
     while True:
-        calls += 1
+        calls += every
         world, _ = story(FAULTS[fault](calls), failing, **SHORT)
         attempt = world.attempt()
         assert attempt is not None
@@ -70,12 +71,13 @@ def test_a_fault_at_every_single_call_changes_no_end(fault: str, failing: float,
     assert calls > 100, "a rollout makes more calls than that; the enumeration ended early"
 
 
-def test_a_restart_neither_shortens_a_bake_nor_starts_it_again() -> None:
+@pytest.mark.parametrize("every", [29, pytest.param(3, marks=pytest.mark.slow)])
+def test_a_restart_neither_shortens_a_bake_nor_starts_it_again(every: int) -> None:
     """The watcher sees one that is too short; what a death costs in time is its lease and one look."""
     bakes: dict[str, Any] = {"steps": tuple(Step(Decimal(w), Bake(60.0, 120.0)) for w in (25, 100)), "confirm": 60.0}
     whole = story(Faults(), **bakes)[0]
     longest = whole.now - START + LEASE + 2 + 2 * whole.strategy.look
-    for call in range(1, whole.processes[0].calls, 7):
+    for call in range(1, whole.processes[0].calls, every):
         world, _ = story(Faults(crash_after=call), **bakes)
         assert world.now - START <= longest, f"death after call {call} cost {world.now - whole.now:.0f} s"
 
