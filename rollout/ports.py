@@ -89,15 +89,16 @@ class Metrics(Protocol):
 
 
 Question = dict[str, str]
-"""What a webhook is asked: service, namespace, stable, canary, weight (percent), attempt, asked (how often before)."""
+"""What a webhook is asked: service, namespace, stable, canary, weight (percent), attempt, asked (how often before), and
+`check`, the name of the check that asks, where none of the gates does."""
 
 
 class Webhooks(Protocol):
-    """Gates of the user's own, asked over HTTP."""
+    """Gates and checks of the user's own, asked over HTTP."""
 
     def answer(self, url: str, question: Question) -> Word | str | None:
         """What was answered: a yes or a no, or in words why there is neither; None while it is not there yet.
 
         Never waits: to ask again later is to look whether an answer came. An answer is given out once; who asks after
-        that asks anew.
+        that asks anew. Several questions may be under way, each with an answer of its own.
         """

@@ -6,7 +6,7 @@ from decimal import Decimal
 from importlib import resources
 from pathlib import Path
 from string import Template
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
 from pydantic import (
     AfterValidator,
@@ -28,7 +28,7 @@ from rollout.adapters import yaml_text
 from rollout.core.address import SecretKey, Url, host_of
 from rollout.core.errors import InvalidInput
 from rollout.core.quantities import DURATION, PERCENT, duration, exactly, percent, spoken
-from rollout.core.query import LONGEST, PLACEHOLDERS, Aggregate, Effect, Query
+from rollout.core.query import LONGEST, PLACEHOLDERS, Aggregate, Effect, Hook, Query
 from rollout.core.strategy import (
     ERRORS,
     LATENCY,
@@ -147,7 +147,10 @@ _IN_A_SECRET = {
     "additionalProperties": False,
 }
 UrlField = Annotated[
-    Url, PlainValidator(_url), WithJsonSchema({"anyOf": [{"type": "string", "pattern": "^https?://"}, _IN_A_SECRET]})
+    Url,
+    PlainValidator(_url),
+    PlainSerializer(lambda url: url if isinstance(url, str) else vars(url)),
+    WithJsonSchema({"anyOf": [{"type": "string", "pattern": "^https?://"}, _IN_A_SECRET]}),
 ]
 
 
@@ -413,21 +416,13 @@ PORTABLE = {"pattern": "^[^\\u0000-\\u001f]+$"}
 """For the schema: not every reader of regular expressions knows classes by name."""
 
 
-class _Query(_Model):
-    """PromQL of your own with bounds; see docs/judge.md."""
-
+class _Asked(_Model):
     name: Annotated[str, Field(max_length=60, pattern=r"^\P{C}+$", json_schema_extra=PORTABLE)]
     """What people call it."""
-    promql: Annotated[str, Field(min_length=1), AfterValidator(_promql)]
-    """The expression; $canary, $stable and the like are filled in."""
     max: Number | None = None
     """A value above is a breach."""
     min: Number | None = None
     """A value below is a breach."""
-    aggregate: Aggregate | None = None
-    """Which of several series counts."""
-    lasting: Annotated[Seconds, AfterValidator(_lasting)] = Field(0.0, alias="for")
-    """How long it must be beyond its bound to be a breach."""
     onBreach: OnBreach = Effect.HOLD  # noqa: N815 - as users write it
     """After a breach: hold, or rollback."""
     onNoData: OnLack = Effect.HOLD  # noqa: N815
@@ -436,19 +431,50 @@ class _Query(_Model):
     """Where it cannot be asked: hold, or ignore it."""
 
     @model_validator(mode="after")
-    def _bounded(self) -> "_Query":
-        if self.max is None and self.min is None:
-            raise ValueError("neither max nor min is there; say from where on a value is a breach")
+    def _ordered(self) -> Self:
         if self.max is not None and self.min is not None and self.max < self.min:
             raise ValueError(f"min ({self.min:g}) is above max ({self.max:g}), so every value would be a breach")
         return self
 
+    def common(self) -> dict[str, Any]:
+        """What every check that asks has, as the engine knows it."""
+        no_data, error = (None if lack == IGNORE else Effect(lack) for lack in (self.onNoData, self.onError))
+        return {
+            "name": self.name, "max": self.max, "min": self.min,
+            "on_breach": Effect(self.onBreach), "on_no_data": no_data, "on_error": error,
+        }  # fmt: skip
+
+
+class _Query(_Asked):
+    """PromQL of your own with bounds; see docs/judge.md."""
+
+    promql: Annotated[str, Field(min_length=1), AfterValidator(_promql)]
+    """The expression; $canary, $stable and the like are filled in."""
+    aggregate: Aggregate | None = None
+    """Which of several series counts."""
+    lasting: Annotated[Seconds, AfterValidator(_lasting)] = Field(0.0, alias="for")
+    """How long it must be beyond its bound to be a breach."""
+
+    @model_validator(mode="after")
+    def _bounded(self) -> Self:
+        if self.max is None and self.min is None:
+            raise ValueError("neither max nor min is there; say from where on a value is a breach")
+        return self
+
     def made(self) -> Query:
         """As the engine knows it."""
-        lacks = (None if lack == IGNORE else Effect(lack) for lack in (self.onNoData, self.onError))
-        return Query(
-            self.name, self.promql, self.max, self.min, self.aggregate, self.lasting, Effect(self.onBreach), *lacks
-        )
+        return Query(promql=self.promql, aggregate=self.aggregate, lasting=self.lasting, **self.common())
+
+
+class _Webhook(_Asked):
+    """A webhook of your own, asked again and again: its no is a breach; see docs/judge.md."""
+
+    url: UrlField
+    """Where to ask, or the Secret that keeps it: 2xx is a yes; 403, 409, 412 and 422 are a no."""
+
+    def made(self) -> Hook:
+        """As the engine knows it."""
+        return Hook(url=self.url, **self.common())
 
 
 class _Check(_Model):
@@ -461,15 +487,21 @@ class _Check(_Model):
     latency: _Latency | None = None
     restarts: _Restarts | None = None
     query: _Query | None = None
+    webhook: _Webhook | None = None
 
     @model_validator(mode="after")
     def _one(self) -> "_Check":
-        if len(self.model_fields_set) != 1 or (self.one() is None and self.query is None):
-            raise ValueError(f"a check is one of {', '.join(Kind)}, query, like `errors: {{}}`")
+        if len(self.model_fields_set) != 1 or (self.one() is None and self.asked is None):
+            raise ValueError(f"a check is one of {', '.join(Kind)}, query, webhook, like `errors: {{}}`")
         return self
 
+    @property
+    def asked(self) -> _Query | _Webhook | None:
+        """The query or webhook, if it is one."""
+        return self.query or self.webhook
+
     def one(self) -> Check | None:
-        """The check, unless it is a query."""
+        """The check, unless it asks."""
         for kind in Kind:
             said: _Errors | _Rejections | _Latency | _Restarts | None = getattr(self, kind)
             if said is not None:
@@ -511,8 +543,8 @@ class _Strategy(_Model):
     @field_validator("checks")
     @classmethod
     def _once(cls, checks: list[_Check]) -> list[_Check]:
-        kinds = [kind for check in checks if check.query is None for kind in check.model_fields_set]
-        names = [f"query {check.query.name!r}" for check in checks if check.query is not None]
+        kinds = [kind for check in checks if check.asked is None for kind in check.model_fields_set]
+        names = [repr(check.asked.name) for check in checks if check.asked is not None]
         if twice := sorted({one for one in (*kinds, *names) if (*kinds, *names).count(one) > 1}):
             raise ValueError(f"the check {', '.join(twice)} is there twice")
         return checks
@@ -627,7 +659,7 @@ def parse(text: str, name: str, source: str) -> Strategy:
         model.deadline or 0.0,
         gitops_managers=tuple(model.drift.gitopsManagers),
         description=model.description,
-        queries=tuple(one.query.made() for one in model.checks if one.query is not None),
+        queries=tuple(one.asked.made() for one in model.checks if one.asked is not None),
     )
 
 

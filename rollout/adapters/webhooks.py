@@ -1,6 +1,7 @@
 """Questions to webhooks: asked in the background, and never believed without a yes."""
 
 import json
+import math
 import threading
 from typing import Any
 
@@ -11,6 +12,10 @@ from rollout.core.errors import Unavailable
 from rollout.ports import Question
 
 NO = (403, 409, 412, 422)
+MOST = 64
+"""Questions whose answers are kept at most; of those that nobody came back for, the oldest go first."""
+LONGEST = 200
+"""Characters of a reason that are repeated."""
 
 
 class HttpWebhooks:
@@ -23,7 +28,9 @@ class HttpWebhooks:
         """See the port."""
         key = json.dumps([url, question], sort_keys=True)
         if key not in self._answers:
-            self._answers = {key: None}
+            while len(self._answers) >= MOST:
+                del self._answers[next(iter(self._answers))]
+            self._answers[key] = None
             threading.Thread(target=self._ask, args=(key, url, question), daemon=True).start()
         found = self._answers[key]
         if found is not None:
@@ -31,7 +38,10 @@ class HttpWebhooks:
         return found
 
     def _ask(self, key: str, url: str, question: Question) -> None:
-        answer = asked(url, question)
+        try:
+            answer = asked(url, question)
+        except Exception as error:  # noqa: BLE001 - a thread that dies in silence would never have an answer
+            answer = f"{host_of(url)} could not be asked ({type(error).__name__})"
         if key in self._answers:
             self._answers[key] = answer
 
@@ -40,7 +50,7 @@ def asked(url: str, question: Question) -> Word | str:
     """Ask once; what is no clear yes or no is said in words.
 
     2xx is a yes, unless its JSON says `"verdict": "no"`; 403, 409, 412 and 422 are a no, with the JSON's `reason`.
-    Everything else means that nobody knows.
+    Everything else means that nobody knows. A number under `value` comes with the word.
     """
     who = host_of(url)
     try:
@@ -48,17 +58,32 @@ def asked(url: str, question: Question) -> Word | str:
     except Unavailable as error:
         return str(error)
     said, good = _said(body), status // 100 == 2
-    reason = str(said.get("reason", ""))[:200]
+    reason, value = _line(said.get("reason", "")), _number(said.get("value"))
     if status in NO or (good and str(said.get("verdict", "")).lower() == "no"):
-        return Word(False, who, reason or f"status {status}")
+        return Word(False, who, reason or (f"status {status}" if not good else ""), value)
     if good:
-        return Word(True, who, reason)
+        return Word(True, who, reason, value)
     return f"{who} answers with status {status}, which is neither yes nor no"
 
 
 def _said(body: bytes) -> dict[str, Any]:
     try:
         said = json.loads(body)
-    except ValueError:
+    except (ValueError, RecursionError):
         return {}
     return said if isinstance(said, dict) else {}
+
+
+def _line(said: object) -> str:
+    """One line of text, whatever was said."""
+    text = "".join(letter if letter.isprintable() else " " for letter in str(said)[: 4 * LONGEST])
+    return " ".join(text.split())[:LONGEST]
+
+
+def _number(said: object) -> float | None:
+    if isinstance(said, bool) or not isinstance(said, int | float):
+        return None
+    try:
+        return float(said) if math.isfinite(said) else None
+    except OverflowError:
+        return None

@@ -168,7 +168,7 @@ def promote(
     with actions.teller() if output == "github" else console.teller(output) as tell:
         manners = _manners(timeout, on_timeout, on_interrupt, no_wait)
         named = load(strategy or PRESET)
-        needed = bool(named.checks or named.queries)
+        needed = named.measures
         engine, metrics = _counting(service, namespace, cluster, context, prometheus, needed)
         request = Request(service, engine.namespace, to, named, stable, not no_create)
 

@@ -23,7 +23,7 @@ def explained(a: Attempt, now: float, notice: str) -> Iterator[str]:
                 f"Of the evidence that it takes to go on, {a.last.to_go_on:.0%} is there; "
                 f"of what it takes to go back, {a.last.to_go_back:.0%}."
             )
-        yield from (f"At {at(one.at)} a query said: {one.text}." for one in a.measured)
+        yield from _answers(a)
         yield from _waits(a)
         if notice:
             yield f"{notice[0].upper()}{notice[1:]}: `rollout promote` goes on, `rollout abort` takes back."
@@ -33,6 +33,13 @@ def explained(a: Attempt, now: float, notice: str) -> Iterator[str]:
             yield f"If it has not ended by {at(a.deadline)} (in {rest}), traffic goes back."
     yield "Journal:"
     yield from (f"  {at(entry.at)}  {entry.text}" for entry in a.journal)
+
+
+def _answers(a: Attempt) -> Iterator[str]:
+    kinds = {one.name: one.kind for one in a.strategy.queries}
+    for one in a.measured:
+        when = f"At {at(one.at)} a {kinds[one.name]} said: " if one.at else ""
+        yield f"{when}{one.text}."
 
 
 def _waits(a: Attempt) -> Iterator[str]:

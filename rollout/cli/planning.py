@@ -12,11 +12,11 @@ from rollout.core.decision import needed
 from rollout.core.documents import DESTINATION_RULE, VIRTUAL_SERVICE, Document, ref
 from rollout.core.errors import Unreachable
 from rollout.core.quantities import spoken
-from rollout.core.query import Measured
+from rollout.core.query import Hook, Measured, Query
 from rollout.core.strategy import Route, Strategy, load, together
 from rollout.engine.observing import Scene, pair_of, plan_subsets, read_scene
 from rollout.engine.past import Load
-from rollout.engine.querying import Queries
+from rollout.engine.querying import examined
 from rollout.mesh.claims import annotation
 from rollout.mesh.overlays import laid_out
 from rollout.mesh.routes import Pair, http_routes, pins, unpinned, with_routes
@@ -128,12 +128,12 @@ def _unforetold(a: Attempt, load: Load | None, unknown: str, why: str) -> Iterat
 
 def _queried(a: Attempt, metrics: Metrics | None) -> tuple[tuple[Measured, ...], tuple[str, ...]]:
     """What each query answers now, or a note why nobody knows."""
-    if not a.strategy.queries:
+    if not any(isinstance(one, Query) for one in a.strategy.queries):
         return (), ()
     if metrics is None:
         return (), (f"no query was asked: {foretelling.UNASKED}",)
     try:
-        return Queries(metrics).examine(a, a.started), ()
+        return examined(metrics, a, a.started), ()
     except Unreachable as error:
         return (), (f"no query was asked: {error}",)
 
@@ -145,6 +145,7 @@ def _notes(a: Attempt, scene: Scene) -> Iterator[str]:
             f"who matches the route gets {a.canary} and is compared with everybody else: if those users fail more "
             "often anyway, that counts against it"
         )
+    yield from (f"{one.told}, at every look" for one in a.strategy.queries if isinstance(one, Hook))
     yield from (f"a URL is read from {where} in namespace {a.namespace}" for where in a.strategy.secrets)
     for vs, route in _routes(a, scene):
         title = ref(VIRTUAL_SERVICE, vs)

@@ -17,7 +17,7 @@ POLICY = "default-src 'none'; style-src 'unsafe-inline'"
 WEIGHTS = "Dotted lines: the weight changed."
 COUNTED = (
     "Where a line is broken there was nothing to count. Evidence is computed anew from the counters, at each weight; "
-    "that of restarts and of queries is in the journal only."
+    "that of restarts, queries and webhooks is in the journal only."
 )
 STYLE = """
 :root { color-scheme: light dark; --ground: #f6f7f9; --card: #fff; --ink: #1c2330; --soft: #5c6675; --rule: #dfe3e9;

@@ -160,7 +160,7 @@ def strategy(r: Report) -> Iterator[str]:
     yield from steps_told(r.attempt, s)
     checks = ", ".join(str(check.kind) for check in s.checks)
     yield f"compared: {checks}" if checks else "nothing is compared"
-    yield from (f"query {query.name}: {query.bounds}" for query in s.queries)
+    yield from (one.told for one in s.queries)
     yield f"goes back if it has not ended after {spoken(s.limit)}"
 
 

@@ -59,11 +59,15 @@ class Entry:
 
 @dataclass(frozen=True)
 class Word:
-    """An answer at a gate, or at a pause: whether to go on, who says so, and why."""
+    """An answer at a gate, at a pause, or of a webhook: whether to go on, who says so, and why.
+
+    A webhook may name a `value` with it.
+    """
 
     yes: bool
     who: str
     why: str = ""
+    value: float | None = None
 
     def __str__(self) -> str:
         """The answer in words."""
@@ -89,7 +93,7 @@ class Attempt:
     `counted` are the versions of stable and the canary as the mesh's counters carry them. `narrow` says that only the
     service's namespace could be listed. `capacity` is the number of ready endpoints with which stable carried
     everything. `word` is what was said at this step's gate; a webhook was `asked` so often and is again from `ask_at`
-    on. `measured` is what the strategy's queries answered last.
+    on. `measured` is what the strategy's queries and webhooks answered last.
     """
 
     number: int

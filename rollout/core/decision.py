@@ -9,7 +9,7 @@ from fractions import Fraction
 from rollout.core.attempt import Attempt, Reading, Verdict, Word
 from rollout.core.lifecycle import Phase, Reason
 from rollout.core.quantities import floored, spoken
-from rollout.core.query import Effect, Measured
+from rollout.core.query import Effect, Measured, gist
 from rollout.core.strategy import Gate, OnInconclusive, OnNo, OnTimeout, Overlay, Pause, load, together
 
 FIGHT_COUNT, FIGHT_SECONDS = 3, 60.0
@@ -65,7 +65,7 @@ class Observation:
 
     `canary_youngest` is when the last of the canary's pods became ready (0: not known); `stable_pods` and `canary_pods`
     are how many pods each has, and how often those have restarted; `canary_starved` how many of its containers ended
-    last for want of memory; `measured` what the strategy's queries answered.
+    last for want of memory; `measured` what the strategy's queries and webhooks answered.
     """
 
     now: float
@@ -96,7 +96,7 @@ class Observation:
         return any(r.bare and not r.dressed for r in self.routes)
 
     def first(self, effect: Effect) -> Measured | None:
-        """The first query whose answer has this effect. While the canary has nothing, its metrics mean nothing."""
+        """The first check whose answer has this effect. While the canary has nothing, answers mean nothing of it."""
         return next((one for one in self.measured if one.effect is effect and self.attempt.exposed), None)
 
 
@@ -195,7 +195,7 @@ def _canary_gone(o: Observation) -> Answer:
 
 
 def _breached(o: Observation) -> Answer:
-    """The judge's evidence, or a query whose breach is to take the traffic back."""
+    """The judge's evidence, or a query or webhook whose breach is to take the traffic back."""
     if o.reading is not None and o.reading.verdict is Verdict.ROLLBACK:
         seen = replace(o, attempt=replace(o.attempt, last=o.reading))
         return _back(seen, Reason.BREACH, o.reading.text)
@@ -432,12 +432,12 @@ def _said(o: Observation, reading: Reading) -> Attempt:
 
 
 def _held(o: Observation) -> Answer:
-    """A query holds the next weight, and the end at 100. Its values change all the time: the first is written down."""
+    """A query or webhook holds the next weight, and the end at 100. Values change: the first is written down."""
     a, held = o.attempt, o.first(Effect.HOLD)
     if held is None or (a.weight == 100 and a.phase is not Phase.CONFIRMING):
         return None
-    says = "holding: " + (held.text if held.value is None else f"{held.name} is ")
-    return Decision(a if a.message.startswith(says) else a.noted(o.now, f"holding: {held.text}"), after=1.0)
+    known = a.message.startswith(f"holding: {gist(held)}")
+    return Decision(a if known else a.noted(o.now, f"holding: {held.text}"), after=1.0)
 
 
 def _advance(o: Observation) -> Answer:

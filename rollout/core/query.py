@@ -1,12 +1,14 @@
-"""A query check: a question of the user's own to the metrics store, the bounds of its answer, and what follows."""
+"""Checks that ask: a query to the metrics store or a webhook, the bounds of its answer, and what follows."""
 
 import json
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass, replace
 from enum import StrEnum
 from string import Template
+from typing import ClassVar, Self
 
+from rollout.core.address import Url, shown
 from rollout.core.errors import InvalidInput
 from rollout.core.quantities import spoken
 
@@ -41,22 +43,65 @@ class Aggregate(StrEnum):
 
 
 @dataclass(frozen=True)
-class Query:
-    """A PromQL expression with placeholders, whose value breaches above `max` and below `min` (None: no such bound).
+class Asked:
+    """What is asked again and again: its value breaches above `max` and below `min` (None: no such bound).
 
-    Only a breach that has lasted `lasting` seconds counts (0: one moment is enough). None instead of an effect: nothing
-    follows.
+    None instead of an effect: nothing follows.
     """
 
+    kind: ClassVar[str]
+
     name: str
-    promql: str
+    _: KW_ONLY
     max: float | None = None
     min: float | None = None
-    aggregate: Aggregate | None = None
-    lasting: float = 0.0
     on_breach: Effect = Effect.HOLD
     on_no_data: Effect | None = Effect.HOLD
     on_error: Effect | None = Effect.HOLD
+
+    def beyond(self, value: float) -> str:
+        """Which bound a value breaks; empty if it is within."""
+        if self.max is not None and value > self.max:
+            return f"above {number(self.max)}"
+        if self.min is not None and value < self.min:
+            return f"below {number(self.min)}"
+        return ""
+
+    @property
+    def bounds(self) -> str:
+        """Where values belong; empty without a bound."""
+        if self.max is None:
+            return "" if self.min is None else f"at least {number(self.min)}"
+        return f"at most {number(self.max)}" if self.min is None else f"{number(self.min)} to {number(self.max)}"
+
+    @property
+    def told(self) -> str:
+        """What it asks, in words."""
+        return f"{self.kind} {self.name}: {self.bounds}"
+
+    def faster(self, speed: float) -> Self:
+        """The same with every duration divided by `speed`."""
+        del speed
+        return self
+
+
+@dataclass(frozen=True)
+class Query(Asked):
+    """A PromQL expression with placeholders.
+
+    Only a breach that has lasted `lasting` seconds counts (0: one moment is enough).
+    """
+
+    kind = "query"
+
+    promql: str
+    _: KW_ONLY
+    aggregate: Aggregate | None = None
+    lasting: float = 0.0
+
+    def faster(self, speed: float) -> Self:
+        """See `Asked`."""
+        return replace(self, lasting=self.lasting / speed)
 
     def filled(self, **values: str) -> str:
         r"""The PromQL, with a value for each of PLACEHOLDERS, escaped as inside of a double-quoted string.
@@ -74,27 +119,31 @@ class Query:
         step = math.floor(1000 * self.lasting / steps) / 1000 if steps else 1.0
         return at - steps * step, at, step
 
-    def beyond(self, value: float) -> str:
-        """Which bound a value breaks; empty if it is within."""
-        if self.max is not None and value > self.max:
-            return f"above {number(self.max)}"
-        if self.min is not None and value < self.min:
-            return f"below {number(self.min)}"
-        return ""
+
+@dataclass(frozen=True)
+class Hook(Asked):
+    """A webhook: its no is a breach, as is a value that it says and that breaks a bound."""
+
+    kind = "webhook"
+
+    url: Url
 
     @property
-    def bounds(self) -> str:
-        """Where values belong."""
-        if self.max is None:
-            return "" if self.min is None else f"at least {number(self.min)}"
-        return f"at most {number(self.max)}" if self.min is None else f"{number(self.min)} to {number(self.max)}"
+    def told(self) -> str:
+        """What it asks, in words.
+
+        >>> Hook("freeze", "https://ask.example/T0", max=5).told
+        'webhook freeze: asking https://ask.example/…, at most 5'
+        """
+        return ", ".join(part for part in (f"{self.kind} {self.name}: asking {shown(self.url)}", self.bounds) if part)
 
 
 @dataclass(frozen=True)
 class Measured:
-    """What a query answered at an epoch second: its value (None: none), that in words, and what follows.
+    """What was answered at an epoch second (0: nothing yet): a value (None: none), that in words, and what follows.
 
-    `text` begins with the query's name; an effect of None says that nothing follows.
+    `text` begins with the check's name; an effect of None says that nothing follows. Of a webhook it is the moment
+    when its question was asked.
     """
 
     name: str
@@ -123,9 +172,44 @@ def measured(query: Query, series: Sequence[Points], at: float) -> Measured:
     return Measured(query.name, at, f"{said}, {beyond}{during}", latest, query.on_breach)
 
 
-def unanswered(query: Query, error: Exception, at: float) -> Measured:
-    """What follows where the query has no answer that means anything."""
-    return Measured(query.name, at, f"{query.name} cannot be told: {error}", None, query.on_error)
+def heard(hook: Hook, yes: bool, why: str, value: float | None, at: float) -> Measured:
+    """What a yes or a no means that a webhook said, with its reason and the value that it named, if it named one.
+
+    >>> heard(Hook("freeze", ""), False, "it is Friday", None, 0).text
+    'freeze says no: it is Friday'
+    >>> heard(Hook("lag", "", max=5), True, "", 7, 0).text
+    'lag is 7, above 5'
+    """
+    name, because = hook.name, f": {why}" if why else ""
+    if not yes:
+        return Measured(name, at, f"{name} says no{because}", value, hook.on_breach)
+    if value is None:
+        if hook.bounds:
+            return Measured(name, at, f"{name} has no data: its answer has no `value`", None, hook.on_no_data)
+        return Measured(name, at, f"{name} says yes{because}")
+    if beyond := hook.beyond(value):
+        return Measured(name, at, f"{name} is {number(value)}, {beyond}{because}", value, hook.on_breach)
+    return Measured(name, at, f"{name} is {number(value)}" + (f" ({hook.bounds})" if hook.bounds else ""), value)
+
+
+def unheard(hook: Hook) -> Measured:
+    """What follows until a webhook has answered for the first time."""
+    return Measured(hook.name, 0.0, f"{hook.name} has not answered yet", None, Effect.HOLD)
+
+
+def unanswered(asked: Asked, error: object, at: float) -> Measured:
+    """What follows where there is no answer that means anything."""
+    return Measured(asked.name, at, f"{asked.name} cannot be told: {error}", None, asked.on_error)
+
+
+def gist(one: Measured) -> str:
+    """The part of its text that stays the same while values and reasons change.
+
+    >>> gist(Measured("lag", 0, "lag is 7, above 5", 7)), gist(Measured("a: b", 0, "a: b says no: 3 alarms"))
+    ('lag is ', 'a: b says no')
+    """
+    rest = one.text[len(one.name) :]
+    return one.name + (" is " if rest.startswith(" is ") else rest.partition(": ")[0])
 
 
 def _by_moment(query: Query, series: Sequence[Points]) -> dict[float, float]:

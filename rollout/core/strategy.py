@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from rollout.core.address import SecretKey, Url, shown
 from rollout.core.quantities import spoken
-from rollout.core.query import Query
+from rollout.core.query import Hook, Query
 
 
 class OnInconclusive(StrEnum):
@@ -190,7 +190,7 @@ class Strategy:
 
     `confirm`, `deadline` and `propagation` (from a new subset to all proxies) are seconds; `look` is the shortest
     time between two looks, where counters arrive as often; `warm_up` what fresh pods get before they count in full.
-    `gitops_managers` are field managers whose edits are put back; `queries` are answered beside the judge.
+    `gitops_managers` are field managers whose edits are put back; `queries` are asked beside the judge.
     """
 
     name: str
@@ -205,7 +205,7 @@ class Strategy:
     warm_up: float = 30.0
     gitops_managers: tuple[str, ...] = ()
     description: str = ""
-    queries: tuple[Query, ...] = ()
+    queries: tuple[Query | Hook, ...] = ()
 
     @property
     def limit(self) -> float:
@@ -241,7 +241,13 @@ class Strategy:
     def secrets(self) -> tuple[SecretKey, ...]:
         """Where the URLs lie that it does not name itself."""
         urls = [step.act.url for step in self.steps if isinstance(step.act, Gate)]
+        urls += [one.url for one in self.queries if isinstance(one, Hook)]
         return tuple(dict.fromkeys(url for url in urls if isinstance(url, SecretKey)))
+
+    @property
+    def measures(self) -> bool:
+        """Whether anything in it asks the metrics store."""
+        return bool(self.checks) or any(isinstance(one, Query) for one in self.queries)
 
     @property
     def shifting(self) -> "Strategy":
@@ -284,6 +290,6 @@ class Strategy:
             "deadline": self.deadline / speed,
             "propagation": max(1.0, self.propagation / speed),
             "warm_up": self.warm_up / speed,
-            "queries": tuple(replace(query, lasting=query.lasting / speed) for query in self.queries),
+            "queries": tuple(query.faster(speed) for query in self.queries),
         }
         return Strategy(**changed)

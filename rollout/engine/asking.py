@@ -32,8 +32,12 @@ def opened(cluster: Cluster, namespace: str, where: SecretKey) -> str:
     return url.strip()
 
 
+MOST = 64
+"""Questions under way at most whose URLs are remembered; a URL that is not is read again."""
+
+
 class Asker:
-    """The webhooks of one service's engine."""
+    """The webhooks of one service's engine, a gate's and checks'."""
 
     def __init__(self, cluster: Cluster, webhooks: Webhooks, namespace: str) -> None:
         self._cluster, self._webhooks, self._namespace = cluster, webhooks, namespace
@@ -51,6 +55,8 @@ class Asker:
             return str(error)
         said = self._webhooks.answer(clear, question)
         if said is None:
+            while len(self._under_way) >= MOST:
+                del self._under_way[next(iter(self._under_way))]
             self._under_way[key] = clear
         return said
 

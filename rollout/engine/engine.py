@@ -14,7 +14,7 @@ from rollout.engine.lease import Holder
 from rollout.engine.looking import Eyes
 from rollout.engine.observing import Scene, observe, plan_subsets, read_scene
 from rollout.engine.past import Load
-from rollout.engine.querying import Queries
+from rollout.engine.querying import Queries, examined
 from rollout.engine.state import StateStore
 from rollout.engine.survey import Request, known_service, survey
 from rollout.ports import Cluster, Metrics, Webhooks
@@ -44,7 +44,7 @@ class Engine:
         self.service, self.namespace = service, namespace
         self.states = StateStore(cluster, service, namespace)
         self.lease = Holder(cluster, service, namespace, identity)
-        self._eyes, self._queries = Eyes(metrics), Queries(metrics)
+        self._metrics, self._eyes, self._queries = metrics, Eyes(metrics), Queries(metrics, self._asker)
         self._hands = Hands(cluster, service, namespace)
         self.load: Load | None = None
         self._driven: Attempt | None = None
@@ -74,7 +74,7 @@ class Engine:
         rights.demand(self._cluster, attempt, subsets=bool(missing))
         try:
             self.load = self._eyes.ask(attempt, scene.target(attempt))
-            self._queries.examine(attempt, now)
+            examined(self._metrics, attempt, now)
         except Unintelligible as error:
             raise InvalidInput(str(error)) from error
         return attempt

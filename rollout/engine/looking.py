@@ -172,5 +172,5 @@ def reading_of(e: Evidence, attempt: Attempt, now: float) -> Reading:
     overdue = bool(attempt.landed) and now - attempt.landed >= limit
     found = reading(e, read(e, attempt.strategy.checks, overdue), (attempt.stable, attempt.canary))
     if e.weight_since != attempt.landed and found.verdict is not Verdict.ROLLBACK:
-        return Reading(Verdict.NO_DATA, "no look at this weight yet")
+        return Reading(Verdict.NO_DATA, "no look at this weight yet", hurt=e.hurt)
     return found

@@ -232,17 +232,18 @@ class VirtualMetrics:
 
 
 class VirtualWebhooks:
-    """Answers of gates, as they are set: a yes, a no, or why there is neither; by default always yes."""
+    """Answers of gates and of checks, as they are set: a yes, a no, or why there is neither; by default always yes."""
 
     def __init__(self) -> None:
         self.said: Word | str | None = Word(True, "gate.example")
+        self.check: Callable[[Question], Word | str | None] = lambda question: Word(True, "check.example")
         self.asked: list[Question] = []
         self.urls: list[str] = []
 
     def answer(self, url: str, question: Question) -> Word | str | None:
         self.urls.append(url)
         self.asked.append(question)
-        return self.said
+        return self.check(question) if "check" in question else self.said
 
 
 def mirroring(percent: int = 100, safe: Safe = Safe.READS, seconds: float = 8.0) -> Step:

@@ -1,13 +1,17 @@
 """What goes wrong in the world of a seed: faults of calls, edits by people, pods, metrics, clocks, rivals."""
 
+import random
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
+from rollout.core.attempt import Word
 from rollout.core.documents import CONFIG_MAP, DESTINATION_RULE, LEASE, Document, copied
 from rollout.core.errors import RolloutError
 from rollout.core.lifecycle import Phase, Reason
+from rollout.core.query import Hook
 from rollout.core.strategy import Safe
 from rollout.engine.engine import Engine
+from rollout.ports import Question
 from tests.simulation.invariants import Violation, Watcher
 from tests.simulation.world import START, Crash, Faults, World, drive, mirroring, of_ours, routing, strategy
 
@@ -71,7 +75,23 @@ def _world(seed: int) -> World:
         first = routing(r.choice([0, 5]), r.choice([0.0, 60.0]))
         rest = world.strategy.steps[1:] if first.weight else world.strategy.steps
         world.strategy = replace(world.strategy, steps=(first, *rest))
+    else:
+        _hooked(world)
     return world
+
+
+def _hooked(world: World) -> None:
+    """A webhook check that says yes, says nothing for a while, fails or says no, and is right again in the end."""
+    r, k = random.Random(world.seed), world.trouble
+    world.strategy = replace(world.strategy, queries=(Hook("freeze", "https://ask.example/"),))
+
+    def answer(question: Question) -> Word | str | None:
+        no, silence, error = (r.random() < 0.1 * k for _ in range(3))
+        if world.now > START + 250 or not (no or silence or error):
+            return Word(True, "ask.example")
+        return Word(False, "ask.example", "not now") if no else None if silence else "ask.example does not answer"
+
+    world.webhooks.check = answer
 
 
 def _faults(world: World, life: int) -> Faults:

@@ -22,7 +22,8 @@ from rollout.core.attempt import Attempt
 from rollout.core.errors import Forbidden, InvalidInput, Unavailable, Unintelligible
 from rollout.core.lifecycle import Phase
 from rollout.core.query import LONGEST, Aggregate, Effect, Measured, Points, Query, measured, unanswered
-from rollout.engine.querying import Queries
+from rollout.engine.asking import Asker
+from rollout.engine.querying import Queries, examined
 from rollout.engine.survey import survey
 from tests.simulation.world import World, strategy
 
@@ -60,7 +61,7 @@ def test_everything_can_be_said() -> None:
         ),
         Query("other", "up", min=1000.0),
     )  # fmt: skip
-    assert made.faster(10).queries[0].lasting == 6.0
+    assert made.faster(10).queries[0] == replace(made.queries[0], lasting=6.0)
 
 
 def test_queries_alone_are_enough() -> None:
@@ -86,7 +87,7 @@ def test_queries_alone_are_enough() -> None:
         ("min: 0", "onBreach: ignore", "10: checks.1.query.onBreach: must be hold or rollback, not 'ignore'"),
         ("min: 0", "onNoData: rollback", "10: checks.1.query.onNoData: must be hold or ignore, not 'rollback'"),
         ("min: 0", "aggregate: mean", "10: checks.1.query.aggregate: Input should be 'max'"),
-        ("- errors: {}", "- query: {name: queue depth, promql: up, max: 1}", "4: checks: the check query 'queue"),
+        ("- errors: {}", "- query: {name: queue depth, promql: up, max: 1}", "4: checks: the check 'queue"),
         ("- errors: {}", "- query:", "5: checks.0: a check is one of errors, rejections, latency, restarts, query"),
     ],
 )  # fmt: skip
@@ -191,7 +192,8 @@ class Asked:
         self.world = World(seed=1, trouble=0.0, strategy=strategy(queries=queries, look=5.0))
         found = survey(self.world.cluster, self.world.request(), 1, self.world.now)
         self.attempt = replace(found, phase=Phase.SHIFTING, weight=Decimal(5), step=0, landed=self.world.now)
-        self.queries = Queries(self.world.metrics)
+        asker = Asker(self.world.cluster, self.world.webhooks, "shop")
+        self.queries = Queries(self.world.metrics, asker)
 
     def value(self, value: float) -> None:
         self.world.metrics.answer = lambda promql, at: [value]
@@ -266,14 +268,14 @@ def test_what_cannot_be_answered_follows_on_error_in_flight_and_is_refused_befor
     assert (found.effect, silence) == (Effect.HOLD, "")
     assert found.text.startswith("queue depth cannot be told: 2 series came back")
     with pytest.raises(InvalidInput, match="the check `query` 'queue depth': 2 series came back"):
-        asked.queries.examine(asked.attempt, asked.world.now)
+        examined(asked.world.metrics, asked.attempt, asked.world.now)
 
 
 def test_the_playground_knows_no_promql(tmp_path: Path) -> None:
     asked = Asked(DEPTH)
     files = CounterFiles(tmp_path)
     with pytest.raises(InvalidInput, match=r"'queue depth': .* need a Prometheus \(--prometheus URL\)"):
-        Queries(files).examine(asked.attempt, asked.world.now)
+        examined(files, asked.attempt, asked.world.now)
 
 
 # What a store answers that is no Prometheus in good health

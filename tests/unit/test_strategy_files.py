@@ -40,6 +40,8 @@ checks:
 - latency: {over: 250ms, floor: 0.25}
 - restarts: {worseBy: 0}
 - query: {name: a, promql: up, max: "1e3", min: -1, for: 10s, aggregate: max, onNoData: ignore, onBreach: rollback}
+- webhook: {name: b, url: "https://ask.example/a?b", max: 5, onBreach: rollback, onError: ignore}
+- webhook: {name: c, url: {secret: hooks, key: c}}
 drift: {gitopsManagers: [argocd-controller]}
 """
 
