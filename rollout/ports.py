@@ -1,11 +1,12 @@
 """What the engine needs from the world: a cluster of documents, and counters."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 from rollout.core.attempt import Word
 from rollout.core.documents import Document, Kind
+from rollout.core.probe import Probe
 from rollout.core.query import Points
 from rollout.judge.looks import Snapshot
 
@@ -101,4 +102,47 @@ class Webhooks(Protocol):
 
         Never waits: to ask again later is to look whether an answer came. An answer is given out once; who asks after
         that asks anew. Several questions may be under way, each with an answer of its own.
+        """
+
+
+@dataclass(frozen=True)
+class Errand:
+    """Probes to be sent to both versions, each with its mark (see `Probe.mark`); `id` tells it from every other."""
+
+    id: str
+    probe: Probe
+    token: str
+    stable: str
+    canary: str
+
+    def mark(self, canary: bool) -> str:
+        """What the probes for one of the versions carry."""
+        return self.probe.mark(self.token, self.canary if canary else self.stable)
+
+
+@dataclass(frozen=True)
+class Answered:
+    """What a probe for the canary, or for stable, was answered after `seconds`; `matched`: with the expected text.
+
+    `marked` says that the answer came by our route for that version. `late`: it was sent and no answer came for long;
+    `silent`: why nobody was asked, in words.
+    """
+
+    canary: bool
+    status: int = 0
+    seconds: float = 0.0
+    matched: bool = True
+    marked: bool = True
+    late: bool = False
+    silent: str = ""
+
+
+class Probes(Protocol):
+    """Synthetic requests over HTTP."""
+
+    def answers(self, errand: Errand, stable: int, canary: int) -> Sequence[Answered]:
+        """What has come since this was last asked. Never waits.
+
+        Goes on sending at the errand's pace until so many requests in all were sent for each version; stops soon when
+        it is not asked for any more, and at once for another errand, whose answers alone are given out then.
         """

@@ -38,8 +38,8 @@ def prometheus_at(url: str | None) -> Metrics:
 
 def engine(cluster: Cluster, metrics: Metrics, service: str, namespace: str) -> Engine:
     """An engine with this process's identity."""
+    from rollout.adapters.probing import HttpProbes
     from rollout.adapters.webhooks import HttpWebhooks
 
-    return Engine(
-        cluster, metrics, HttpWebhooks(), service, namespace, f"{socket.gethostname()}-{uuid.uuid4().hex[:8]}"
-    )
+    identity = f"{socket.gethostname()}-{uuid.uuid4().hex[:8]}"
+    return Engine(cluster, metrics, HttpWebhooks(), HttpProbes(), service, namespace, identity)

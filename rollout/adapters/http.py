@@ -1,6 +1,9 @@
 """HTTP, where nothing more special speaks it: one bounded question, and a client of a server of our own."""
 
 import logging
+import ssl
+from collections.abc import Mapping
+from functools import cache
 from typing import Any
 
 import httpx
@@ -32,6 +35,43 @@ def posted(url: str, document: dict[str, Any]) -> tuple[int, bytes]:
             return answer.status_code, _body(answer, who)
     except (httpx.HTTPError, httpx.StreamError, httpx.InvalidURL, UnicodeError) as error:
         raise Unavailable(f"{who} does not answer ({type(error).__name__})") from error
+
+
+def fetched(method: str, url: str, headers: Mapping[str, str], patience: float) -> tuple[int, Mapping[str, str], bytes]:
+    """The status, the headers (by lower-case names) and the first MOST bytes of an answer.
+
+    Straight to the host that the URL names, by no proxy of the environment; redirects are not followed. Raises
+    `Late` where it was asked and does not answer within `patience` seconds, `Unavailable` where it was not asked.
+    """
+    who, until = host_of(url), clock.now() + patience
+    limits = httpx.Timeout(patience, connect=min(patience, READ_WITHIN))
+    try:
+        with (
+            httpx.Client(timeout=limits, verify=_trusted(), trust_env=False, follow_redirects=False) as one,
+            one.stream(method, url, headers=dict(headers)) as answer,
+        ):
+            body = b""
+            for piece in answer.iter_bytes(8192):
+                body += piece
+                if clock.now() > until:
+                    raise Late(f"{who} does not answer within {patience:.0f} s")
+                if len(body) >= MOST:
+                    break
+            return answer.status_code, {name.lower(): value for name, value in answer.headers.items()}, body[:MOST]
+    except httpx.ReadTimeout as error:
+        raise Late(f"{who} does not answer within {patience:.0f} s") from error
+    except (httpx.HTTPError, httpx.StreamError, httpx.InvalidURL, UnicodeError, ValueError) as error:
+        raise Unavailable(f"{who} does not answer ({type(error).__name__})") from error
+
+
+@cache
+def _trusted() -> ssl.SSLContext:
+    """Whose certificates are believed: read once, for that takes a tenth of a second."""
+    return httpx.create_ssl_context()
+
+
+class Late(Exception):
+    """A question was taken, and no answer came in time."""
 
 
 def _body(answer: httpx.Response, who: str) -> bytes:

@@ -25,8 +25,9 @@ from pydantic import (
 from pydantic.json_schema import GenerateJsonSchema
 
 from rollout.adapters import yaml_text
-from rollout.core.address import SecretKey, Url, host_of
+from rollout.core.address import SecretKey, Url, host_of, inside
 from rollout.core.errors import InvalidInput
+from rollout.core.probe import HEADER, Expected, Probe
 from rollout.core.quantities import DURATION, PERCENT, duration, exactly, percent, spoken
 from rollout.core.query import LONGEST, PLACEHOLDERS, Aggregate, Effect, Hook, Query
 from rollout.core.strategy import (
@@ -283,9 +284,100 @@ class _Route(_Match):
         return self
 
 
+def _status(value: object) -> object:
+    """200 as it is, 2xx as 2."""
+    text = str(value)
+    if not re.fullmatch(r"[1-5](xx|\d\d)", text) or isinstance(value, bool):
+        raise ValueError(f"{value!r} is no status; write it like 200, or 2xx for all of them")
+    return int(text.removesuffix("xx"))
+
+
+Status = Annotated[
+    int,
+    BeforeValidator(_status),
+    PlainSerializer(lambda value: value if value > 9 else f"{value}xx"),
+    WithJsonSchema({"anyOf": [{"type": "integer", "minimum": 100, "maximum": 599}, {"type": "string"}]}),
+]
+
+
+class _Expected(_Model):
+    """How each answer must be."""
+
+    status: Status = 2
+    """Like 200, or 2xx, which it is where it is left out."""
+    within: Seconds = 0.0
+    """No later than that, like 500ms."""
+    body: str = ""
+    """A text that must be in it (in its first 64 KiB)."""
+
+
+def _probed_url(value: object) -> str:
+    """A URL; what was written instead may hold a secret, and is not repeated."""
+    if not isinstance(value, str) or not host_of(value):
+        raise ValueError("this is no URL; write it like http://reviews.shop.svc:9080/health")
+    return value
+
+
+READS = ("GET", "HEAD", "OPTIONS")
+METHODS = (*READS, "POST", "PUT", "PATCH", "DELETE")
+SERVED = {2, 3, *range(200, 400)}
+PROBED = 600.0
+"""Seconds for a step of probes, where nobody says how many."""
+MOST_PROBES, FASTEST = 10_000, 50.0
+"""Of a round, and a second: more is a load test, and not what this is for."""
+
+
+class _Probe(_Model):
+    """Send requests of our own to the canary, and the same to stable, and compare their answers."""
+
+    url: Annotated[str, PlainValidator(_probed_url), WithJsonSchema({"type": "string", "pattern": "^https?://"})]
+    """By which a route of the service is reached: its own, or a gateway's with `outside: true`."""
+    method: Annotated[str, BeforeValidator(lambda value: str(value).upper()), Field(json_schema_extra={})] = "GET"
+    """GET, where it is left out; others than GET, HEAD and OPTIONS need `safe: all`."""
+    headers: dict[Token, Annotated[str, Field(pattern=r"^[ -~]*$")]] = {}
+    """Sent with each."""
+    count: Annotated[int, Field(ge=5, le=MOST_PROBES)] = 20
+    """How many each version must answer, at least."""
+    rps: Annotated[float, Field(gt=0, le=FASTEST)] = 1.0
+    """How many a second to each version."""
+    expect: _Expected = _Expected()
+    """How each answer must be."""
+    timeout: Annotated[Seconds, AfterValidator(_some)] | None = None
+    """Without enough answers by then it goes back, unproven: 10m where it is left out; beside a weight, bake.max."""
+    safe: Annotated[Safe, BeforeValidator(_safe)] = Safe.READS
+    """Which requests may be sent again, after a crash: reads, where it is left out, or all."""
+    outside: StrictBool = False
+    """The URL may leave the cluster."""
+
+    @field_validator("method")
+    @classmethod
+    def _known(cls, method: str) -> str:
+        if method not in METHODS:
+            raise ValueError(f"{method[:20]!r} is no method; there are {', '.join(METHODS)}")
+        return method
+
+    @model_validator(mode="after")
+    def _sound(self) -> "_Probe":
+        if self.method not in READS and self.safe is not Safe.ALL:
+            raise ValueError(f"{self.method} changes things, and probes are sent often, and again after a crash; "
+                             "where that does no harm, say `safe: all`")  # fmt: skip
+        if not inside(self.url) and not self.outside:
+            raise ValueError(f"{host_of(self.url)} is no Service of the cluster (like reviews.shop.svc); where probes "
+                             "may leave it, say `outside: true`")  # fmt: skip
+        if HEADER in self.headers:
+            raise ValueError(f"the header {HEADER} is ours: it says to which version a probe goes")
+        return self
+
+    def made(self) -> Probe:
+        """As the engine knows it."""
+        expected = Expected(self.expect.status, self.expect.within, self.expect.body)
+        return Probe(self.url, self.method, self.headers, self.count, self.rps, expected, self.outside)
+
+
 def _one_step(schema: dict[str, Any]) -> None:
-    alone = [{"required": [kind]} for kind in schema["properties"] if kind not in ("bake", "weight", "route")]
-    schema["oneOf"] = [{"anyOf": [{"required": ["weight"]}, {"required": ["route"]}]}, *alone]
+    both = ("weight", "route", "probe")
+    alone = [{"required": [kind]} for kind in schema["properties"] if kind not in ("bake", *both)]
+    schema["oneOf"] = [{"anyOf": [{"required": [kind]} for kind in both]}, *alone]
 
 
 class _Step(_Model):
@@ -300,18 +392,30 @@ class _Step(_Model):
     mirror: _Mirror | None = None
     route: _Route | None = None
     """Send what matches to the canary; alone, or beside a weight."""
+    probe: _Probe | None = None
+    """Send requests of our own to both versions; alone, or beside a weight, for which their answers are evidence."""
     pause: _Pause | None = None
     gate: _Gate | None = None
 
     @model_validator(mode="after")
     def _one(self) -> "_Step":
         kinds = self.model_fields_set - {"bake"}
-        alone = kinds - {"weight", "route"}
-        if not kinds or (alone and kinds != {min(alone)}) or any(getattr(self, kind) is None for kind in kinds):
-            raise ValueError("a step is one of `weight`, `mirror`, `route`, `pause`, `gate`, or a weight and a route")
-        if self.bake and alone:
+        alone = kinds - {"weight", "route", "probe"}
+        if (
+            not kinds
+            or (alone and kinds != {min(alone)})
+            or {"route", "probe"} <= kinds
+            or any(getattr(self, kind) is None for kind in kinds)
+        ):
+            raise ValueError(
+                "a step is one of `weight`, `mirror`, `route`, `probe`, `pause`, `gate`, or a weight with a route or "
+                "with a probe"
+            )
+        if self.bake and (alone or kinds == {"probe"}):
             raise ValueError("only a weight or a route bakes; leave `bake` out")
-        if self.route and self.weight == 100:
+        if self.probe and self.probe.timeout and self.weight is not None:
+            raise ValueError("beside a weight its bake says how long there may be probes; leave `timeout` out")
+        if (self.route or self.probe) and self.weight == 100:
             raise ValueError("at 100 % everybody is there already; leave the rest of the step out")
         return self
 
@@ -326,8 +430,11 @@ class _Step(_Model):
         if self.gate:
             gate = Gate(self.gate.webhook or "", self.gate.onNo, self.gate.onTimeout)
             return Step(weight, Bake(0.0, self.gate.timeout), gate)
-        route = Route(self.route.istio(), self.route.percent, self.route.sticky) if self.route else None
         bake = Bake(self.bake.min, self.bake.max) if self.bake else bake
+        if self.probe:
+            bake = Bake(0.0, self.probe.timeout or PROBED) if self.weight is None else bake
+            return Step(weight if self.weight is None else self.weight, bake, self.probe.made())
+        route = Route(self.route.istio(), self.route.percent, self.route.sticky) if self.route else None
         return Step(weight if self.weight is None else self.weight, bake, route)
 
 
@@ -564,6 +671,14 @@ class _Strategy(_Model):
             raise ValueError(
                 f"step {late} mirrors what users see already; a mirror comes before the first weight or route"
             )
+        users = False
+        for place, step in enumerate(steps, 1):
+            users |= bool(step.weight or step.route)
+            if step.probe and users and step.probe.expect.status not in SERVED:
+                raise ValueError(
+                    f"step {place} sends probes that expect neither 2xx nor 3xx, and beside users' requests they would "
+                    "count as the canary's failures; put it before the first weight or route"
+                )
         if steps[-1].weight is None:
             raise ValueError("after 100 % there is nothing to wait for; put the last step before it")
         return steps
@@ -647,8 +762,9 @@ def parse(text: str, name: str, source: str) -> Strategy:
     model = _model(text, source)
     bake = Bake(model.bake.min, model.bake.max)
     steps: list[Step] = []
-    for one in model.steps:
+    for place, one in enumerate(model.steps):
         steps.append(one.made(bake, steps[-1].weight if steps else Decimal(0)))
+        _timely(steps[-1], source, text, place)
     return Strategy(
         name,
         tuple(steps),
@@ -661,6 +777,17 @@ def parse(text: str, name: str, source: str) -> Strategy:
         description=model.description,
         queries=tuple(one.asked.made() for one in model.checks if one.asked is not None),
     )
+
+
+def _timely(step: Step, source: str, text: str, place: int) -> None:
+    """Refuse probes that cannot be sent while their step stands."""
+    if step.probe and step.probe.round > step.bake.max:
+        (line,) = yaml_text.lines_of(text, [("steps", place, "probe")])
+        raise InvalidInput(
+            f"{source}:{line}: {step.probe.count} probes at {step.probe.rps:g} a second take "
+            f"{spoken(step.probe.round)}, and the step stands at most {spoken(step.bake.max)}; send fewer, or faster, "
+            "or give it more time"
+        )
 
 
 SENTENCES = {

@@ -19,6 +19,7 @@ from rich.text import Text
 from rollout.adapters import clock
 from rollout.core.attempt import Attempt, Entry, Past, Reading
 from rollout.core.lifecycle import Phase
+from rollout.core.probe import Outcome
 from rollout.core.quantities import spoken
 from rollout.core.query import Effect
 
@@ -46,7 +47,12 @@ def document(attempt: Attempt | None) -> dict[str, Any]:
     kept = ("service", "namespace", "stable", "canary", "phase", "step", "weight", "since", "started", "deadline")
     made = {key: full[key] for key in (*kept, "reason", "message", "ended", "journal", "last")}
     made["act"] = str(attempt.at.act) if attempt.at and attempt.at.act else None
-    return made | {"queries": full["measured"], "strategy": attempt.strategy.name, "attempt": attempt.number}
+    return made | {
+        "queries": full["measured"],
+        "probes": full["probed"],
+        "strategy": attempt.strategy.name,
+        "attempt": attempt.number,
+    }
 
 
 def as_json(value: Any) -> str:
@@ -157,7 +163,12 @@ def view(attempt: Attempt | None, notice: str = "") -> Panel:
         lines += [Text.assemble((f"{attempt.last.verdict}  ", "bold"), attempt.last.text)]
         lines += [_evidence(attempt.last)] if attempt.strategy.checks else []
     lines += [Text(one.text, style=EFFECTS[one.effect]) for one in attempt.measured]
-    lines += [Text("")] if attempt.last or attempt.measured else []
+    lines += (
+        [Text(attempt.probed.text, style="bold" if attempt.probed.outcome is Outcome.FAILED else "")]
+        if attempt.probed
+        else []
+    )
+    lines += [Text("")] if attempt.last or attempt.measured or attempt.probed else []
     lines += [Text.assemble((at(e.at), "dim"), f"  {e.text}") for e in attempt.journal[-SHOWN:]]
     if notice:
         lines.append(Text(notice, style="yellow"))

@@ -24,6 +24,8 @@ def explained(a: Attempt, now: float, notice: str) -> Iterator[str]:
                 f"of what it takes to go back, {a.last.to_go_back:.0%}."
             )
         yield from _answers(a)
+        if a.probed:
+            yield f"Of its probes: {a.probed.text}."
         yield from _waits(a)
         if notice:
             yield f"{notice[0].upper()}{notice[1:]}: `rollout promote` goes on, `rollout abort` takes back."
@@ -54,14 +56,17 @@ def _waits(a: Attempt) -> Iterator[str]:
         yield f"{a.message}."
     elif a.at and a.landed and a.mirror:
         yield f"It is {a.mirror} until {at(a.landed + a.at.bake.min)} at least; no user sees {a.canary} yet."
+    elif a.at and a.probe and not a.strategy.rises(a.step):
+        yield f"It waits for answers to its probes until {at(a.since + a.at.bake.max)}; without them it goes back."
     elif a.at and a.landed and a.phase is Phase.SHIFTING:
         bake, following = a.at.bake, a.strategy.after(a.weight)
         if not a.strategy.checks:
             yield f"It stands until {at(a.landed + bake.min)} at least; nothing is compared."
             return
         margin = 100 * a.strategy.margin_at(a.weight)
+        of = "of users or probes " if a.probe else ""
         yield (
-            f"Before {following} % it waits for evidence that {a.canary} fails at most {margin:.2g} points more, "
+            f"Before {following} % it waits for evidence {of}that {a.canary} fails at most {margin:.2g} points more, "
             f"from {at(a.landed + bake.min)} on, until {at(a.landed + bake.max)}."
         )
 

@@ -7,10 +7,12 @@ from decimal import Decimal
 
 from rollout.adapters import yaml_text
 from rollout.cli import foretelling
+from rollout.core.address import inside, shown
 from rollout.core.attempt import Attempt
 from rollout.core.decision import needed
 from rollout.core.documents import DESTINATION_RULE, VIRTUAL_SERVICE, Document, ref
 from rollout.core.errors import Unreachable
+from rollout.core.probe import HEADER
 from rollout.core.quantities import spoken
 from rollout.core.query import Hook, Measured, Query
 from rollout.core.strategy import Route, Strategy, load, together
@@ -109,6 +111,9 @@ def steps_told(a: Attempt, strategy: Strategy) -> Iterator[str]:
         if step.weight == 100:
             yield f"{text}; confirmed after {spoken(strategy.confirm)} without anybody to compare with"
             continue
+        if step.probe and not strategy.rises(place):
+            yield f"{text}; {step.probe.told()}; takes {spoken(step.probe.round)} to {spoken(step.bake.max)}"
+            continue
         bake = spoken(step.bake.min)
         if step.bake.max > step.bake.min:
             bake += f" to {spoken(step.bake.max)}"
@@ -118,6 +123,8 @@ def steps_told(a: Attempt, strategy: Strategy) -> Iterator[str]:
         elif strategy.checks and step.bake.max:
             margin = 100 * strategy.margin_at(step.weight)
             text += f", until {a.canary} is shown to fail at most {margin:.2g} points more than {a.stable}"
+        if step.probe:
+            text += f"; {step.probe.told()}, of which as many as it takes are evidence"
         yield text
 
 
@@ -146,6 +153,7 @@ def _notes(a: Attempt, scene: Scene) -> Iterator[str]:
             "often anyway, that counts against it"
         )
     yield from (f"{one.told}, at every look" for one in a.strategy.queries if isinstance(one, Hook))
+    yield from _probed(a)
     yield from (f"a URL is read from {where} in namespace {a.namespace}" for where in a.strategy.secrets)
     for vs, route in _routes(a, scene):
         title = ref(VIRTUAL_SERVICE, vs)
@@ -157,6 +165,17 @@ def _notes(a: Attempt, scene: Scene) -> Iterator[str]:
                 f"the first write pins {a.stable}"
             )
         yield f"{title} carries our annotation {annotation(a.service, a.namespace)} until it has ended"
+
+
+def _probed(a: Attempt) -> Iterator[str]:
+    probes = [step.probe for step in a.strategy.steps if step.probe]
+    if probes:
+        yield (
+            f"probes are told from users' requests by the header {HEADER}, and lead to one version by a route of ours; "
+            f"an answer that came by another way tells nothing: their URL must lead to a route of {a.service}"
+        )
+    for probe in dict.fromkeys(shown(one.url) for one in probes if not inside(one.url)):
+        yield f"probes leave the cluster, to {probe}"
 
 
 def _subsets(a: Attempt, scene: Scene) -> Iterator[Change]:

@@ -1,5 +1,6 @@
 """Addresses of the user's own endpoints, of which no more is told than where they lead: the rest may be a secret."""
 
+import re
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
@@ -31,6 +32,21 @@ def host_of(url: str) -> str:
         return (parts.hostname or "") if parts.scheme in ("http", "https") else ""
     except ValueError:
         return ""
+
+
+def inside(url: str) -> bool:
+    """Whether a URL stays in the cluster, by its host: a Service's, or this machine.
+
+    >>> [inside(f"http://{host}/") for host in ("reviews", "a.shop.svc:90", "127.0.0.1:1", "[::1]", "localhost")]
+    [True, True, True, True, True]
+    >>> [inside(f"http://{host}/") for host in ("reviews.shop", "a.svc.example", "10.0.0.1")]
+    [False, False, False]
+    """
+    host = host_of(url).removesuffix(".")
+    here = host in ("localhost", "::1") or bool(re.fullmatch(r"127(\.\d{1,3}){3}", host))
+    return (
+        here or host.endswith((".svc", ".svc.cluster.local")) or bool(re.fullmatch(r"[a-z]([a-z0-9-]*[a-z0-9])?", host))
+    )
 
 
 def shown(url: Url) -> str:

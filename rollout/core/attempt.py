@@ -6,8 +6,9 @@ from enum import StrEnum
 from typing import Any
 
 from rollout.core.lifecycle import Phase, Reason
+from rollout.core.probe import Probe, Probed
 from rollout.core.query import Measured
-from rollout.core.strategy import Gate, Mirror, Overlay, Pause, Step, Strategy, load
+from rollout.core.strategy import Gate, Mirror, Overlay, Pause, Route, Step, Strategy, load
 
 JOURNAL_LENGTH = 80
 HISTORY_LENGTH = 20
@@ -93,7 +94,7 @@ class Attempt:
     `counted` are the versions of stable and the canary as the mesh's counters carry them. `narrow` says that only the
     service's namespace could be listed. `capacity` is the number of ready endpoints with which stable carried
     everything. `word` is what was said at this step's gate; a webhook was `asked` so often and is again from `ask_at`
-    on. `measured` is what the strategy's queries and webhooks answered last.
+    on. `measured` is what the strategy's queries and webhooks answered last, `probed` what came of this step's probes.
     """
 
     number: int
@@ -129,6 +130,7 @@ class Attempt:
     journal: tuple[Entry, ...] = ()
     last: Reading | None = None
     measured: tuple[Measured, ...] = ()
+    probed: Probed | None = None
     ended: float = 0.0
 
     @property
@@ -153,9 +155,14 @@ class Attempt:
         return next((one for one in self.overlays if isinstance(one, Mirror)), None)
 
     @property
+    def probe(self) -> Probe | None:
+        """The probe among them."""
+        return next((one for one in self.overlays if isinstance(one, Probe)), None)
+
+    @property
     def routed(self) -> bool:
-        """Whether requests reach the canary by a match, so that its share is not its weight."""
-        return any(not isinstance(one, Mirror) for one in self.overlays)
+        """Whether requests reach a canary with users by a match, so that its share is not its weight."""
+        return any(isinstance(one, Route) or (isinstance(one, Probe) and self.weight) for one in self.overlays)
 
     @property
     def wait(self) -> Pause | Gate | None:

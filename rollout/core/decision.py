@@ -8,6 +8,7 @@ from fractions import Fraction
 
 from rollout.core.attempt import Attempt, Reading, Verdict, Word
 from rollout.core.lifecycle import Phase, Reason
+from rollout.core.probe import Outcome, Probed
 from rollout.core.quantities import floored, spoken
 from rollout.core.query import Effect, Measured, gist
 from rollout.core.strategy import Gate, OnInconclusive, OnNo, OnTimeout, Overlay, Pause, load, together
@@ -65,7 +66,8 @@ class Observation:
 
     `canary_youngest` is when the last of the canary's pods became ready (0: not known); `stable_pods` and `canary_pods`
     are how many pods each has, and how often those have restarted; `canary_starved` how many of its containers ended
-    last for want of memory; `measured` what the strategy's queries and webhooks answered.
+    last for want of memory; `measured` what the strategy's queries and webhooks answered, `probed` what came of the
+    step's probes.
     """
 
     now: float
@@ -84,6 +86,7 @@ class Observation:
     word: Word | None = None
     silent: str = ""
     measured: tuple[Measured, ...] = ()
+    probed: Probed | None = None
 
     @property
     def repeating(self) -> bool:
@@ -195,10 +198,12 @@ def _canary_gone(o: Observation) -> Answer:
 
 
 def _breached(o: Observation) -> Answer:
-    """The judge's evidence, or a query or webhook whose breach is to take the traffic back."""
+    """The judge's evidence, probes that stable answers better, or a check of the user's own whose breach takes back."""
     if o.reading is not None and o.reading.verdict is Verdict.ROLLBACK:
         seen = replace(o, attempt=replace(o.attempt, last=o.reading))
         return _back(seen, Reason.BREACH, o.reading.text)
+    if o.probed is not None and o.probed.outcome is Outcome.FAILED:
+        return _back(o, Reason.BREACH, o.probed.text)
     broken = o.first(Effect.ROLLBACK)
     return _back(o, Reason.BREACH, broken.text) if broken else None
 
@@ -397,10 +402,28 @@ def _ask_again(o: Observation, word: Word | None) -> Decision:
     return Decision(a.noted(o.now, text, asked=a.asked + 1, ask_at=o.now + rest), after=min(rest, 2.0))
 
 
+def _probing(o: Observation) -> Answer:
+    """Whether the step's probes are answered as they should be; without enough answers nobody knows, and time runs."""
+    a = o.attempt
+    if a.at is None or a.probe is None or (o.probed and o.probed.outcome is Outcome.PASSED):
+        return None
+    if o.now - a.since >= a.at.bake.max:
+        return _back(o, Reason.UNANSWERED, f"{a.probe}: {o.probed.text if o.probed else 'none was sent'}")
+    return Decision(a, after=1.0)
+
+
+def _proven(o: Observation) -> bool:
+    """Whether the step's probes alone are enough to go on: beside a new weight they must show what it has to show."""
+    a = o.attempt
+    if a.at is None or a.probe is None or o.probed is None or o.now - a.landed < a.at.bake.min:
+        return False
+    return not a.strategy.rises(a.step) or o.probed.bound <= a.strategy.margin_at(a.weight)
+
+
 def _baking(o: Observation) -> Answer:
     """Whether this weight has stood long enough and shown enough."""
     a, reading = o.attempt, o.reading
-    if a.step < 0 or reading is None or a.wait:
+    if a.step < 0 or reading is None or a.wait or _proven(o):
         return None
     confirming = a.phase is Phase.CONFIRMING
     if a.weight == 100 and not confirming:
@@ -451,8 +474,11 @@ def _advance(o: Observation) -> Answer:
     if lack := _lacking(o, following.weight, beside):
         return Decision(a.noted(o.now, lack), after=2.0)
     why = f" ({o.reading.verdict}: {o.reading.text})" if o.reading and a.step >= 0 else ""
+    if o.probed and a.probe:
+        why = f" ({o.probed.text})" if _proven(o) else f" ({o.probed.text}){why}"
     next_one = replace(
-        a, step=a.step + 1, weight=following.weight, since=o.now, phase=Phase.SHIFTING, word=None, asked=0, ask_at=0.0
+        a, step=a.step + 1, weight=following.weight, since=o.now, phase=Phase.SHIFTING, word=None, asked=0, ask_at=0.0,
+        probed=None,
     )  # fmt: skip
     what = f"{a.weight} → {following.weight} %" if following.weight != a.weight else ""
     what = ", ".join(part for part in (what, str(following.act or "")) if part)
@@ -478,6 +504,7 @@ QUESTIONS: tuple[Callable[[Observation], Answer], ...] = (
     _not_landed,
     _waiting,
     _asked,
+    _probing,
     _baking,
     _held,
     _advance,

@@ -7,6 +7,7 @@ from enum import StrEnum
 from typing import Any, Literal
 
 from rollout.core.address import SecretKey, Url, shown
+from rollout.core.probe import Probe
 from rollout.core.quantities import spoken
 from rollout.core.query import Hook, Query
 
@@ -106,7 +107,7 @@ class Gate:
         return f"asking {shown(self.url)}" if self.url else "waiting for approval"
 
 
-Overlay = Mirror | Route
+Overlay = Mirror | Route | Probe
 """What lies in the routes beside the weight while it stands."""
 Act = Overlay | Pause | Gate
 """What a step does beside the weight: the closed vocabulary of steps."""
@@ -133,15 +134,23 @@ class Step:
         """The pause or gate, if that is what it does."""
         return self.act if isinstance(self.act, Pause | Gate) else None
 
+    @property
+    def probe(self) -> Probe | None:
+        """The probe, if it sends one."""
+        return self.act if isinstance(self.act, Probe) else None
+
 
 def load(weight: Decimal, overlays: Iterable[Overlay]) -> Decimal:
     """Percent of stable's requests that reach a canary with `weight` and what lies beside it, at most.
+
+    Probes are few, and no users' requests: one endpoint is enough for them.
 
     >>> load(Decimal(20), [Route(percent=Decimal(50))]), load(Decimal(0), [Mirror(Decimal(30), Safe.ALL)])
     (Decimal('60'), Decimal('30'))
     """
     for one in overlays:
-        weight += one.percent if isinstance(one, Mirror) else (100 - weight) * one.percent / 100
+        if not isinstance(one, Probe):
+            weight += one.percent if isinstance(one, Mirror) else (100 - weight) * one.percent / 100
     return weight
 
 
@@ -228,8 +237,12 @@ class Strategy:
         if step < 0 or self.steps[step].weight == 100:
             return ()
         routes = [one.act for one in self.steps[: step + 1] if isinstance(one.act, Route)]
-        mirror = self.steps[step].mirror
-        return (*routes[-1:], *((mirror,) if mirror else ()))
+        alone = [one for one in (self.steps[step].probe, self.steps[step].mirror) if one]
+        return (*alone[:1], *routes[-1:]) if self.steps[step].probe else (*routes[-1:], *alone)
+
+    def rises(self, step: int) -> bool:
+        """Whether a step (its place) gives the canary more users by weight than the one before."""
+        return self.steps[step].weight > (self.steps[step - 1].weight if step else 0)
 
     @property
     def overlays(self) -> tuple[Overlay, ...]:

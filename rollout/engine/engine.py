@@ -14,10 +14,11 @@ from rollout.engine.lease import Holder
 from rollout.engine.looking import Eyes
 from rollout.engine.observing import Scene, observe, plan_subsets, read_scene
 from rollout.engine.past import Load
+from rollout.engine.probing import Prober
 from rollout.engine.querying import Queries, examined
 from rollout.engine.state import StateStore
 from rollout.engine.survey import Request, known_service, survey
-from rollout.ports import Cluster, Metrics, Webhooks
+from rollout.ports import Cluster, Metrics, Probes, Webhooks
 
 CHECKPOINT_EVERY = 20.0
 
@@ -38,9 +39,16 @@ class Engine:
     """
 
     def __init__(
-        self, cluster: Cluster, metrics: Metrics, webhooks: Webhooks, service: str, namespace: str, identity: str
+        self,
+        cluster: Cluster,
+        metrics: Metrics,
+        webhooks: Webhooks,
+        probes: Probes,
+        service: str,
+        namespace: str,
+        identity: str,
     ) -> None:
-        self._cluster, self._asker = cluster, Asker(cluster, webhooks, namespace)
+        self._cluster, self._asker, self._prober = cluster, Asker(cluster, webhooks, namespace), Prober(probes)
         self.service, self.namespace = service, namespace
         self.states = StateStore(cluster, service, namespace)
         self.lease = Holder(cluster, service, namespace, identity)
@@ -216,8 +224,11 @@ class Engine:
         seen = self._gated(seen)
         reading, silence, checkpoint = self._eyes.reading(seen, scene.target(a))
         answers, unheard = self._queries.measured(a, now, self._eyes.interval)
-        known = replace(a, checkpoint=checkpoint, measured=answers)
-        return replace(seen, attempt=known, reading=reading, silence=silence or unheard, measured=answers)
+        probed = self._prober.probed(a)
+        known = replace(a, checkpoint=checkpoint, measured=answers, probed=probed or a.probed)
+        return replace(
+            seen, attempt=known, reading=reading, silence=silence or unheard, measured=answers, probed=probed
+        )
 
     def _gated(self, seen: Observation) -> Observation:
         """With what the webhook says at whose gate the attempt waits."""
@@ -253,7 +264,12 @@ class Engine:
         return after
 
     def _worth_recording(self, before: Attempt, after: Attempt, now: float) -> bool:
-        same = replace(after, checkpoint=before.checkpoint, last=before.last, measured=before.measured) == before
+        same = (
+            replace(
+                after, checkpoint=before.checkpoint, last=before.last, measured=before.measured, probed=before.probed
+            )
+            == before
+        )
         return not same or (after != before and now - self._recorded >= CHECKPOINT_EVERY)
 
     def _record(self, attempt: Attempt, now: float) -> None:

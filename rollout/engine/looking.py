@@ -157,7 +157,7 @@ def terms_of(attempt: Attempt, lag: float = 0.0, apart: bool = False, warm_until
     since = attempt.landed if attempt.landed and attempt.phase is not Phase.PREFLIGHT else None
     terms = Terms(
         strategy.checks, attempt.weight, since, strategy.margin_at(attempt.weight), lag, apart, warm_until,
-        strategy.warm_up, routed=attempt.routed,
+        strategy.warm_up, routed=attempt.routed, probed=attempt.probe is not None,
     )  # fmt: skip
     if not (attempt.at and attempt.mirror):
         return terms

@@ -34,7 +34,7 @@ class Scene:
 
 def pair_of(attempt: Attempt) -> Pair:
     """The two versions as routes name them."""
-    return Pair(fqdn(attempt.service, attempt.namespace), attempt.stable, attempt.canary)
+    return Pair(fqdn(attempt.service, attempt.namespace), attempt.stable, attempt.canary, attempt.id)
 
 
 def spaces_of(attempt: Attempt) -> list[str]:

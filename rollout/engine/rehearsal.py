@@ -73,9 +73,10 @@ def _bearable(attempt: Attempt, ready: int) -> None:
     need = needed(capacity, load(first.weight, beside))
     if beside and ready < need:
         most = floored(Decimal(100 * ready) / capacity)
-        less = f"mirror at most {most} %" if isinstance(beside[0], Mirror) else f"say that at most {most} % match"
+        heaviest = max(beside, key=lambda one: load(first.weight, (one,)))
+        less = f"mirror at most {most} %" if isinstance(heaviest, Mirror) else f"say that at most {most} % match"
         raise InvalidInput(
-            f"{attempt.canary} has {ready} ready endpoint(s), {beside[0]} needs {need}: scale it up, or {less}"
+            f"{attempt.canary} has {ready} ready endpoint(s), {heaviest} needs {need}: scale it up, or {less}"
         )
 
 

@@ -52,6 +52,7 @@ class Terms:
     request on. `mirrored` says that the canary has no users: its requests are stable's, repeated, and `weight` is the
     share of all requests which they would make at most. By `seen_by` (epoch seconds) one of them must have been seen.
     `routed` says that requests reach the canary by a match too, so that its share may be larger than its weight.
+    `probed` says that probes are among the requests, of one kind only: what they take tells nothing of the others.
     """
 
     checks: tuple[Check, ...]
@@ -65,6 +66,7 @@ class Terms:
     mirrored: bool = False
     seen_by: float = math.inf
     routed: bool = False
+    probed: bool = False
 
     @property
     def exposed(self) -> bool:
@@ -365,7 +367,7 @@ def _contested(e: Evidence, name: str, one: Contest, look: Look, sides: Sides, t
     kind = kind_of(name)
     rule = terms.rules[kind[0]]
     stable, canary = tally(sides.stable, *kind), tally(sides.canary, *kind)
-    if not canary.of:
+    if not canary.of or (terms.probed and kind[0] is Kind.LATENCY):
         return one
     one = one.counted(stable, canary)
     warming = terms.warming(look)

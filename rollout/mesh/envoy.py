@@ -107,7 +107,8 @@ def _port(service: Document) -> int:
 
 def _routes(route: Document, vs: Document, port: int) -> list[Resource]:
     action, entries = _action(route, vs, port), route.get("route") or []
-    added = _added(entries[0]) if len(entries) == 1 else {}
+    headers = _headers(route) + (_headers(entries[0]) if len(entries) == 1 else [])
+    added = {"response_headers_to_add": headers} if headers else {}
     return [{"match": _match(match), "route": action, **added} for match in route.get("match") or [{}]]
 
 
@@ -138,12 +139,16 @@ def _string(value: Document) -> Resource:
 
 def _action(route: Document, vs: Document, port: int) -> Resource:
     entries = route.get("route") or []
-    named = [(_destination(entry, vs, port), int(entry.get("weight") or 0), _added(entry)) for entry in entries]
+    named = [(_destination(entry, vs, port), int(entry.get("weight") or 0), _headers(entry)) for entry in entries]
     action: Resource = {"timeout": f"{duration(route.get('timeout', '0s')):g}s"}
     if len(named) == 1:
         action["cluster"] = named[0][0]
     else:
-        weighted = [{"name": name, "weight": weight, **added} for name, weight, added in named if weight]
+        weighted = [
+            {"name": name, "weight": weight, **({"response_headers_to_add": headers} if headers else {})}
+            for name, weight, headers in named
+            if weight
+        ]
         action["weighted_clusters"] = {"clusters": weighted}
     if repeated := [_repeated(mirror, vs, port) for mirror in mirrors(route) if _percent(mirror)]:
         action["request_mirror_policies"] = repeated
@@ -153,11 +158,16 @@ def _action(route: Document, vs: Document, port: int) -> Resource:
     return action
 
 
-def _added(entry: Document) -> Resource:
-    """The headers that a destination's answers get."""
-    added = ((entry.get("headers") or {}).get("response") or {}).get("add") or {}
-    headers = [{"header": {"key": key, "value": str(value)}} for key, value in sorted(added.items())]
-    return {"response_headers_to_add": headers} if headers else {}
+def _headers(of: Document) -> list[Resource]:
+    """The headers that the answers of a route, or of a destination, get; those that are set take others' place."""
+    response = (of.get("headers") or {}).get("response") or {}
+    added = [
+        {"header": {"key": key, "value": str(value)}} for key, value in sorted((response.get("add") or {}).items())
+    ]
+    return added + [
+        {"header": {"key": key, "value": str(value)}, "append_action": "OVERWRITE_IF_EXISTS_OR_ADD"}
+        for key, value in sorted((response.get("set") or {}).items())
+    ]
 
 
 def _retries(attempts: int, on: str) -> Resource:

@@ -11,6 +11,7 @@ from fractions import Fraction
 
 from rollout.core.documents import VIRTUAL_SERVICE, Document, copied, ref
 from rollout.core.errors import InvalidInput
+from rollout.core.probe import HEADER, Probe
 from rollout.core.strategy import Mirror, Overlay, Route, Safe
 from rollout.mesh.routes import (
     OURS,
@@ -71,6 +72,8 @@ def dressed(vs: Document, pair: Pair, keys: Collection[str], acts: Sequence[Over
         for act in acts if index in moving else ():
             if isinstance(act, Mirror):
                 found += _mirroring(theirs, route, pair, act)
+            elif isinstance(act, Probe):
+                found += _probing(theirs, index, pair, act)
             else:
                 found += _routing(theirs, index, pair, act)
                 original = _marked(theirs, route, pair, act)
@@ -90,6 +93,22 @@ def _routing(vs: Document, index: int, pair: Pair, act: Route) -> Iterator[Docum
         if by and (matches := narrowed(vs, route.get("match") or [{}], by)):
             name = f"{OURS}{pair.host}/{kind}/{key}"
             yield {**copied(route), "name": name, "match": matches, "route": copied(entries)}
+
+
+def _probing(vs: Document, index: int, pair: Pair, act: Probe) -> Iterator[Document]:
+    """The copies that send probes to the canary, and those to compare with to stable; each marks its answers."""
+    key = key_of(http_routes(vs)[index])
+    for kind, version, weight in (("probe", pair.canary, Decimal(100)), ("probe-stable", pair.stable, Decimal(0))):
+        mark = act.mark(pair.token, version)
+        routes, _ = with_weight(vs, pair, [key], weight, {})
+        route = copied(routes[index])
+        matches = narrowed(vs, route.get("match") or [{}], {"headers": {HEADER: {"exact": mark}}})
+        (place, *_) = places(vs, route, pair)[version == pair.canary]
+        headers = route.setdefault("headers", {})
+        headers.setdefault("response", {}).setdefault("set", {})[HEADER] = mark
+        entry = {name: value for name, value in route["route"][place].items() if name != "weight"}
+        if matches:
+            yield {**route, "name": f"{OURS}{pair.host}/{kind}/{key}", "match": matches, "route": [entry]}
 
 
 def cookie_name(host: str) -> str:

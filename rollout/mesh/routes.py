@@ -8,7 +8,7 @@ weight is ignored, and a missing one counts as 0.
 import hashlib
 import json
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from decimal import Decimal
 from fractions import Fraction
 
@@ -23,11 +23,15 @@ OURS = "rollout.dev/"
 
 @dataclass(frozen=True)
 class Pair:
-    """The two versions of a service: `host` fully qualified, `stable` and `canary` names of subsets."""
+    """The two versions of a service: `host` fully qualified, `stable` and `canary` names of subsets.
+
+    `token` is the attempt's own, by which its probes are told.
+    """
 
     host: str
     stable: str
     canary: str
+    token: str = field(default="", compare=False)
 
 
 def http_routes(vs: Document) -> list[Document]:

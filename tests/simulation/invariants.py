@@ -10,11 +10,12 @@ from rollout.core.attempt import Attempt
 from rollout.core.decision import EASE_EVERY, needed
 from rollout.core.documents import CONFIG_MAP, DESTINATION_RULE, VIRTUAL_SERVICE, Document
 from rollout.core.lifecycle import Phase, Reason
+from rollout.core.probe import HEADER, Outcome
 from rollout.core.query import Effect
 from rollout.mesh.overlays import bare
 from rollout.mesh.routes import percents
 from rollout.mesh.subsets import subsets_of
-from tests.simulation.world import HOST, PAIR, World, of_ours, repeated, routed
+from tests.simulation.world import HOST, PAIR, World, of_ours, probed, repeated, routed
 
 NEVER = float("inf")
 
@@ -80,13 +81,15 @@ class Watcher:
             raise Violation(f"I10: an engine of fence {attempt.fence} recorded after {self.fences[attempt.id]}")
         self.fences[attempt.id] = attempt.fence
         queried = any(one.effect is Effect.ROLLBACK for one in attempt.measured)
-        if attempt.checkpoint.get("breached") or (queried and attempt.exposed):
+        missed = attempt.probed is not None and attempt.probed.outcome is Outcome.FAILED
+        if attempt.checkpoint.get("breached") or (queried and attempt.exposed) or missed:
             self.breached.add(attempt.id)
         if attempt.id in self.breached and attempt.phase not in (Phase.ROLLING_BACK, Phase.ROLLED_BACK):
             raise Violation(f"I9: a breach was seen, and yet it is {attempt.phase}")
-        # What a query saw may be over when another process finds what was taken back for it.
-        found = attempt.strategy.queries and attempt.id in self.taken_back
-        if attempt.reason is Reason.BREACH and not (attempt.checkpoint.get("breached") or queried or found):
+        # What a query saw may be over when another process finds what was taken back for it; probes it does not know.
+        asked = attempt.strategy.queries or any(step.probe for step in attempt.strategy.steps)
+        found = asked and attempt.id in self.taken_back
+        if attempt.reason is Reason.BREACH and not (attempt.checkpoint.get("breached") or queried or missed or found):
             raise Violation("I8: rolled back for a breach that nobody saw")
         if last and last.id == attempt.id and (attempt.weight > last.weight or attempt.step > last.step):
             self._earned(last, attempt)
@@ -103,6 +106,10 @@ class Watcher:
         least = self.stood_since + last.strategy.steps[last.step].bake.min
         if self.world.now < least - 0.01:
             raise Violation(f"I11: {last.weight} % stood until {self.world.now:.1f} instead of {least:.1f}")
+        if probe := last.strategy.steps[last.step].probe:
+            if sum(second > self.stood_since for second in self.world.probes.canary_at) < probe.count:
+                raise Violation(f"I8: {last.weight} → {attempt.weight} % without a whole round of probes")
+            return
         if not attempt.strategy.checks:
             return
         seen = self.world.metrics.shown
@@ -139,7 +146,7 @@ class Watcher:
         if now > was:
             self._rose(now)
         self._dressed(after)
-        if repeated(after) > repeated(before) or routed(after) > routed(before):
+        if any(kind(after) > kind(before) for kind in (repeated, routed, probed)):
             self._reached()
 
     def _dressed(self, after: Document) -> None:
@@ -149,6 +156,9 @@ class Watcher:
             original = next(route for route in routes[routes.index(ours) :] if route not in of_ours(after))
             if attempt is None or not attempt.overlays:
                 raise Violation(f"I6: a route of ours while it is {attempt and (attempt.phase, attempt.step)}")
+            if "/probe" in ours["name"]:
+                self._probing(ours, original, attempt)
+                continue
             if "/mirror/" not in ours["name"]:
                 if _but(ours, "name", "match", "route") != _but(original, "name", "match", "route"):
                     raise Violation(f"I7: the route of ours is not its original: {ours}, {original}")
@@ -159,6 +169,17 @@ class Watcher:
                 raise Violation(f"I7: the route of ours is not its original: {ours}, {original}")
             if any(r.get("weight", 100) for r in ours["route"] if r["destination"].get("subset") == "v2"):
                 raise Violation(f"our route sends users to the canary: {ours}")
+
+    def _probing(self, ours: Document, original: Document, attempt: Attempt) -> None:
+        """A route for probes takes those of this attempt alone, and leads to one version."""
+        if _but(ours, "name", "match", "route", "headers") != _but(original, "name", "match", "route", "headers"):
+            raise Violation(f"I7: the route for probes is not its original: {ours}, {original}")
+        version = "v1" if "/probe-stable/" in ours["name"] else "v2"
+        marks = {match["headers"].get(HEADER, {}).get("exact") for match in ours["match"]}
+        if marks != {f"{attempt.id}:{version}"}:
+            raise Violation(f"a route for probes takes users' requests: {ours}")
+        if {r["destination"].get("subset") for r in ours["route"]} != {version}:
+            raise Violation(f"the route for probes does not lead to {version}: {ours}")
 
     def _reached(self) -> None:
         world, attempt = self.world, self.recorded

@@ -3,7 +3,7 @@
 import math
 import random
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from typing import Any
@@ -21,6 +21,7 @@ from rollout.core.documents import (
     copied,
 )
 from rollout.core.errors import Conflict, InvalidInput, Unavailable, Unreachable
+from rollout.core.probe import HEADER, Probe
 from rollout.core.query import Points
 from rollout.core.strategy import ERRORS, Bake, Mirror, OnInconclusive, Route, Safe, Step, Strategy
 from rollout.engine.engine import Engine
@@ -28,7 +29,7 @@ from rollout.engine.state import StateStore
 from rollout.engine.survey import Request
 from rollout.judge.looks import ALL, FAILED, REJECTED, Series, Snapshot, within
 from rollout.mesh.routes import Pair, percents
-from rollout.ports import Question, Target
+from rollout.ports import Answered, Errand, Question, Target
 from tests.fakes.memory import MemoryCluster
 
 HOST = "reviews.shop.svc.cluster.local"
@@ -246,6 +247,70 @@ class VirtualWebhooks:
         return self.check(question) if "check" in question else self.said
 
 
+@dataclass
+class Answers:
+    """How both versions answer probes in a world, and what was asked of them."""
+
+    missing: dict[str, float] = field(default_factory=lambda: {"v1": 0.0, "v2": 0.0})
+    """The chance that an answer of a version is not as expected."""
+    late: set[str] = field(default_factory=set)
+    """Versions that do not answer."""
+    away: str = ""
+    """Why nobody can be asked."""
+    errands: list[Errand] = field(default_factory=list)
+    sent: dict[str, int] = field(default_factory=dict)
+    """How many were sent to each version in the last errand."""
+    canary_at: list[float] = field(default_factory=list)
+    """When the canary answered one, by our route."""
+
+
+class VirtualProbes:
+    """The probes of one process: each second as many as are due, answered as our routes lead them."""
+
+    def __init__(self, world: "World") -> None:
+        self.world = world
+        self._errand: Errand | None = None
+        self._sent: dict[str, int] = {}
+        self._since = 0.0
+
+    def answers(self, errand: Errand, stable: int, canary: int) -> Sequence[Answered]:
+        if self._errand != errand:
+            self._errand, self._sent, self._since = errand, {"v1": 0, "v2": 0}, self.world.now
+            self.world.probes.errands.append(errand)
+        self.world.probes.sent = self._sent
+        found: list[Answered] = []
+        due = math.floor((self.world.now - self._since) * errand.probe.rps)
+        for version, most in ((errand.stable, stable), (errand.canary, canary)):
+            while self._sent[version] < min(most, due):
+                self._sent[version] += 1
+                found.append(self._answered(errand, version == errand.canary, version))
+        return found
+
+    def _answered(self, errand: Errand, canary: bool, version: str) -> Answered:
+        world, mark = self.world, errand.mark(canary)
+        if world.probes.away:
+            return Answered(canary, silent=world.probes.away)
+        if version in world.probes.late:
+            return Answered(canary, late=True)
+        routes = [route for route in of_ours(world.virtual_service()) if "/probe" in route["name"]]
+        asked = [route for route in routes if any(m["headers"].get(HEADER) == {"exact": mark} for m in route["match"])]
+        to = {entry["destination"]["subset"] for route in asked for entry in route["route"]}
+        if not to:
+            return Answered(canary, 200, 0.01, marked=False)
+        assert to == {version}, f"a probe for {version} would go to {to}"
+        if canary:
+            world.metrics.canary_at.append(world.now)
+            world.probes.canary_at.append(world.now)
+        missed = world.random.random() < world.probes.missing[version]
+        return Answered(canary, 500 if missed else 200, 0.01)
+
+
+def probing(weight: int = 0, bake: Bake | None = None, **changes: Any) -> Step:
+    """A step with probes: alone before the weights, or beside one."""
+    probe = replace(Probe("http://reviews.shop.svc:9080/health", count=20, rps=5.0), **changes)
+    return Step(Decimal(weight), bake or Bake(0.0, 60.0), probe)
+
+
 def mirroring(percent: int = 100, safe: Safe = Safe.READS, seconds: float = 8.0) -> Step:
     """A step before anybody is exposed."""
     return Step(Decimal(0), Bake(seconds, seconds), Mirror(Decimal(percent), safe))
@@ -292,6 +357,7 @@ class World:
         self.older: dict[tuple[str, str, str], Document] = {}
         self.metrics = VirtualMetrics(self)
         self.webhooks = VirtualWebhooks()
+        self.probes = Answers()
         self.log: list[str] = []
         self.processes: list[FaultyCluster] = []
         self.ready = {"v1": 4, "v2": 4}
@@ -376,7 +442,8 @@ class World:
 
     def engine(self, name: str, faults: Faults) -> Engine:
         self.processes.append(FaultyCluster(self, faults))
-        return Engine(self.processes[-1], self.metrics, self.webhooks, "reviews", "shop", name)
+        probes = VirtualProbes(self)
+        return Engine(self.processes[-1], self.metrics, self.webhooks, probes, "reviews", "shop", name)
 
     def request(self) -> Request:
         return Request("reviews", "shop", "v2", self.strategy)
@@ -437,6 +504,11 @@ def of_ours(vs: Document) -> list[Document]:
 def routed(vs: Document) -> bool:
     """Whether a route of ours sends users to the canary by a match."""
     return any("/route/" in route["name"] for route in of_ours(vs))
+
+
+def probed(vs: Document) -> bool:
+    """Whether a route of ours sends probes to the canary."""
+    return any("/probe/" in route["name"] for route in of_ours(vs))
 
 
 def repeated(vs: Document) -> float:

@@ -9,11 +9,11 @@ from rollout.core.documents import CONFIG_MAP, DESTINATION_RULE, LEASE, Document
 from rollout.core.errors import RolloutError
 from rollout.core.lifecycle import Phase, Reason
 from rollout.core.query import Hook
-from rollout.core.strategy import Safe
+from rollout.core.strategy import Bake, Safe
 from rollout.engine.engine import Engine
 from rollout.ports import Question
 from tests.simulation.invariants import Violation, Watcher
-from tests.simulation.world import START, Crash, Faults, World, drive, mirroring, of_ours, routing, strategy
+from tests.simulation.world import START, Crash, Faults, World, drive, mirroring, of_ours, probing, routing, strategy
 
 BAD = 0.08
 
@@ -74,6 +74,11 @@ def _world(seed: int) -> World:
     elif seed % 3 == 1:
         first = routing(r.choice([0, 5]), r.choice([0.0, 60.0]))
         rest = world.strategy.steps[1:] if first.weight else world.strategy.steps
+        world.strategy = replace(world.strategy, steps=(first, *rest))
+    elif seed % 9 == 2:
+        world.probes.missing["v2"] = 0.5 if world.failing["v2"] else 0.0
+        rest = world.strategy.steps[r.choice([0, 1]) :]
+        first = probing(0 if len(rest) == 4 else 5, Bake(0.0, 60.0))
         world.strategy = replace(world.strategy, steps=(first, *rest))
     else:
         _hooked(world)

@@ -56,6 +56,42 @@ STRATEGIES = {
     "route at the end": (GOOD.replace("weight: 100", "weight: 100, route: {uri: /a}"), "at 100 % everybody is there"),
     "route and gate": (step("{route: {uri: /a}, gate: {person: true}}"), "2: steps.0: a step is one of"),
     "mirror after a route": (step("{route: {uri: /a}}, {mirror: {for: 5m}}"), "step 2 mirrors what users see already"),
+    "probe of nothing": (step("{probe: {}}"), "2: steps.0.probe.url: this key must be there"),
+    "probe of no URL": (
+        step("{probe: {url: 'reviews/?key=s'}}"),
+        "2: steps.0.probe.url: this is no URL; write it like",
+    ),
+    "probe that leaves": (
+        step("{probe: {url: 'http://example.com/?key=s'}}"),
+        "2: steps.0.probe: example.com is no Service of the cluster (like reviews.shop.svc); where probes may leave it",
+    ),
+    "probe that writes": (step("{probe: {url: 'http://reviews/', method: post}}"), "2: steps.0.probe: POST changes"),
+    "probe of an odd method": (step("{probe: {url: 'http://reviews/', method: BREW}}"), "'BREW' is no method"),
+    "probe with our header": (step("{probe: {url: 'http://reviews/', headers: {X-Rollout-Probe: a}}}"), "is ours"),
+    "probe of two": (step("{probe: {url: 'http://reviews/', count: 2}}"), "2: steps.0.probe.count"),
+    "probe at no pace": (step("{probe: {url: 'http://reviews/', rps: 0}}"), "2: steps.0.probe.rps"),
+    "probe of an odd status": (step("{probe: {url: 'http://reviews/', expect: {status: 9xx}}}"), "'9xx' is no status"),
+    "probe without time": (
+        step("{probe: {url: 'http://reviews/', count: 900, rps: 1, timeout: 5m}}"),
+        "2: 900 probes at 1 a second take 15m, and the step stands at most 5m; send fewer",
+    ),
+    "probe and route": (step("{probe: {url: 'http://reviews/'}, route: {uri: /a}}"), "2: steps.0: a step is one of"),
+    "probe and bake": (
+        step("{probe: {url: 'http://reviews/'}, bake: 1m}"),
+        "2: steps.0: only a weight or a route bakes",
+    ),
+    "probe at the end": (
+        GOOD.replace("weight: 100", "weight: 100, probe: {url: 'http://reviews/'}"),
+        "at 100 % everybody is there",
+    ),
+    "probe of failures beside users": (
+        step("{weight: 5}, {probe: {url: 'http://reviews/', expect: {status: 404}}}"),
+        "step 2 sends probes that expect neither 2xx nor 3xx",
+    ),
+    "probe with a timeout and a bake": (
+        step("{weight: 5, probe: {url: 'http://reviews/', timeout: 5m}}"),
+        "beside a weight its bake says how long",
+    ),
     "neither": (step("{}"), "2: steps.0: a step is one of"),
     "late mirror": (step("{weight: 5}, {mirror: {for: 5m}}"), "2: steps: step 2 mirrors what users see already"),
     "mirrors only": (GOOD.replace("{weight: 100}", "{mirror: {for: 5m}}"), "2: steps: no step has a weight"),

@@ -64,3 +64,13 @@ def test_an_answer_is_asked_for_again_only_where_the_policy_says_so(
     assert usual["retriable_status_codes"] == []
     assert usual["num_retries"] == 2
     assert "5xx" not in usual["retry_on"]
+
+
+def test_answers_get_the_headers_that_are_added_and_set() -> None:
+    spec = {"hosts": ["reviews"], "http": [{"route": [to("v1")], "headers": {"response": {"set": {"b": "2"}}}}]}
+    spec["http"][0]["route"][0]["headers"] = {"response": {"add": {"a": "1"}}}  # type: ignore[index]
+    (made,) = routes([SERVICE], [{"metadata": SERVICE["metadata"], "spec": spec}])["virtual_hosts"][0]["routes"]
+    assert made["response_headers_to_add"] == [
+        {"header": {"key": "b", "value": "2"}, "append_action": "OVERWRITE_IF_EXISTS_OR_ADD"},
+        {"header": {"key": "a", "value": "1"}},
+    ]

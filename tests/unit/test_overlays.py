@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from rollout.core.documents import Document
 from rollout.core.errors import InvalidInput
+from rollout.core.probe import HEADER, Probe
 from rollout.core.strategy import Mirror, Route, Safe
 from rollout.mesh.overlays import READS, bare, dressed, narrowed, without
 from rollout.mesh.routes import Pair, http_routes, percents, pins, shifted
@@ -241,6 +242,45 @@ def test_who_matches_goes_to_the_canary_and_nobody_else(routes: list[Document], 
     assert without(vs(*made), PAIR.host) == document
     assert percents(vs(*made), PAIR) == percents(document, PAIR)
     assert dressed(vs(*made), PAIR, (), (act,)) == made
+
+
+MARKED = Pair(PAIR.host, "v1", "v2", "v2-1-7")
+PROBE = Probe("http://reviews/")
+
+
+@given(ROUTES, REQUEST, st.sampled_from(["", "v1", "v2", "v2-1-8"]))
+def test_probes_go_to_one_version_and_nobody_elses_way_changes(
+    routes: list[Document], request: Document, to_version: str
+) -> None:
+    document, made = vs(*routes), dressed(vs(*routes), MARKED, (), (PROBE,))
+    mark = {HEADER: to_version if "-" in to_version else f"v2-1-7:{to_version}"} if to_version else {}
+    request = {**request, "headers": {**request["headers"], **mark}}
+    before, after = first(routes, request), first(made, request)
+    assert before is not None
+    assert after is not None
+    if before in [routes[index] for index in shifted(document, PAIR)] and to_version in ("v1", "v2"):
+        assert [subset for _, subset, _ in destinations(after)] == [to_version]
+        assert after["headers"]["response"]["set"] == mark
+        kept = ("name", "match", "route", "headers")
+        assert {k: v for k, v in before.items() if k not in kept} == {k: v for k, v in after.items() if k not in kept}
+    else:
+        assert before == after
+    assert without(vs(*made), PAIR.host) == document
+    assert percents(vs(*made), PAIR) == percents(document, PAIR)
+    assert dressed(vs(*made), MARKED, (), (PROBE,)) == made
+
+
+def test_probes_come_before_who_is_routed_and_keep_the_headers_of_the_users() -> None:
+    theirs = {"response": {"set": {"a": "b"}, "remove": ["server"]}, "request": {"add": {"c": "d"}}}
+    made = dressed(vs({"route": [to("v1")], "headers": theirs}), MARKED, (), (PROBE, BETA))
+    assert [str(route.get("name", "")).split("/")[2:3] for route in made] == [
+        ["probe"],
+        ["probe-stable"],
+        ["route"],
+        [],
+    ]
+    assert made[0]["headers"] == {**theirs, "response": {"set": {"a": "b", HEADER: "v2-1-7:v2"}, "remove": ["server"]}}
+    assert made[0]["route"] == [to("v2")]
 
 
 def test_who_was_sent_to_the_canary_by_weight_stays_there_by_a_cookie() -> None:

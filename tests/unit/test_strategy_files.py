@@ -27,6 +27,9 @@ inconclusive: hold
 steps:
 - mirror: {percent: .5, for: 90.25s, safe: all}
 - {weight: 1.50 %, bake: {min: 0.5s, max: 3m}}
+- probe: {url: "http://reviews:9080/a?b", method: post, safe: all, headers: {x-a: "1"}, count: 50, rps: 2.5,
+          expect: {status: 201, within: 2s, body: ok}}
+- {weight: 2, probe: {url: "https://shop.example/", outside: true, expect: {status: 3xx}}}
 - pause: {}
 - pause: {for: 1h}
 - gate: {person: true, onNo: wait}
@@ -72,6 +75,9 @@ UNSAYABLE = {
     "falling", "mirrors only", "min above max", "for ever", "query without bounds", "query of nobody",
     "mirror of nothing", "mirror of no time", "mirror and bake", "late mirror", "no floor",
     "route of nothing", "route by no regex", "route by an odd header", "route at the end", "mirror after a route",
+    "probe that leaves", "probe and route", "probe and bake", "probe that writes",
+    "probe of an odd method", "probe with our header", "probe without time",
+    "probe of an odd status", "probe at the end", "probe of failures beside users", "probe with a timeout and a bake",
 }  # fmt: skip
 """What compares two values, or says more of one than its form."""
 
