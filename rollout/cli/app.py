@@ -18,12 +18,14 @@ from rollout import __version__
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from rollout.cli.driving import Manners
+    from rollout.cli.driving import Choose, Manners
     from rollout.core.attempt import Attempt
     from rollout.core.strategy import Strategy
     from rollout.engine.engine import Engine
     from rollout.engine.survey import Request
     from rollout.ports import Cluster, Metrics
+
+    Asked = tuple[Engine, Metrics | None, Request, Choose]
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -130,6 +132,24 @@ def _counting(
     return engine, counters if folder or prometheus else None
 
 
+Timeout = Annotated[str, typer.Option(metavar="DURATION", help="Leave after so long, such as 30m.")]
+OnTimeout = Annotated[str, typer.Option(metavar="rollback|hold", help="What happens then.")]
+OnInterrupt = Annotated[
+    str, typer.Option(metavar="rollback|hold", help="On a signal; else: hold on Ctrl-C at a terminal, or take back.")
+]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
+NoWait = Annotated[bool, typer.Option("--no-wait", help="Leave with exit code 5 where a person must act.")]
+Driven = Annotated[
+    str,
+    typer.Option(
+        "--output",
+        "-o",
+        metavar="text|json|github",
+        help="How to say it; github: with annotations, and the report in $GITHUB_STEP_SUMMARY.",
+    ),
+]
+
+
 @app.command()
 def promote(
     service: Service,
@@ -140,44 +160,71 @@ def promote(
     context: Context = "",
     prometheus: Prometheus = "",
     cluster: Folder = "",
-    timeout: Annotated[str, typer.Option(metavar="DURATION", help="Leave after so long, such as 30m.")] = "",
-    on_timeout: Annotated[str, typer.Option(metavar="rollback|hold", help="What happens then.")] = "rollback",
-    on_interrupt: Annotated[
-        str,
-        typer.Option(metavar="rollback|hold", help="On a signal; else: hold on Ctrl-C at a terminal, or take back."),
-    ] = "",
+    timeout: Timeout = "",
+    on_timeout: OnTimeout = "rollback",
+    on_interrupt: OnInterrupt = "",
     no_create: NoCreate = False,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
-    no_wait: Annotated[bool, typer.Option("--no-wait", help="Leave with exit code 5 where a person must act.")] = False,
-    output: Annotated[
-        str,
-        typer.Option(
-            "--output",
-            "-o",
-            metavar="text|json|github",
-            help="How to say it; github: with annotations, and the report in $GITHUB_STEP_SUMMARY.",
-        ),
-    ] = "text",
+    yes: Yes = False,
+    no_wait: NoWait = False,
+    output: Driven = "text",
 ) -> None:
     """Carry a service to another version, step by step, and take it back on evidence of harm."""
     from rollout.adapters.strategy_files import load
-    from rollout.cli import actions, console, driving, foretelling
+    from rollout.cli import foretelling
     from rollout.engine.survey import Request
 
-    _check_output(output, "github")
-    with actions.teller() if output == "github" else console.teller(output) as tell:
-        manners = _manners(timeout, on_timeout, on_interrupt, no_wait)
+    def asked() -> "Asked":
         named = load(strategy or PRESET)
         needed = named.measures
         engine, metrics = _counting(service, namespace, cluster, context, prometheus, needed)
         request = Request(service, engine.namespace, to, named, stable, not no_create)
 
-        def choose(asked: Request) -> Request:
-            chosen = asked if strategy else foretelling.chosen(asked, engine.load)
-            _confirm(chosen, yes)
-            return chosen
+        def choose(named: Request) -> Request:
+            return _confirmed(named if strategy else foretelling.chosen(named, engine.load), yes)
 
-        attempt, code = driving.promote(engine, request, manners, tell, choose)
+        return engine, metrics, request, choose
+
+    _drive(asked, lambda: _manners(timeout, on_timeout, on_interrupt, no_wait), output)
+
+
+@app.command()
+def retry(
+    service: Service,
+    namespace: Namespace = "",
+    context: Context = "",
+    prometheus: Prometheus = "",
+    cluster: Folder = "",
+    timeout: Timeout = "",
+    on_timeout: OnTimeout = "rollback",
+    on_interrupt: OnInterrupt = "",
+    no_create: NoCreate = False,
+    yes: Yes = False,
+    no_wait: NoWait = False,
+    output: Driven = "text",
+) -> None:
+    """Begin what was rolled back once more: the same versions, by the same strategy."""
+    from rollout.cli import retrying
+
+    def asked() -> "Asked":
+        known = _engine(service, namespace, cluster, context)
+        known.known()
+        request = retrying.request(known.states.record, service, known.namespace, not no_create)
+        needed = bool(request.strategy.checks or request.strategy.queries)
+        engine, metrics = _counting(service, namespace, cluster, context, prometheus, needed)
+        return engine, metrics, request, lambda same: _confirmed(same, yes)
+
+    _drive(asked, lambda: _manners(timeout, on_timeout, on_interrupt, no_wait), output)
+
+
+def _drive(asked: "Callable[[], Asked]", manners: "Callable[[], Manners]", output: str) -> None:
+    """Drive what is asked for to its end, say it, and leave with its exit code."""
+    from rollout.cli import actions, console, driving
+
+    _check_output(output, "github")
+    with actions.teller() if output == "github" else console.teller(output) as tell:
+        leaving = manners()
+        engine, metrics, request, choose = asked()
+        attempt, code = driving.promote(engine, request, leaving, tell, choose)
         tell(attempt)
     if isinstance(tell, actions.Log):
         actions.close(tell, attempt, code, metrics)
@@ -202,10 +249,10 @@ def _manners(timeout: str, on_timeout: str, on_interrupt: str, no_wait: bool) ->
     return Manners(seconds, on_timeout == "hold", hold, at_terminal, not no_wait)
 
 
-def _confirm(request: "Request", yes: bool) -> None:
+def _confirmed(request: "Request", yes: bool) -> "Request":
     """Ask a person at a terminal once; a pipeline is not asked."""
     if yes or not sys.stdin.isatty():
-        return
+        return request
     if request.why:
         print(request.why, file=sys.stderr)
     steps = " → ".join(request.strategy.told)
@@ -217,6 +264,7 @@ def _confirm(request: "Request", yes: bool) -> None:
     if not agreed:
         print("nothing was written", file=sys.stderr)
         raise typer.Exit(130)
+    return request
 
 
 @app.command()

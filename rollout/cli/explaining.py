@@ -14,6 +14,8 @@ def explained(a: Attempt, now: float, notice: str) -> Iterator[str]:
     yield f"{a.service} {a.stable} → {a.canary}: {a.phase}, {a.canary} at {a.weight} %, strategy {a.strategy.name}."
     if a.phase.ended:
         yield f"It ended at {at(a.ended)} after {spoken(a.ended - a.started)}: {a.message}."
+        if a.phase is Phase.ROLLED_BACK:
+            yield f"`rollout retry {a.service}` begins the same once more."
     else:
         yield f"It stands there since {at(a.since or a.started)}: {a.message}."
         if a.last and a.strategy.checks:

@@ -55,6 +55,16 @@ def test_a_bad_version_is_taken_back(mesh: Mesh) -> None:
     assert mesh.canary() == 0
     assert {kind.split("|")[2] for kind in mesh.seen()} == {"v2"}
 
+    mesh.playground.fail("v2")
+    code, out, err = mesh.run("retry", "reviews", "--output", "json")
+    assert code == 0, out + err
+    document: dict[str, Any] = json.loads(out)
+    assert (document["phase"], document["attempt"], document["strategy"]) == ("Promoted", 2, "strategy")
+    assert mesh.weights() == {"v1": 0, "v2": 100}
+    code, out, err = mesh.run("retry", "reviews")
+    assert code == 2, out + err
+    assert "was promoted: there is nothing to retry" in err
+
 
 def test_a_plan_foretells_from_what_prometheus_counted(mesh: Mesh) -> None:
     """The latency check, which asks for the histogram of half an hour ago, among the questions."""
