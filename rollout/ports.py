@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 from rollout.core.attempt import Word
 from rollout.core.documents import Document, Kind
@@ -95,13 +95,20 @@ Question = dict[str, str]
 
 
 class Webhooks(Protocol):
-    """Gates and checks of the user's own, asked over HTTP."""
+    """Endpoints of the user's own, over HTTP: gates and checks that are asked, and one where people are told."""
 
     def answer(self, url: str, question: Question) -> Word | str | None:
         """What was answered: a yes or a no, or in words why there is neither; None while it is not there yet.
 
         Never waits: to ask again later is to look whether an answer came. An answer is given out once; who asks after
         that asks anew. Several questions may be under way, each with an answer of its own.
+        """
+
+    def deliver(self, url: str, message: Mapping[str, Any]) -> str | None:
+        """Post a message: empty when it has arrived, why not in words, None while that is not known yet.
+
+        Never waits, as above: to deliver the same message again is to look whether it arrived, and, once that was
+        told, to post it anew.
         """
 
 

@@ -625,6 +625,13 @@ class _Drift(_Model):
     """Field managers whose edits are put back, like argocd-controller."""
 
 
+class _Notify(_Model):
+    """Where people are told what they should know; see docs/messages.md."""
+
+    url: UrlField
+    """An incoming webhook, of Slack or one that takes its messages, or the Secret that keeps its URL."""
+
+
 class _Strategy(_Model):
     """The steps that a rollout takes, and what each must show before the next."""
 
@@ -646,6 +653,8 @@ class _Strategy(_Model):
     """What is compared; `[]` says on purpose that nothing is judged."""
     drift: _Drift = _Drift()
     """What follows when somebody else changes weights."""
+    notify: _Notify | None = None
+    """Where people are told that it started, waits, stands still, was promoted or taken back."""
 
     @field_validator("checks")
     @classmethod
@@ -776,6 +785,7 @@ def parse(text: str, name: str, source: str) -> Strategy:
         gitops_managers=tuple(model.drift.gitopsManagers),
         description=model.description,
         queries=tuple(one.asked.made() for one in model.checks if one.asked is not None),
+        notify=model.notify.url if model.notify else "",
     )
 
 

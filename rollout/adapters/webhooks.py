@@ -1,9 +1,10 @@
-"""Questions to webhooks: asked in the background, and never believed without a yes."""
+"""Questions and messages to webhooks: posted in the background, and never believed without a yes."""
 
 import json
 import math
 import threading
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
 
 from rollout.adapters.http import posted
 from rollout.core.address import host_of
@@ -11,39 +12,58 @@ from rollout.core.attempt import Word
 from rollout.core.errors import Unavailable
 from rollout.ports import Question
 
+Answer = TypeVar("Answer")
 NO = (403, 409, 412, 422)
 MOST = 64
-"""Questions whose answers are kept at most; of those that nobody came back for, the oldest go first."""
+"""Questions and messages whose answers are kept at most; of those that nobody came back for, the oldest go first."""
 LONGEST = 200
 """Characters of a reason that are repeated."""
 
 
 class HttpWebhooks:
-    """Asks each question in a thread of its own, so that nobody who drives waits for an answer."""
+    """Posts each in a thread of its own, so that nobody who drives waits for an answer."""
 
     def __init__(self) -> None:
-        self._answers: dict[str, Word | str | None] = {}
+        self._answers: dict[str, Any] = {}
 
     def answer(self, url: str, question: Question) -> Word | str | None:
         """See the port."""
-        key = json.dumps([url, question], sort_keys=True)
+        return self._later(asked, url, question)
+
+    def deliver(self, url: str, message: Mapping[str, Any]) -> str | None:
+        """See the port."""
+        return self._later(delivered, url, dict(message))
+
+    def _later(
+        self, post: Callable[[str, dict[str, Any]], Answer], url: str, document: dict[str, Any]
+    ) -> Answer | None:
+        key = json.dumps([url, document], sort_keys=True)
         if key not in self._answers:
             while len(self._answers) >= MOST:
                 del self._answers[next(iter(self._answers))]
             self._answers[key] = None
-            threading.Thread(target=self._ask, args=(key, url, question), daemon=True).start()
-        found = self._answers[key]
+            threading.Thread(target=self._post, args=(key, post, url, document), daemon=True).start()
+        found: Answer | None = self._answers[key]
         if found is not None:
-            del self._answers[key]  # the next question is a new one
+            del self._answers[key]  # the next one is a new one
         return found
 
-    def _ask(self, key: str, url: str, question: Question) -> None:
+    def _post(self, key: str, post: Callable[[str, dict[str, Any]], Any], url: str, document: dict[str, Any]) -> None:
         try:
-            answer = asked(url, question)
+            answer = post(url, document)
         except Exception as error:  # noqa: BLE001 - a thread that dies in silence would never have an answer
             answer = f"{host_of(url)} could not be asked ({type(error).__name__})"
         if key in self._answers:
             self._answers[key] = answer
+
+
+def delivered(url: str, message: Mapping[str, Any]) -> str:
+    """Post a message once; empty if the answer is a 2xx, else why it counts as not told."""
+    try:
+        status, _ = posted(url, dict(message))
+    except Unavailable as error:
+        return str(error)
+    return "" if status // 100 == 2 else f"{host_of(url)} answers with status {status}"
 
 
 def asked(url: str, question: Question) -> Word | str:

@@ -19,6 +19,8 @@ LEAVE_WITHIN, FINISH_WITHIN, REST_WITHIN = 20.0, 5.0, 900.0
 """Seconds to take back when told to leave, to write that down, and, where nobody hurries us, to give a shrunken stable
 all of the rest."""
 PATIENCE = 60.0
+TELL_WITHIN = 5.0
+"""Seconds to go on telling people what they should know before we leave."""
 
 PROMOTED, ROLLED_BACK, BAD_INPUT, UNREACHABLE, UNPROVEN, WAITING, BUG = 0, 1, 2, 3, 4, 5, 70
 
@@ -131,7 +133,7 @@ def promote(
 
 def finish(engine: Engine, tell: Tell, within: float) -> Attempt | None:
     """Go on ticking until what is taken back has ended, or only a person can help, for at most `within` seconds."""
-    until = clock.now() + within
+    until, leaving = clock.now() + within, 0.0
     attempt: Attempt | None = None
     while clock.now() < until:
         try:
@@ -139,7 +141,9 @@ def finish(engine: Engine, tell: Tell, within: float) -> Attempt | None:
             attempt = tick.attempt
             tell(attempt, "")
             if attempt is None or (attempt.phase.ended and attempt.cleaned) or attempt.stuck:
-                return attempt
+                leaving = leaving or clock.now()
+                if _told(engine, attempt, leaving):
+                    return attempt
             clock.wait(min(tick.after, 0.2))
         except Exception as error:  # noqa: BLE001 - as in `_stay`
             tell(attempt, _said(error))
@@ -181,7 +185,7 @@ def _board(
 
 
 def _stay(engine: Engine, manners: Manners, tell: Tell) -> tuple[Attempt, int]:
-    started, failing = clock.now(), 0.0
+    started, failing, leaving = clock.now(), 0.0, 0.0
     attempt = engine.states.record.attempt
     assert attempt is not None
     while True:
@@ -195,16 +199,30 @@ def _stay(engine: Engine, manners: Manners, tell: Tell) -> tuple[Attempt, int]:
             failing = failing or clock.now()
             if clock.now() > _patience(error, attempt, failing):
                 return _give_up(engine, manners, error, attempt, tell)
-        if attempt.phase.ended:
-            if attempt.cleaned:
-                return attempt, exit_code(attempt)
-        elif attempt.waits_for_person and not manners.wait:
-            return attempt, WAITING
+        waits = attempt.waits_for_person and not manners.wait
+        done = waits or (attempt.phase.ended and attempt.cleaned)
+        leaving = (leaving or clock.now()) if done else 0.0
+        if done:
+            if _told(engine, attempt, leaving):
+                return attempt, WAITING if waits else exit_code(attempt)
+        elif attempt.phase.ended:
+            pass  # what is ours is still to be removed
         elif manners.timeout and clock.now() - started > manners.timeout:
             if not manners.hold_on_timeout:
                 attempt = _leave(engine, Reason.TIMED_OUT, tell, REST_WITHIN) or attempt
             return attempt, UNPROVEN
         clock.wait(min(after, LONGEST_WAIT))
+
+
+def _told(engine: Engine, attempt: Attempt | None, leaving: float) -> bool:
+    """Whether people were told all, or we do not wait for it any longer, having meant to leave since `leaving`."""
+    if attempt is None or not attempt.notices:
+        return True
+    if clock.now() < leaving + TELL_WITHIN:
+        return False
+    with suppress(RolloutError):
+        engine.leave(clock.now())
+    return True
 
 
 def _said(error: Exception) -> str:

@@ -35,6 +35,8 @@ def explained(a: Attempt, now: float, notice: str) -> Iterator[str]:
         else:
             rest = spoken(max(0.0, a.deadline - now))
             yield f"If it has not ended by {at(a.deadline)} (in {rest}), traffic goes back."
+    if a.notices:
+        yield f"People were not told yet: {', '.join(notice.event for notice in a.notices)}."
     yield "Journal:"
     yield from (f"  {at(entry.at)}  {entry.text}" for entry in a.journal)
 

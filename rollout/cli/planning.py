@@ -154,6 +154,8 @@ def _notes(a: Attempt, scene: Scene) -> Iterator[str]:
         )
     yield from (f"{one.told}, at every look" for one in a.strategy.queries if isinstance(one, Hook))
     yield from _probed(a)
+    if a.strategy.notify:
+        yield f"people are told by {shown(a.strategy.notify)}"
     yield from (f"a URL is read from {where} in namespace {a.namespace}" for where in a.strategy.secrets)
     for vs, route in _routes(a, scene):
         title = ref(VIRTUAL_SERVICE, vs)

@@ -75,6 +75,41 @@ class Word:
         return f"{self.who} says {'yes' if self.yes else 'no'}" + (f": {self.why}" if self.why else "")
 
 
+class Event(StrEnum):
+    """What people are told of."""
+
+    STARTED = "started"
+    WAITING = "waiting"
+    PAUSED = "paused"
+    HELD = "held"
+    STUCK = "stuck"
+    ROLLED_BACK = "rolledBack"
+    PROMOTED = "promoted"
+
+
+@dataclass(frozen=True)
+class Notice:
+    """One change that people are told of, at an epoch second, with how the attempt stood then.
+
+    `id` is the same however often it is told; `calling` says that somebody may have to act. It says all that is told,
+    for it may be told when its attempt is over.
+    """
+
+    id: str
+    event: Event
+    at: float
+    attempt: str
+    stable: str
+    canary: str
+    strategy: str
+    phase: Phase
+    weight: Decimal
+    reason: Reason | None
+    why: str
+    started: float
+    calling: bool
+
+
 @dataclass(frozen=True)
 class RouteRef:
     """A VirtualService whose routes we move, and the keys of those routes."""
@@ -95,6 +130,8 @@ class Attempt:
     service's namespace could be listed. `capacity` is the number of ready endpoints with which stable carried
     everything. `word` is what was said at this step's gate; a webhook was `asked` so often and is again from `ask_at`
     on. `measured` is what the strategy's queries and webhooks answered last, `probed` what came of this step's probes.
+    `notices` are those that nobody was told yet, `noticed` how many there were in all, and `held` is when the hold
+    began that people were told of last.
     """
 
     number: int
@@ -132,6 +169,9 @@ class Attempt:
     measured: tuple[Measured, ...] = ()
     probed: Probed | None = None
     ended: float = 0.0
+    notices: tuple[Notice, ...] = ()
+    noticed: int = 0
+    held: float = 0.0
 
     @property
     def id(self) -> str:
@@ -190,11 +230,15 @@ class Attempt:
         )
 
     def noted(self, now: float, text: str, **changes: Any) -> "Attempt":
-        """The attempt with `changes`, and a line in its journal unless the last line says the same."""
+        """The attempt with `changes`, and a line in its journal unless the last note says the same."""
         journal = self.journal
-        if not journal or journal[-1].text != text:
+        if not journal or self.message != text:
             journal = (*journal, Entry(now, text, changes.get("weight", self.weight)))[-JOURNAL_LENGTH:]
         return replace(self, journal=journal, message=text, **changes)
+
+    def remarked(self, now: float, text: str) -> "Attempt":
+        """The attempt with a line in its journal that is no reason why it stands where it does."""
+        return replace(self, journal=(*self.journal, Entry(now, text, self.weight))[-JOURNAL_LENGTH:])
 
 
 @dataclass(frozen=True)

@@ -200,6 +200,7 @@ class Strategy:
     `confirm`, `deadline` and `propagation` (from a new subset to all proxies) are seconds; `look` is the shortest
     time between two looks, where counters arrive as often; `warm_up` what fresh pods get before they count in full.
     `gitops_managers` are field managers whose edits are put back; `queries` are asked beside the judge.
+    `notify` is where people are told what they should know (empty: nowhere).
     """
 
     name: str
@@ -215,6 +216,7 @@ class Strategy:
     gitops_managers: tuple[str, ...] = ()
     description: str = ""
     queries: tuple[Query | Hook, ...] = ()
+    notify: Url = ""
 
     @property
     def limit(self) -> float:
@@ -254,7 +256,7 @@ class Strategy:
     def secrets(self) -> tuple[SecretKey, ...]:
         """Where the URLs lie that it does not name itself."""
         urls = [step.act.url for step in self.steps if isinstance(step.act, Gate)]
-        urls += [one.url for one in self.queries if isinstance(one, Hook)]
+        urls += [*(one.url for one in self.queries if isinstance(one, Hook)), self.notify]
         return tuple(dict.fromkeys(url for url in urls if isinstance(url, SecretKey)))
 
     @property

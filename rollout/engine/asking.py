@@ -2,6 +2,8 @@
 
 import base64
 import json
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 from rollout.core.address import SecretKey, Url, host_of
 from rollout.core.attempt import Attempt, Word
@@ -32,6 +34,8 @@ def opened(cluster: Cluster, namespace: str, where: SecretKey) -> str:
     return url.strip()
 
 
+Posted = TypeVar("Posted")
+Answer = TypeVar("Answer")
 MOST = 64
 """Questions under way at most whose URLs are remembered; a URL that is not is read again."""
 
@@ -46,14 +50,23 @@ class Asker:
 
     def answer(self, url: Url, question: Question) -> Word | str | None:
         """See the port. Where the URL itself cannot be had, that is told in words."""
+        return self._through(url, question, self._webhooks.answer)
+
+    def deliver(self, url: Url, message: dict[str, Any]) -> str | None:
+        """See the port, and above."""
+        return self._through(url, message, self._webhooks.deliver)
+
+    def _through(
+        self, url: Url, document: dict[str, Posted], ask: Callable[[str, dict[str, Posted]], Answer | None]
+    ) -> Answer | str | None:
         if isinstance(url, str):
-            return self._webhooks.answer(url, question)
-        key = json.dumps([str(url), question], sort_keys=True)
+            return ask(url, document)
+        key = json.dumps([str(url), document], sort_keys=True)
         try:
             clear = self._under_way.pop(key, "") or opened(self._cluster, self._namespace, url)
         except RolloutError as error:
             return str(error)
-        said = self._webhooks.answer(clear, question)
+        said = ask(clear, document)
         if said is None:
             while len(self._under_way) >= MOST:
                 del self._under_way[next(iter(self._under_way))]

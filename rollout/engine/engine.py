@@ -6,12 +6,14 @@ from rollout.core.attempt import Attempt, Record, Word
 from rollout.core.decision import Decision, Observation, decide, take_back
 from rollout.core.errors import Conflict, Forbidden, InvalidInput, Unintelligible
 from rollout.core.lifecycle import Phase, Reason, legal
+from rollout.core.notices import noticed
 from rollout.core.strategy import Gate, Pause
 from rollout.engine import rights
 from rollout.engine.acting import Hands
 from rollout.engine.asking import Asker, question
 from rollout.engine.lease import Holder
 from rollout.engine.looking import Eyes
+from rollout.engine.notifying import Notifier
 from rollout.engine.observing import Scene, observe, plan_subsets, read_scene
 from rollout.engine.past import Load
 from rollout.engine.probing import Prober
@@ -53,6 +55,7 @@ class Engine:
         self.states = StateStore(cluster, service, namespace)
         self.lease = Holder(cluster, service, namespace, identity)
         self._metrics, self._eyes, self._queries = metrics, Eyes(metrics), Queries(metrics, self._asker)
+        self._notifier = Notifier(self._asker)
         self._hands = Hands(cluster, service, namespace)
         self.load: Load | None = None
         self._driven: Attempt | None = None
@@ -104,7 +107,9 @@ class Engine:
         self.clear(now)
         record = self.states.record
         number = record.attempt.number + 1 if record.attempt else 1
-        attempt = replace(survey(self._cluster, request, number, now), fence=self.lease.fence)
+        untold = record.attempt.notices if record.attempt and request.strategy.notify else ()
+        attempt = replace(survey(self._cluster, request, number, now), fence=self.lease.fence, notices=untold)
+        attempt = noticed(None, attempt, now)
         self.states.write(Record(attempt, record.past()))
         return attempt
 
@@ -113,7 +118,7 @@ class Engine:
         running = self.running()
         stands = running and (running.phase is Phase.PAUSED or isinstance(running.wait, Pause))
         if running and stands and not running.resume:
-            self._say(running.noted(now, "asked to go on", resume=True))
+            self._say(running.noted(now, "asked to go on", resume=True), now)
 
     def pause(self, now: float, who: str, why: str) -> Attempt:
         """Let the attempt in flight stand still until it is resumed. Needs no lease. Raises `InvalidInput`."""
@@ -121,14 +126,14 @@ class Engine:
         if not legal(running.phase, Phase.PAUSED):
             raise InvalidInput(f"{self.service} is {running.phase}: there is nothing to pause")
         text = f"paused by {who}" + (f": {why}" if why else "")
-        return self._say(running.noted(now, text, phase=Phase.PAUSED, resume=False))
+        return self._say(running.noted(now, text, phase=Phase.PAUSED, resume=False), now)
 
     def answer(self, word: Word, now: float) -> Attempt:
         """Answer the gate at which the attempt in flight waits. Needs no lease. Raises `InvalidInput`."""
         running = self._in_flight()
         if running.phase is not Phase.WAITING or not isinstance(running.wait, Gate):
             raise InvalidInput(f"{self.service} waits at no gate: it is {running.phase} ({running.message})")
-        return self._say(running.noted(now, str(word), word=word))
+        return self._say(running.noted(now, str(word), word=word), now)
 
     def _in_flight(self) -> Attempt:
         running = self.running()
@@ -136,15 +141,17 @@ class Engine:
             raise InvalidInput(f"no rollout of {self.service} is in flight in namespace {self.namespace}")
         return running
 
-    def _say(self, attempt: Attempt) -> Attempt:
+    def _say(self, attempt: Attempt, now: float) -> Attempt:
         """Write what a person says into the record; who drives reads it there."""
+        attempt = noticed(self.states.record.attempt, attempt, now)
         self.states.write(replace(self.states.record, attempt=attempt))
         return attempt
 
     def tick(self, now: float) -> Tick:
         """Take one step, if there is one to take and we hold the lease."""
         attempt, lost = self._remembered()
-        if attempt is None or (attempt.phase.ended and attempt.cleaned):
+        over = attempt is None or (attempt.phase.ended and attempt.cleaned)
+        if attempt is None or (over and not attempt.notices):
             return Tick(attempt, 60.0)
         if lost:
             self.lease.doubt()
@@ -157,13 +164,22 @@ class Engine:
                 raise Conflict(f"another process drives {self.service}; this one stops")
             self._record(replace(attempt, fence=self.lease.fence), now)
             return Tick(attempt, 0.0)
+        if over:
+            return Tick(self._tell(attempt, now), 0.5)
         scene = read_scene(self._cluster, attempt)
         observation = self._judged(attempt, scene, now)
         if lost:
             decision = take_back(observation, Reason.STATE_LOST, "its record was deleted or damaged")
         else:
             decision = decide(observation)
-        return Tick(self._carry_out(decision, attempt, scene, now), decision.after)
+        return Tick(self._tell(self._carry_out(decision, attempt, scene, now), now), decision.after)
+
+    def leave(self, now: float) -> Attempt | None:
+        """Write down that this process leaves before people were told all; who drives next tells them."""
+        attempt = self.states.read().attempt
+        if attempt is None or not attempt.notices or not self.lease.sure(now):
+            return attempt
+        return self._say(self._notifier.left(attempt, now), now)
 
     def take_back(self, reason: Reason, text: str, now: float) -> Attempt | None:
         """Return all traffic to stable, at once and without the lease; who drives will see it and finish.
@@ -191,7 +207,7 @@ class Engine:
         self._hands.take_back(decision.attempt, scene, decision.taken_back, now)
         if not any(route.touched(attempt) for route in observation.routes):
             # No claim is there to say it, so the record must: whoever drives would go on otherwise.
-            self.states.write(replace(self.states.record, attempt=decision.attempt))
+            self._say(decision.attempt, now)
         return decision.attempt
 
     def clear(self, now: float) -> int:
@@ -240,7 +256,7 @@ class Engine:
         return replace(seen, silent=said) if isinstance(said, str) else replace(seen, word=said)
 
     def _carry_out(self, d: Decision, before: Attempt, scene: Scene, now: float) -> Attempt:
-        after = d.attempt
+        after = noticed(before, d.attempt, now)
         if not legal(before.phase, after.phase):
             raise AssertionError(f"no move leads from {before.phase} to {after.phase}")
         if d.taken_back is not None:  # the one write that comes before its record: it carries its own
@@ -260,6 +276,15 @@ class Engine:
         if d.clean:
             self._hands.clean(after, scene)
             after = replace(after, cleaned=True)
+            self._record(after, now)
+        return after
+
+    def _tell(self, attempt: Attempt, now: float) -> Attempt:
+        """Tell people what is recorded that they should know, after what had to be done; and record what they know."""
+        if not attempt.notices or not self.lease.sure(now):
+            return attempt
+        after = self._notifier.told(attempt, now)
+        if after is not attempt:
             self._record(after, now)
         return after
 

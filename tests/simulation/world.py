@@ -233,9 +233,16 @@ class VirtualMetrics:
 
 
 class VirtualWebhooks:
-    """Answers of gates and of checks, as they are set: a yes, a no, or why there is neither; by default always yes."""
+    """Answers of gates and of checks, as they are set: a yes, a no, or why there is neither; by default always yes.
+
+    `outcome` says of each message that is posted whether it arrives, and what whoever posted it hears of that.
+    """
 
     def __init__(self) -> None:
+        self.outcome: Callable[[Mapping[str, Any]], tuple[bool, str | None]] = lambda message: (True, "")
+        self.posts: list[tuple[float, str]] = []
+        """When which message was posted."""
+        self.arrived: list[dict[str, Any]] = []
         self.said: Word | str | None = Word(True, "gate.example")
         self.check: Callable[[Question], Word | str | None] = lambda question: Word(True, "check.example")
         self.asked: list[Question] = []
@@ -309,6 +316,29 @@ def probing(weight: int = 0, bake: Bake | None = None, **changes: Any) -> Step:
     """A step with probes: alone before the weights, or beside one."""
     probe = replace(Probe("http://reviews.shop.svc:9080/health", count=20, rps=5.0), **changes)
     return Step(Decimal(weight), bake or Bake(0.0, 60.0), probe)
+
+
+class ProcessWebhooks:
+    """The port as one process sees it: what it posted before it died is not answered to the next."""
+
+    def __init__(self, world: "World") -> None:
+        self.world, self.all = world, world.webhooks
+        self.under_way: dict[str, str | None] = {}
+
+    def answer(self, url: str, question: Question) -> Word | str | None:
+        return self.all.answer(url, question)
+
+    def deliver(self, url: str, message: Mapping[str, Any]) -> str | None:
+        if message["id"] not in self.under_way:
+            arrives, heard = self.all.outcome(message)
+            self.all.posts.append((self.world.now, message["id"]))
+            self.all.arrived += [dict(message)] if arrives else []
+            self.under_way[message["id"]] = heard
+            return None  # nobody knows at once
+        heard = self.under_way[message["id"]]
+        if heard is not None:
+            del self.under_way[message["id"]]
+        return heard
 
 
 def mirroring(percent: int = 100, safe: Safe = Safe.READS, seconds: float = 8.0) -> Step:
@@ -443,7 +473,7 @@ class World:
     def engine(self, name: str, faults: Faults) -> Engine:
         self.processes.append(FaultyCluster(self, faults))
         probes = VirtualProbes(self)
-        return Engine(self.processes[-1], self.metrics, self.webhooks, probes, "reviews", "shop", name)
+        return Engine(self.processes[-1], self.metrics, ProcessWebhooks(self), probes, "reviews", "shop", name)
 
     def request(self) -> Request:
         return Request("reviews", "shop", "v2", self.strategy)
@@ -476,7 +506,7 @@ def drive(world: World, faults: Callable[[int], Faults], each: Callable[[World],
             else:
                 tick = engine.tick(world.now)
                 after = tick.after
-                if tick.attempt and tick.attempt.phase.ended and tick.attempt.cleaned:
+                if tick.attempt and tick.attempt.phase.ended and tick.attempt.cleaned and not tick.attempt.notices:
                     engine.lease.release(world.now)
                     return life
         except Crash:

@@ -16,6 +16,7 @@ from tests.simulation.invariants import Violation, Watcher
 from tests.simulation.world import START, Crash, Faults, World, drive, mirroring, of_ours, probing, routing, strategy
 
 BAD = 0.08
+TOLD = "https://slack.example/"
 
 
 @dataclass(frozen=True)
@@ -86,9 +87,13 @@ def _world(seed: int) -> World:
 
 
 def _hooked(world: World) -> None:
-    """A webhook check that says yes, says nothing for a while, fails or says no, and is right again in the end."""
+    """A webhook check that says yes, says nothing for a while, fails or says no, and is right again in the end.
+
+    And one where people are told, of which some messages are lost.
+    """
     r, k = random.Random(world.seed), world.trouble
-    world.strategy = replace(world.strategy, queries=(Hook("freeze", "https://ask.example/"),))
+    world.strategy = replace(world.strategy, queries=(Hook("freeze", "https://ask.example/"),), notify=TOLD)
+    world.webhooks.outcome = lambda message: (True, "no answer" if r.random() < 0.2 * k else "")
 
     def answer(question: Question) -> Word | str | None:
         no, silence, error = (r.random() < 0.1 * k for _ in range(3))

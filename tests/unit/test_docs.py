@@ -15,7 +15,7 @@ from rollout.engine.rights import FOR_SECRETS, FOR_SUBSETS, FOR_UNDO, RIGHTS, Ri
 ROOT = Path(__file__).parents[2]
 DESIGN = (ROOT / "docs" / "design.md").read_text()
 README = (ROOT / "README.md").read_text()
-YAMLED = (ROOT / "README.md", ROOT / "docs" / "judge.md")
+YAMLED = (ROOT / "README.md", ROOT / "docs" / "judge.md", ROOT / "docs" / "messages.md")
 BLOCK = re.compile(r"```yaml\n(.*?)```", re.DOTALL)
 
 

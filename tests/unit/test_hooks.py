@@ -22,7 +22,7 @@ from rollout.engine.querying import SILENT, Queries
 from rollout.engine.survey import survey
 from rollout.ports import Question
 from tests.fakes.memory import MemoryCluster
-from tests.simulation.world import World, strategy
+from tests.simulation.world import ProcessWebhooks, World, strategy
 
 URL = "https://ask.example/freeze?token=s3cret"
 FREEZE = Hook("freeze", URL)
@@ -103,7 +103,7 @@ class Asking:
         self.world = World(seed=1, trouble=0.0, strategy=strategy(queries=checks, look=5.0))
         found = survey(self.world.cluster, self.world.request(), 1, self.world.now)
         self.attempt = replace(found, phase=Phase.SHIFTING, weight=Decimal(5), step=0, landed=self.world.now)
-        self.queries = Queries(self.world.metrics, Asker(self.world.cluster, self.world.webhooks, "shop"))
+        self.queries = Queries(self.world.metrics, Asker(self.world.cluster, ProcessWebhooks(self.world), "shop"))
 
     def says(self, answer: Callable[[Question], Answer] | Answer) -> None:
         self.world.webhooks.check = answer if callable(answer) else lambda question: answer
@@ -235,7 +235,7 @@ def test_plan_and_explain_tell_it_without_the_secret() -> None:
     lines = [line for one in shown for line in explained(one, one.started, "")]
     assert any(line.endswith("a webhook said: budget is 120, above 100.") for line in lines)
     assert not any("s3cret" in line for line in (*plan, *lines))
-    asking.queries = Queries(asking.world.metrics, Asker(asking.world.cluster, asking.world.webhooks, "shop"))
+    asking.queries = Queries(asking.world.metrics, Asker(asking.world.cluster, ProcessWebhooks(asking.world), "shop"))
     asking.says(None)
     waiting = replace(asking.attempt, measured=tuple(asking.tick()))
     assert "budget has not answered yet." in list(explained(waiting, waiting.started, ""))

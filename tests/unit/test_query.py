@@ -25,7 +25,7 @@ from rollout.core.query import LONGEST, Aggregate, Effect, Measured, Points, Que
 from rollout.engine.asking import Asker
 from rollout.engine.querying import Queries, examined
 from rollout.engine.survey import survey
-from tests.simulation.world import World, strategy
+from tests.simulation.world import ProcessWebhooks, World, strategy
 
 AT = 1000.0
 DEPTH = Query("queue depth", 'queue_depth{version="$canary"}', max=100, min=0)
@@ -192,7 +192,7 @@ class Asked:
         self.world = World(seed=1, trouble=0.0, strategy=strategy(queries=queries, look=5.0))
         found = survey(self.world.cluster, self.world.request(), 1, self.world.now)
         self.attempt = replace(found, phase=Phase.SHIFTING, weight=Decimal(5), step=0, landed=self.world.now)
-        asker = Asker(self.world.cluster, self.world.webhooks, "shop")
+        asker = Asker(self.world.cluster, ProcessWebhooks(self.world), "shop")
         self.queries = Queries(self.world.metrics, asker)
 
     def value(self, value: float) -> None:

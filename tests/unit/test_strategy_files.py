@@ -46,6 +46,7 @@ checks:
 - webhook: {name: b, url: "https://ask.example/a?b", max: 5, onBreach: rollback, onError: ignore}
 - webhook: {name: c, url: {secret: hooks, key: c}}
 drift: {gitopsManagers: [argocd-controller]}
+notify: {url: {secret: hooks, key: slack}}
 """
 
 
@@ -95,6 +96,7 @@ REFUSED = {
     "a yes that is none": (step("{gate: {person: 1}}"), "2: steps.0.gate.person"),
     "a check of nothing": (GOOD.replace("[]", "[{}]"), "4: checks.0: a check is one of"),
     "floor of restarts": (GOOD.replace("[]", "[{restarts: {floor: 1%}}]"), "4: checks.0.restarts.floor: there is no"),
+    "a place to tell that is no URL": (GOOD + "notify: {url: slack}\n", "5: notify.url: this is no URL"),
     "an effect of nobody": (
         GOOD.replace("[]", "[{query: {name: q, promql: up, max: 1, onError: rollback}}]"),
         "4: checks.0.query.onError: must be hold or ignore",
