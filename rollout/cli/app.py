@@ -546,6 +546,31 @@ def check(
     raise typer.Exit(0 if all(one.good or not one.needed for one in found) else 3)
 
 
+@app.command()
+def gitops(
+    service: Service,
+    namespace: Namespace = "",
+    context: Context = "",
+    cluster: Folder = "",
+    delegate: Annotated[
+        bool, typer.Option("--delegate", help="Split the VirtualService: Git keeps the root, a rollout moves the rest.")
+    ] = False,
+    output: Output = "text",
+) -> None:
+    """Print what Argo CD or Flux must ignore, or the VirtualService split so that nothing is; writes nothing."""
+    from rollout.cli import console
+    from rollout.cli import gitops as git
+
+    _check_output(output)
+    world, _ = _world(cluster, context, "", metrics=False)
+    asked = world, service, _namespace(world, cluster, namespace)
+    found = git.delegated(*asked) if delegate else git.rules(*asked)
+    if output == "json":
+        console.print_json(found)
+    else:
+        print(*(git.told_documents(found) if delegate else git.told_rules(found)), sep="\n")
+
+
 @strategies_app.callback(invoke_without_command=True)
 def strategies(context: typer.Context) -> None:
     """List the presets."""

@@ -2,11 +2,12 @@
 
 from collections.abc import Iterator
 
+from rollout.adapters import yaml_text
 from rollout.cli.console import at
+from rollout.cli.gitops import ignored
 from rollout.core.attempt import Attempt
 from rollout.core.lifecycle import Phase
 from rollout.core.quantities import spoken
-from rollout.mesh.routes import OURS
 
 
 def explained(a: Attempt, now: float, notice: str) -> Iterator[str]:
@@ -54,6 +55,7 @@ def _waits(a: Attempt) -> Iterator[str]:
         if "DriftFight" in a.message:
             yield "Whoever writes these weights must leave them alone while we do. For Argo CD, in its Application:"
             yield from (f"  {line}" for line in _ignoring(a))
+            yield f"`rollout gitops {a.service}` says more, and what Flux needs."
     elif a.phase is Phase.CONFIRMING:
         yield f"It waits until {at(a.landed + a.strategy.confirm)}; at 100 % there is nobody to compare with."
     elif a.phase is Phase.WAITING:
@@ -76,10 +78,5 @@ def _waits(a: Attempt) -> Iterator[str]:
 
 
 def _ignoring(a: Attempt) -> Iterator[str]:
-    yield "ignoreDifferences:"
-    for route in a.routes:
-        yield f"- {{group: networking.istio.io, kind: VirtualService, namespace: {route.namespace}, name: {route.name},"
-        yield '   jqPathExpressions: [".spec.http[].route[].weight"]}'
-    if a.strategy.overlays:
-        yield "and beside that expression, for the routes that we add:"
-        yield f'  \'.spec.http[] | select(.name // "" | startswith("{OURS}"))\''
+    rules = ignored(a.service, a.namespace, [(route.namespace, route.name) for route in a.routes])
+    yield from yaml_text.dump({"ignoreDifferences": rules}).splitlines()

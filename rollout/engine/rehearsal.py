@@ -1,6 +1,6 @@
 """Before anything is written: whether the routes of ours that a strategy asks for can be made, and borne."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from decimal import Decimal
 
 from rollout.core.attempt import Attempt
@@ -10,6 +10,7 @@ from rollout.core.errors import InvalidInput
 from rollout.core.quantities import floored
 from rollout.core.strategy import Mirror, Overlay, Safe, load
 from rollout.engine.observing import pair_of
+from rollout.mesh.delegates import delegating, is_delegate
 from rollout.mesh.hosts import resolved
 from rollout.mesh.overlays import laid_out, narrowed
 from rollout.mesh.routes import ours
@@ -27,7 +28,7 @@ def rehearse(attempt: Attempt, canary_ready: int, service: Document, every: Sequ
         return
     chosen = {(route.namespace, route.name): route.keys for route in attempt.routes}
     moving = [vs for vs in every if (namespace_of(vs), name_of(vs)) in chosen]
-    _merged(moving, every)
+    _merged([*moving, *_roots(moving, every)], every)
     for act in acts:
         made = [_made(attempt, vs, chosen[namespace_of(vs), name_of(vs)], act) for vs in moving]
         if isinstance(act, Mirror) and (not any(made) or (act.safe is Safe.READS and _grpc(service))):
@@ -41,6 +42,22 @@ def rehearse(attempt: Attempt, canary_ready: int, service: Document, every: Sequ
                 f"{attempt.service} that moves; match something else, or leave the step out"
             )
     _bearable(attempt, canary_ready)
+
+
+def _roots(moving: Sequence[Document], every: Sequence[Document]) -> Iterator[Document]:
+    """Who delegates to those that move.
+
+    What a delegate matches is joined with what its root's route matches, or the route is left out, by rules that differ
+    between versions of Istio; and its mirrors take the place of the root's.
+    """
+    for vs in filter(is_delegate, moving):
+        for root, route in delegating(vs, every):
+            if said := [key for key in ("match", "mirror", "mirrors") if route.get(key)]:
+                raise InvalidInput(
+                    f"{ref(VIRTUAL_SERVICE, root)} delegates to {ref(VIRTUAL_SERVICE, vs)} by a route with "
+                    f"`{said[0]}`, beside which a mirror or a route of ours cannot stand; leave the step out"
+                )
+            yield root
 
 
 def _made(attempt: Attempt, vs: Document, keys: tuple[str, ...], act: Overlay) -> int:

@@ -21,6 +21,7 @@ from rollout.engine.asking import opened
 from rollout.engine.lookup import ROOT_NAMESPACE, Pods, everywhere, pods_of, routing_to
 from rollout.engine.observing import pair_of, plan_subsets, read_scene, spaces_of
 from rollout.engine.rehearsal import MESH, rehearse
+from rollout.mesh.delegates import delegating, is_delegate
 from rollout.mesh.hosts import covers, exported_to_all, fqdn, resolved
 from rollout.mesh.routes import Pair, doubled, http_routes, key_of, serving, shifted, unpinned
 from rollout.mesh.subsets import LABEL, find, host_of, labels_for, new_rule, seen_from
@@ -54,7 +55,7 @@ def survey(cluster: Cluster, request: Request, number: int, now: float) -> Attem
     every, whole = everywhere(cluster, VIRTUAL_SERVICE, request.namespace)
     found = routing_to(every, host)
     if not found:
-        raise InvalidInput(no_route(request))
+        raise InvalidInput(no_route(request.service, request.namespace))
     seen = pods_of(cluster, service)
     stable = request.stable or _serving(found, host, seen, request)
     if stable == request.canary:
@@ -66,7 +67,7 @@ def survey(cluster: Cluster, request: Request, number: int, now: float) -> Attem
         _there(request, version, labels_for(level, version), pods, seen)
     pair = Pair(host, stable, request.canary)
     moving = _moving(found, pair, request)
-    _overlaps(moving, every)
+    _overlaps([*moving, *_roots(moving, every, whole)], every)
     if any(unpinned(vs, pair) for vs in moving):
         _pinnable(request, stable, theirs.ready, seen.ready - ours.ready)
     attempt = Attempt(
@@ -177,6 +178,20 @@ def _moving(found: Sequence[Document], pair: Pair, request: Request) -> list[Doc
     return moving
 
 
+def _roots(moving: Sequence[Document], every: Sequence[Document], whole: bool) -> list[Document]:
+    """Who delegates to those that move; where `every` is all there is, a delegate that nobody knows moves nothing."""
+    found = []
+    for vs in filter(is_delegate, moving):
+        roots = [root for root, _ in delegating(vs, every)]
+        if not roots and whole:
+            raise InvalidInput(
+                f"{ref(VIRTUAL_SERVICE, vs)} has no hosts, and no VirtualService delegates to it: no request comes to "
+                "its routes; name its hosts, let one delegate to it, or delete it"
+            )
+        found += roots
+    return found
+
+
 def route_ref(vs: Document, pair: Pair) -> RouteRef:
     """The VirtualService with the keys of its routes that move."""
     keys = tuple(key_of(http_routes(vs)[index]) for index in shifted(vs, pair))
@@ -246,11 +261,11 @@ def _subsets(cluster: Cluster, request: Request, attempt: Attempt) -> None:
         )
 
 
-def no_route(request: Request) -> str:
+def no_route(service: str, namespace: str) -> str:
     """What to do where nothing routes to the service."""
     return (
-        f"no VirtualService routes to {request.service}.{request.namespace}; nothing could be shifted. Apply one:\n"
+        f"no VirtualService routes to {service}.{namespace}; nothing could be shifted. Apply one:\n"
         "apiVersion: networking.istio.io/v1\nkind: VirtualService\n"
-        f"metadata: {{name: {request.service}, namespace: {request.namespace}}}\n"
-        f"spec:\n  hosts: [{request.service}]\n  http:\n  - route:\n    - destination: {{host: {request.service}}}"
+        f"metadata: {{name: {service}, namespace: {namespace}}}\n"
+        f"spec:\n  hosts: [{service}]\n  http:\n  - route:\n    - destination: {{host: {service}}}"
     )

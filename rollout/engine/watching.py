@@ -62,7 +62,7 @@ class Watch:
         every, _ = everywhere(cluster, VIRTUAL_SERVICE, asked.namespace)
         routes = routing_to([as_subsets(vs, self._host) for vs in every], self._host)
         if not routes:
-            raise InvalidInput(no_route(asked))
+            raise InvalidInput(no_route(asked.service, asked.namespace))
         self._refs = [RouteRef(namespace_of(vs), name_of(vs), ()) for vs in routes]
         self._served = ""
         self._eyes, self._by_service = Eyes(metrics), False

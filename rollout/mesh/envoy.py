@@ -1,7 +1,8 @@
 """From Istio's documents to Envoy's clusters and routes: what a sidecar would be sent, as far as we need it. Pure.
 
 One static cluster per subset, as istiod makes them, named `outbound|PORT|SUBSET|HOST`; one route per match entry;
-destinations of weight 0 left out; a single destination's weight ignored; the oldest VirtualService owns a host.
+destinations of weight 0 left out; a single destination's weight ignored; the oldest VirtualService owns a host, and
+takes in its delegates.
 """
 
 import re
@@ -11,6 +12,7 @@ from typing import Any
 
 from rollout.core.documents import Document, name_of, namespace_of
 from rollout.core.quantities import duration
+from rollout.mesh.delegates import merged
 from rollout.mesh.hosts import fqdn, resolved
 from rollout.mesh.overlays import mirrors
 from rollout.mesh.routes import http_routes
@@ -82,7 +84,7 @@ def routes(services: Sequence[Document], virtual_services: Sequence[Document]) -
     for service in services:
         name, namespace, port = name_of(service), namespace_of(service), _port(service)
         host = fqdn(name, namespace)
-        owner = next((vs for vs in oldest if host in _hosts(vs)), None)
+        owner = next((merged(vs, virtual_services) for vs in oldest if host in _hosts(vs)), None)
         made = [entry for route in http_routes(owner) for entry in _routes(route, owner, port)] if owner else []
         if not owner:
             made = [{"match": {"prefix": "/"}, "route": {"cluster": cluster_name(port, "", host), "timeout": "0s"}}]

@@ -103,6 +103,16 @@ def sharing(vs: Document, host: str) -> set[str]:
     return serving(vs, host).union(*(subsets for subsets in live if len(subsets) > 1))
 
 
+def movable(vs: Document, host: str) -> list[int]:
+    """The indexes of the http routes that a rollout of `host` moves, whichever its versions are."""
+    found = []
+    for index, route in enumerate(http_routes(vs)):
+        live = _live(route, vs, host)
+        if live and not ours(route) and (not route.get("match") or len(live) > 1):
+            found.append(index)
+    return found
+
+
 def _live(route: Document, vs: Document, host: str) -> set[str]:
     """The subsets of `host` that have a share in a route."""
     entries = zip(route.get("route") or [], _units(route), strict=True)

@@ -4,10 +4,11 @@ import json
 from typing import Any
 
 import pytest
+import yaml
 
 from rollout.core.documents import VIRTUAL_SERVICE, annotations_of
 from rollout.playground.stage import NAMESPACE
-from tests.real.mesh import Mesh, ended, wait
+from tests.real.mesh import NETWORKING, Mesh, ended, wait
 
 pytestmark = pytest.mark.real
 
@@ -126,3 +127,28 @@ def test_what_is_not_ours_is_kept_to_the_byte(mesh: Mesh) -> None:
     assert after[1]["corsPolicy"] == before[1]["corsPolicy"]
     assert after[1]["route"][0] == before[1]["route"][0] | {"weight": 0}
     assert list(after[1]) == list(before[1])
+
+
+def test_a_delegate_is_moved_and_the_root_is_left_to_git(mesh: Mesh) -> None:
+    """As `rollout gitops --delegate` prints the two; the API server checks them against Istio's schema."""
+    whole = mesh.routes()
+    code, out, err = mesh.run("gitops", "reviews", "--delegate")
+    assert code == 0, err
+    delegate, root = yaml.safe_load_all(out)
+    mesh.server.call("POST", f"{NETWORKING}/virtualservices?fieldValidation=Strict", delegate)
+    try:
+        version = mesh.cluster.get(VIRTUAL_SERVICE, NAMESPACE, "reviews")["metadata"]["resourceVersion"]
+        root["metadata"]["resourceVersion"] = version
+        mesh.server.call("PUT", f"{NETWORKING}/virtualservices/reviews?fieldValidation=Strict", root)
+        assert mesh.routes()[0] == whole[0]
+        before = mesh.cluster.get(VIRTUAL_SERVICE, NAMESPACE, "reviews")
+        code, out, err = ended(mesh.promote())
+        assert code == 0, out + err
+        assert mesh.cluster.get(VIRTUAL_SERVICE, NAMESPACE, "reviews") == before
+        moved = mesh.cluster.get(VIRTUAL_SERVICE, NAMESPACE, delegate["metadata"]["name"])
+        assert [r["weight"] for r in moved["spec"]["http"][0]["route"]] == [0, 100]
+        wait(lambda: mesh.playground.events[-1][1] == {"v2": 100}, 20)
+        assert mesh.seen() == []
+    finally:
+        mesh.set_routes(whole)
+        mesh.server.call("DELETE", f"{NETWORKING}/virtualservices/{delegate['metadata']['name']}")

@@ -254,4 +254,4 @@ def _foreign(vs: Document) -> str:
         "annotations": {k: v for k, v in (vs["metadata"].get("annotations") or {}).items() if "rollout.dev" not in k},
         "labels": vs["metadata"].get("labels"),
     }
-    return json.dumps([routes, metadata, vs["spec"]["hosts"]], sort_keys=True)
+    return json.dumps([routes, metadata, vs["spec"].get("hosts")], sort_keys=True)

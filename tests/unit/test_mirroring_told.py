@@ -73,9 +73,9 @@ def test_explain_says_what_goes_on_until_when() -> None:
     weights = "\n".join(explained(replace(SHIFTING, step=1, weight=Decimal(5)), 100.0, ""))
     assert "Before 25 % it waits for evidence" in weights
     fought = replace(SHIFTING, phase=Phase.PAUSED, message="DriftFight: again and again")
-    assert """'.spec.http[] | select(.name // "" | startswith("rollout.dev/"))'""" in "\n".join(
-        explained(fought, 100.0, "")
-    )
+    told = "\n".join(explained(fought, 100.0, ""))
+    assert '.spec.http[] | select((.name // "") | startswith("rollout.dev/"))' in told
+    assert "`rollout gitops reviews` says more" in told
 
 
 def test_scripts_see_the_act() -> None:
