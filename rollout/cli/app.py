@@ -209,7 +209,7 @@ def retry(
         known = _engine(service, namespace, cluster, context)
         known.known()
         request = retrying.request(known.states.record, service, known.namespace, not no_create)
-        needed = bool(request.strategy.checks or request.strategy.queries)
+        needed = request.strategy.measures
         engine, metrics = _counting(service, namespace, cluster, context, prometheus, needed)
         return engine, metrics, request, lambda same: _confirmed(same, yes)
 
