@@ -523,6 +523,7 @@ def undo(
 @app.command()
 def check(
     service: Service,
+    strategy: StrategyName = "",
     namespace: Namespace = "",
     context: Context = "",
     prometheus: Prometheus = "",
@@ -531,13 +532,15 @@ def check(
 ) -> None:
     """Say whether we can reach, and may do, what a promotion of this service needs."""
     from rollout.adapters import clock
+    from rollout.adapters.strategy_files import load
     from rollout.cli import console
     from rollout.cli.checking import checked
 
     _check_output(output)
+    named = load(strategy) if strategy else None
     world, metrics = _world(cluster, context, prometheus, metrics=False)
     counters = metrics if cluster or prometheus else None
-    found = list(checked(world, counters, service, _namespace(world, cluster, namespace), clock.now()))
+    found = list(checked(world, counters, service, _namespace(world, cluster, namespace), clock.now(), named))
     if output == "json":
         console.print_json([vars(one) for one in found])
     else:

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 from rollout.core.documents import SERVICE, name_of
 from rollout.core.errors import RolloutError
+from rollout.core.strategy import Strategy
+from rollout.engine.asking import opened
 from rollout.engine.lookup import ports_of
 from rollout.engine.past import UNKNOWN, apart, seen_by
 from rollout.engine.rights import FOR_SECRETS, FOR_SUBSETS, FOR_UNDO, RIGHTS, Rights, pairs
@@ -23,8 +25,15 @@ class Finding:
     needed: bool = True
 
 
-def checked(cluster: Cluster, metrics: Metrics | None, service: str, namespace: str, now: float) -> Iterator[Finding]:
-    """Look at everything, in the order in which a promotion needs it."""
+def checked(
+    cluster: Cluster,
+    metrics: Metrics | None,
+    service: str,
+    namespace: str,
+    now: float,
+    strategy: Strategy | None = None,
+) -> Iterator[Finding]:
+    """Look at everything, in the order in which a promotion needs it: any, or one with this strategy."""
     yield from _rights(cluster, RIGHTS, namespace, True)
     yield from _rights(cluster, FOR_SUBSETS, namespace, False)
     yield from _rights(cluster, FOR_SECRETS, namespace, False)
@@ -35,10 +44,24 @@ def checked(cluster: Cluster, metrics: Metrics | None, service: str, namespace: 
     except RolloutError as error:
         yield Finding(False, str(error))
         return
+    if strategy:
+        yield from _named(cluster, strategy, namespace)
     if metrics is None:
-        yield Finding(False, "no Prometheus named: --prometheus URL or ROLLOUT_PROMETHEUS")
+        needed = strategy is None or strategy.measures
+        yield Finding(False, "no Prometheus named: --prometheus URL or ROLLOUT_PROMETHEUS", needed)
         return
     yield from _metrics(metrics, Target(fqdn(service, namespace), namespace, ports_of(document), "", ""), now)
+
+
+def _named(cluster: Cluster, strategy: Strategy, namespace: str) -> Iterator[Finding]:
+    """What the strategy asks beside the judge, and whether the Secrets hold URLs that it names."""
+    yield from (Finding(True, one.told) for one in strategy.queries)
+    for where in strategy.secrets:
+        try:
+            opened(cluster, namespace, where)
+            yield Finding(True, f"{where} holds a URL")
+        except RolloutError as error:
+            yield Finding(False, str(error))
 
 
 def _rights(cluster: Cluster, rights: Rights, namespace: str, needed: bool) -> Iterator[Finding]:

@@ -9,6 +9,7 @@ from typing import Any
 from rollout.cli.console import at, document
 from rollout.cli.foretelling import UNASKED
 from rollout.cli.planning import steps_told
+from rollout.core.address import shown
 from rollout.core.attempt import JOURNAL_LENGTH, Attempt
 from rollout.core.errors import RolloutError
 from rollout.core.lifecycle import Phase
@@ -161,6 +162,8 @@ def strategy(r: Report) -> Iterator[str]:
     checks = ", ".join(str(check.kind) for check in s.checks)
     yield f"compared: {checks}" if checks else "nothing is compared"
     yield from (one.told for one in s.queries)
+    if s.notify:
+        yield f"people are told by {shown(s.notify)}"
     yield f"goes back if it has not ended after {spoken(s.limit)}"
 
 

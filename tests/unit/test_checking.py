@@ -3,12 +3,15 @@
 import math
 from dataclasses import dataclass
 
-from rollout.cli.checking import checked
-from rollout.core.documents import SERVICE
+from rollout.cli.checking import Finding, checked
+from rollout.core.address import SecretKey
+from rollout.core.documents import SECRET, SERVICE
+from rollout.core.query import Hook
 from rollout.judge.looks import ALL, Series, Snapshot, within
 from rollout.ports import Target
 from tests.fakes.memory import MemoryCluster
 from tests.fakes.unqueried import Unqueried
+from tests.simulation.world import strategy
 
 
 @dataclass
@@ -53,3 +56,18 @@ def test_pods_that_report_alone_and_a_missing_histogram_are_said() -> None:
     assert reporters[0] is timed[0] is False
     assert "only 1 of its pods' own proxies report" in reporters[1]
     assert "leave the check `latency` out" in timed[1]
+
+
+def test_with_a_strategy_its_webhooks_and_secrets_are_looked_at_and_no_prometheus_that_it_does_not_need() -> None:
+    cluster, kept = MemoryCluster(), SecretKey("hooks", "budget")
+    cluster.create(SERVICE, {"metadata": {"name": "reviews", "namespace": "shop"}, "spec": {}})
+    made = strategy(checks=(), queries=(Hook("budget", kept, max=5),), notify=SecretKey("hooks", "slack"))
+    urls = {"budget": "https://slo.example/s3cret"}
+    cluster.create(SECRET, {"metadata": {"name": "hooks", "namespace": "shop"}, "stringData": urls})
+    assert list(checked(cluster, None, "reviews", "shop", 1000.0, made))[-4:] == [
+        Finding(True, "webhook budget: asking the URL in Secret hooks, key budget, at most 5"),
+        Finding(True, "Secret hooks, key budget holds a URL"),
+        Finding(False, "Secret hooks in namespace shop has no key slack"),
+        Finding(False, "no Prometheus named: --prometheus URL or ROLLOUT_PROMETHEUS", needed=False),
+    ]
+    assert list(checked(cluster, None, "reviews", "shop", 1000.0))[-1].needed

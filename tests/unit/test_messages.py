@@ -18,7 +18,7 @@ from rollout.adapters import webhooks
 from rollout.adapters.counters import CounterFiles
 from rollout.adapters.folder import FolderCluster
 from rollout.adapters.strategy_files import parse
-from rollout.cli import driving
+from rollout.cli import driving, reporting
 from rollout.cli.driving import Manners
 from rollout.cli.explaining import explained
 from rollout.cli.planning import planned, told
@@ -124,7 +124,9 @@ def test_a_file_says_where_and_only_the_host_is_shown() -> None:
     waiting = noticed(None, a, a.started)
     lines = list(explained(waiting, a.started, ""))
     assert "People were not told yet: started." in lines
-    assert "s3cret" not in str((plan, lines))
+    report = list(reporting.strategy(reporting.made(a, None, a.started)))
+    assert "people are told by https://slack.example/…" in report
+    assert "s3cret" not in str((plan, lines, report))
 
 
 # Over real HTTP
