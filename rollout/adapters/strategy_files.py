@@ -37,6 +37,7 @@ from rollout.core.strategy import (
     RESTARTS,
     Bake,
     Check,
+    Fault,
     Gate,
     Kind,
     Mirror,
@@ -374,6 +375,58 @@ class _Probe(_Model):
         return Probe(self.url, self.method, self.headers, self.count, self.rps, expected, self.outside)
 
 
+class _Only(_Match):
+    """Which requests of the canary's meet a fault, like {headers: {end-user: jason}}: those that pass them on."""
+
+    @model_validator(mode="after")
+    def _something(self) -> "_Only":
+        if not self.istio():
+            raise ValueError("say what it matches: headers, cookies, queryParams, uri or method; or leave `only` out")
+        return self
+
+
+def _aborted(value: int) -> int:
+    if not 400 <= value <= 599:
+        raise ValueError(f"must be a status from 400 to 599, not {value}")
+    return value
+
+
+class _Fault(_Model):
+    """Delay or abort what the canary asks another service, and see how it answers probes meanwhile."""
+
+    on: Annotated[str, Field(pattern=r"^[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?$", max_length=120)]
+    """The Service that the canary calls: of this namespace, or like ratings.shop.svc."""
+    delay: Annotated[Seconds, AfterValidator(_some)] | None = None
+    """How late each answer comes, like 7s."""
+    abort: Annotated[int, AfterValidator(_aborted)] | None = None
+    """The status of each answer, like 500."""
+    percent: Positive = Decimal(100)
+    """Of what the canary asks; 100% where it is left out."""
+    only: _Only | None = None
+    """Of that, only what matches; needed where the canary has users, unless `everyone: true`."""
+    everyone: StrictBool = False
+    """The canary's users may meet the fault."""
+    probe: _Probe
+    """What must be answered as expected meanwhile."""
+    for_: Annotated[Seconds, AfterValidator(_some)] | None = Field(None, alias="for")
+    """How long it stays at least; until the probes are answered where it is left out."""
+
+    @model_validator(mode="after")
+    def _sound(self) -> "_Fault":
+        if (self.delay is None) == (self.abort is None):
+            raise ValueError("a fault is either a `delay: 7s` or an `abort: 500`")
+        if self.everyone and self.only:
+            raise ValueError("`only` spares the others and `everyone` does not; leave one out")
+        if (self.for_ or 0) > (self.probe.timeout or PROBED):
+            raise ValueError("it is to stay longer than its probes may take; say a longer probe.timeout")
+        return self
+
+    def made(self) -> Fault:
+        """As the engine knows it."""
+        only = self.only.istio() if self.only else {}
+        return Fault(self.on, self.probe.made(), self.delay or 0.0, self.abort or 0, self.percent, only, self.everyone)
+
+
 def _one_step(schema: dict[str, Any]) -> None:
     both = ("weight", "route", "probe")
     alone = [{"required": [kind]} for kind in schema["properties"] if kind not in ("bake", *both)]
@@ -394,6 +447,7 @@ class _Step(_Model):
     """Send what matches to the canary; alone, or beside a weight."""
     probe: _Probe | None = None
     """Send requests of our own to both versions; alone, or beside a weight, for which their answers are evidence."""
+    fault: _Fault | None = None
     pause: _Pause | None = None
     gate: _Gate | None = None
 
@@ -408,8 +462,8 @@ class _Step(_Model):
             or any(getattr(self, kind) is None for kind in kinds)
         ):
             raise ValueError(
-                "a step is one of `weight`, `mirror`, `route`, `probe`, `pause`, `gate`, or a weight with a route or "
-                "with a probe"
+                "a step is one of `weight`, `mirror`, `route`, `probe`, `fault`, `pause`, `gate`, or a weight with a "
+                "route or with a probe"
             )
         if self.bake and (alone or kinds == {"probe"}):
             raise ValueError("only a weight or a route bakes; leave `bake` out")
@@ -430,6 +484,9 @@ class _Step(_Model):
         if self.gate:
             gate = Gate(self.gate.webhook or "", self.gate.onNo, self.gate.onTimeout)
             return Step(weight, Bake(0.0, self.gate.timeout), gate)
+        if self.fault:
+            bake = Bake(self.fault.for_ or 0.0, self.fault.probe.timeout or PROBED)
+            return Step(weight, bake, self.fault.made())
         bake = Bake(self.bake.min, self.bake.max) if self.bake else bake
         if self.probe:
             bake = Bake(0.0, self.probe.timeout or PROBED) if self.weight is None else bake
@@ -683,6 +740,11 @@ class _Strategy(_Model):
         users = False
         for place, step in enumerate(steps, 1):
             users |= bool(step.weight or step.route)
+            if step.fault and users and not (step.fault.only or step.fault.everyone):
+                raise ValueError(
+                    f"step {place} is a fault that users of the canary would meet; put it before the first weight or "
+                    "route, say `only: {headers: …}` which requests are for it, or `everyone: true`"
+                )
             if step.probe and users and step.probe.expect.status not in SERVED:
                 raise ValueError(
                     f"step {place} sends probes that expect neither 2xx nor 3xx, and beside users' requests they would "
@@ -792,7 +854,7 @@ def parse(text: str, name: str, source: str) -> Strategy:
 def _timely(step: Step, source: str, text: str, place: int) -> None:
     """Refuse probes that cannot be sent while their step stands."""
     if step.probe and step.probe.round > step.bake.max:
-        (line,) = yaml_text.lines_of(text, [("steps", place, "probe")])
+        (line,) = yaml_text.lines_of(text, [("steps", place, "fault" if step.fault else "probe")])
         raise InvalidInput(
             f"{source}:{line}: {step.probe.count} probes at {step.probe.rps:g} a second take "
             f"{spoken(step.probe.round)}, and the step stands at most {spoken(step.bake.max)}; send fewer, or faster, "

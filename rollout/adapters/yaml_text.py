@@ -1,13 +1,27 @@
 """YAML as text: read safely, written plainly, and where in it a value stands."""
 
+import re
 from collections.abc import Iterable
 from typing import Any
 
 import yaml
 
 # libyaml's loader where PyYAML was built with it: ten times faster on the files read at every look.
-_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+_SAFE = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _DUMPER = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
+_BOOLEAN = "tag:yaml.org,2002:bool"
+
+
+class _LOADER(_SAFE):  # type: ignore[misc, valid-type]  # the C one, or not
+    """As YAML 1.2 has it: `on`, `off`, `yes` and `no` are text, so that `on` may be a key."""
+
+    yaml_implicit_resolvers = {  # noqa: RUF012 - as the library has it
+        first: [(tag, pattern) for tag, pattern in known if tag != _BOOLEAN]
+        for first, known in _SAFE.yaml_implicit_resolvers.items()
+    }
+
+
+_LOADER.add_implicit_resolver(_BOOLEAN, re.compile(r"^(?:true|True|TRUE|false|False|FALSE)$"), list("tTfF"))
 Path = tuple[Any, ...]
 """Keys and indexes from the root of a document to a value."""
 

@@ -1,6 +1,8 @@
 """What a promotion would do: each step's exact change of each object, written nowhere."""
 
 import difflib
+import json
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from decimal import Decimal
@@ -11,7 +13,7 @@ from rollout.core.address import inside, shown
 from rollout.core.attempt import Attempt
 from rollout.core.decision import needed
 from rollout.core.documents import DESTINATION_RULE, VIRTUAL_SERVICE, Document, ref
-from rollout.core.errors import Unreachable
+from rollout.core.errors import InvalidInput, Unreachable
 from rollout.core.probe import HEADER
 from rollout.core.quantities import spoken
 from rollout.core.query import Hook, Measured, Query
@@ -19,6 +21,7 @@ from rollout.core.strategy import Route, Strategy, load, together
 from rollout.engine.observing import Scene, pair_of, plan_subsets, read_scene
 from rollout.engine.past import Load
 from rollout.engine.querying import examined
+from rollout.mesh import drills
 from rollout.mesh.claims import annotation
 from rollout.mesh.overlays import laid_out
 from rollout.mesh.routes import Pair, http_routes, pins, unpinned, with_routes
@@ -78,8 +81,8 @@ def planned(cluster: Cluster, attempt: Attempt, metrics: Metrics | None, fit: bo
         tuple(steps_told(attempt, strategy)),
         foretelling.outlook(strategy, load) if load else None,
         answers,
-        (*_unforetold(attempt, load, unknown, why), *unasked, *_notes(attempt, scene)),
-        (*_subsets(attempt, scene), *_weights(attempt, scene)),
+        (*_unforetold(attempt, load, unknown, why), *unasked, *_notes(attempt, scene), *_uncalled(attempt, metrics)),
+        (*_subsets(attempt, scene), *_weights(attempt, scene), *_faults(attempt, scene)),
     )
 
 
@@ -110,6 +113,12 @@ def steps_told(a: Attempt, strategy: Strategy) -> Iterator[str]:
         text = f"{told}: needs {need} ready endpoint(s) of {a.canary}"
         if step.weight == 100:
             yield f"{text}; confirmed after {spoken(strategy.confirm)} without anybody to compare with"
+            continue
+        if step.fault:
+            lasts = (
+                f"takes {spoken(max(step.bake.min, step.probe.round if step.probe else 0))} to {spoken(step.bake.max)}"
+            )
+            yield f"{text}; {step.fault.probe.told()}; {lasts}"
             continue
         if step.probe and not strategy.rises(place):
             yield f"{text}; {step.probe.told()}; takes {spoken(step.probe.round)} to {spoken(step.bake.max)}"
@@ -156,6 +165,7 @@ def _notes(a: Attempt, scene: Scene) -> Iterator[str]:
     yield from _probed(a)
     if a.strategy.notify:
         yield f"people are told by {shown(a.strategy.notify)}"
+    yield from _drilled(a)
     yield from (f"a URL is read from {where} in namespace {a.namespace}" for where in a.strategy.secrets)
     for vs, route in _routes(a, scene):
         title = ref(VIRTUAL_SERVICE, vs)
@@ -178,6 +188,43 @@ def _probed(a: Attempt) -> Iterator[str]:
         )
     for probe in dict.fromkeys(shown(one.url) for one in probes if not inside(one.url)):
         yield f"probes leave the cluster, to {probe}"
+
+
+def _drilled(a: Attempt) -> Iterator[str]:
+    faults = [step.fault for step in a.strategy.steps if step.fault]
+    if any(fault.delay for fault in faults):
+        yield (
+            f"a drill's delay tests the timeout of {a.canary} itself: the mesh's (a route's `timeout`) does not count "
+            "the delay that it injects"
+        )
+    if any(fault.only for fault in faults):
+        yield f"a fault for some requests `only` works where {a.canary} passes what they are told by on to whom it asks"
+    yield from (
+        f"while it is {fault}, users of {a.canary} may meet the fault, and nobody judges what they get"
+        for fault in faults
+        if fault.everyone
+    )
+    for drill in a.drills:
+        where = f"VirtualService {drill.namespace}/{drill.name}"
+        labels = ",".join(f"{key}={value}" for key, value in drill.labels.items())
+        what = "is made for the drill, and deleted after it" if drill.made else "gets the fault above its routes"
+        yield f"{where} {what}: only pods with {labels} meet it"
+
+
+def _uncalled(a: Attempt, metrics: Metrics | None) -> Iterator[str]:
+    """Which hosts of drills neither version seems to call, where the store can tell."""
+    for drill in a.drills if metrics else ():
+        app = drill.labels.get("app")
+        clients = [f"source_workload_namespace={json.dumps(a.namespace)}"]
+        clients += [f"source_app={json.dumps(app)}"] if app else []
+        host = json.dumps(re.escape(drill.host) + "(:[0-9]+)?")
+        try:
+            asked = f"sum(istio_requests_total{{{','.join(clients)},destination_service=~{host}}})"
+            called = metrics is None or metrics.values(asked, a.started, a.started, 1.0)
+        except (InvalidInput, Unreachable):
+            continue
+        if not called:
+            yield f"{a.service} is not known to have called {drill.host}: if it does not, the drill tests nothing"
 
 
 def _subsets(a: Attempt, scene: Scene) -> Iterator[Change]:
@@ -207,6 +254,19 @@ def _weights(a: Attempt, scene: Scene) -> Iterator[Change]:
             when = (f"with {a.canary} at " if weight or not beside else "") + together(weight, beside)
             yield Change(ref(VIRTUAL_SERVICE, vs), when, _difference(routes, after))
             routes = after
+
+
+def _faults(a: Attempt, scene: Scene) -> Iterator[Change]:
+    host, key = pair_of(a).host, drills.annotation(a.service, a.namespace)
+    where = {one.on: (one, vs) for one, vs in zip(a.drills, scene.drilled, strict=True)}
+    for fault in (step.fault for step in a.strategy.steps if step.fault):
+        drill, vs = where[fault.on]
+        if vs is None:
+            made = drills.new(drill, key, host, a.id, a.fence, fault)
+            yield Change(ref(VIRTUAL_SERVICE, made), f"is created while {fault}", _difference({}, made))
+        else:
+            after = drills.drilled(vs, host, drill.labels, fault)
+            yield Change(ref(VIRTUAL_SERVICE, vs), f"while {fault}", _difference(http_routes(vs), after))
 
 
 def _routes(a: Attempt, scene: Scene) -> Iterator[tuple[Document, tuple[str, ...]]]:

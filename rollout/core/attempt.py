@@ -1,5 +1,6 @@
 """The memory of one attempt: everything that a process which takes over must know."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from enum import StrEnum
@@ -8,7 +9,7 @@ from typing import Any
 from rollout.core.lifecycle import Phase, Reason
 from rollout.core.probe import Probe, Probed
 from rollout.core.query import Measured
-from rollout.core.strategy import Gate, Mirror, Overlay, Pause, Route, Step, Strategy, load
+from rollout.core.strategy import Fault, Gate, Mirror, Overlay, Pause, Route, Step, Strategy, load
 
 JOURNAL_LENGTH = 80
 HISTORY_LENGTH = 20
@@ -120,6 +121,21 @@ class RouteRef:
 
 
 @dataclass(frozen=True)
+class Drill:
+    """Where a fault `on` a host (as the strategy has it) lies: the VirtualService of that host, fully qualified.
+
+    `made`: there was none, and we make one. `labels` are those of the canary's pods.
+    """
+
+    on: str
+    host: str
+    namespace: str
+    name: str
+    made: bool
+    labels: Mapping[str, str]
+
+
+@dataclass(frozen=True)
 class Attempt:
     """One try to bring `canary` where `stable` serves. Times are epoch seconds.
 
@@ -132,6 +148,8 @@ class Attempt:
     on. `measured` is what the strategy's queries and webhooks answered last, `probed` what came of this step's probes.
     `notices` are those that nobody was told yet, `noticed` how many there were in all, and `held` is when the hold
     began that people were told of last.
+    `drills` say where the strategy's faults lie; `passed` that this step's drill is over, and `drilled` when a fault
+    was last removed.
     """
 
     number: int
@@ -168,6 +186,9 @@ class Attempt:
     last: Reading | None = None
     measured: tuple[Measured, ...] = ()
     probed: Probed | None = None
+    drills: tuple[Drill, ...] = ()
+    passed: bool = False
+    drilled: float = 0.0
     ended: float = 0.0
     notices: tuple[Notice, ...] = ()
     noticed: int = 0
@@ -198,6 +219,11 @@ class Attempt:
     def probe(self) -> Probe | None:
         """The probe among them."""
         return next((one for one in self.overlays if isinstance(one, Probe)), None)
+
+    @property
+    def fault(self) -> Fault | None:
+        """The fault that lies on the canary's way now."""
+        return self.at.fault if self.at and self.phase is Phase.SHIFTING and not self.passed else None
 
     @property
     def routed(self) -> bool:

@@ -61,6 +61,19 @@ class RouteState:
 
 
 @dataclass(frozen=True)
+class DrillState:
+    """What the VirtualService shows that carries a fault `on` a host: `dressed` as the step asks for, or `bare` of it.
+
+    `trouble`: why the fault cannot be put there.
+    """
+
+    on: str
+    dressed: bool = False
+    bare: bool = True
+    trouble: str = ""
+
+
+@dataclass(frozen=True)
 class Observation:
     """All facts of one moment. `reading` is None when the metrics could not be asked (`silence` says why).
 
@@ -87,6 +100,7 @@ class Observation:
     silent: str = ""
     measured: tuple[Measured, ...] = ()
     probed: Probed | None = None
+    drills: tuple[DrillState, ...] = ()
 
     @property
     def repeating(self) -> bool:
@@ -108,8 +122,9 @@ class Decision:
     """The next state of the attempt, and what to do about the world.
 
     `weight`: write it to every route; `taken_back`: with this reason beside it; `seal`: with the word that the canary
-    is promoted. `bare`: remove the routes of ours, and leave the weights. `prepare`: add the subsets. `clean`: remove
-    our claims and what we added for nothing. `after`: look again in so many seconds.
+    is promoted. `bare`: remove the routes of ours, and leave the weights. `drill`: put the attempt's fault on its way,
+    or remove what it does not ask for. `prepare`: add the subsets. `clean`: remove our claims and what we added for
+    nothing. `after`: look again in so many seconds.
     """
 
     attempt: Attempt
@@ -117,6 +132,7 @@ class Decision:
     taken_back: Reason | None = None
     seal: bool = False
     bare: bool = False
+    drill: bool = False
     prepare: bool = False
     clean: bool = False
     after: float = 1.0
@@ -126,12 +142,18 @@ Answer = Decision | None
 
 
 def decide(o: Observation) -> Decision:
-    """Ask the questions in order; the first answer wins."""
+    """Ask the questions in order; the first answer wins. Whatever it is, a fault that is over goes with it."""
     for question in QUESTIONS:
         answer = question(o)
         if answer is not None:
-            return answer
-    return Decision(o.attempt)
+            return _lifted(o, answer)
+    return _lifted(o, Decision(o.attempt))
+
+
+def _lifted(o: Observation, d: Decision) -> Decision:
+    if d.attempt.fault or all(one.bare for one in o.drills):
+        return d
+    return replace(d, attempt=replace(d.attempt, drilled=o.now), drill=True, after=min(d.after, 0.5))
 
 
 def _ended(o: Observation) -> Answer:
@@ -139,7 +161,7 @@ def _ended(o: Observation) -> Answer:
         return None
     if o.attempt.cleaned:
         return Decision(o.attempt, after=60.0)
-    return Decision(o.attempt, clean=True)
+    return Decision(o.attempt, clean=all(one.bare for one in o.drills))
 
 
 def _sealed(o: Observation) -> Answer:
@@ -299,7 +321,14 @@ def _paused(o: Observation) -> Answer:
     step = max((i for i, s in enumerate(a.strategy.steps) if s.weight <= a.weight), default=-1)
     step = min(step, a.step)  # what its weight alone does not earn, a step that only acts must
     landed = 0.0 if a.strategy.beside(step) else o.now  # they are not there any more, and begin anew
-    changes = {"phase": Phase.SHIFTING, "step": step, "resume": False, "since": o.now, "landed": landed}
+    changes = {
+        "phase": Phase.SHIFTING,
+        "step": step,
+        "resume": False,
+        "since": o.now,
+        "landed": landed,
+        "passed": False,
+    }
     return Decision(a.noted(o.now, f"going on from {a.weight} %", **changes), after=0.5)
 
 
@@ -323,6 +352,20 @@ def _starting(o: Observation) -> Answer:
         return Decision(a, weight=Decimal(0))
     text = f"{len(o.routes)} VirtualService(s) ready; {a.stable} serves, {a.canary} at 0 %"
     return Decision(a.noted(o.now, text, phase=Phase.SHIFTING, since=o.now, landed=o.now), after=0.0)
+
+
+def _drilling(o: Observation) -> Answer:
+    """The step's fault lies there before its probes are sent, and is gone, for long enough, before anything follows."""
+    a = o.attempt
+    if a.fault is None:
+        rest = a.drilled + a.strategy.propagation - o.now
+        return Decision(a, after=min(rest, 2.0)) if a.passed and rest > 0 else None
+    (state,) = (one for one in o.drills if one.on == a.fault.on)
+    if state.trouble and a.at and o.now - a.since >= a.at.bake.max:
+        return _back(o, Reason.UNANSWERED, state.trouble)
+    if state.trouble:
+        return Decision(a.noted(o.now, f"holding: {state.trouble}"), after=2.0)
+    return None if state.dressed else Decision(replace(a, landed=0.0), drill=True, after=0.5)
 
 
 def _not_landed(o: Observation) -> Answer:
@@ -405,8 +448,14 @@ def _ask_again(o: Observation, word: Word | None) -> Decision:
 def _probing(o: Observation) -> Answer:
     """Whether the step's probes are answered as they should be; without enough answers nobody knows, and time runs."""
     a = o.attempt
-    if a.at is None or a.probe is None or (o.probed and o.probed.outcome is Outcome.PASSED):
+    if a.at is None or a.probe is None or a.passed:
         return None
+    if o.probed and o.probed.outcome is Outcome.PASSED:
+        if a.fault is None:
+            return None
+        if o.now - a.landed >= a.at.bake.min:  # what is learned is learned; the fault goes before anything follows
+            return Decision(a.noted(o.now, f"the drill is over: {o.probed.text}", passed=True), after=0.5)
+        return Decision(a, after=1.0)
     if o.now - a.since >= a.at.bake.max:
         return _back(o, Reason.UNANSWERED, f"{a.probe}: {o.probed.text if o.probed else 'none was sent'}")
     return Decision(a, after=1.0)
@@ -478,7 +527,7 @@ def _advance(o: Observation) -> Answer:
         why = f" ({o.probed.text})" if _proven(o) else f" ({o.probed.text}){why}"
     next_one = replace(
         a, step=a.step + 1, weight=following.weight, since=o.now, phase=Phase.SHIFTING, word=None, asked=0, ask_at=0.0,
-        probed=None,
+        probed=None, passed=False,
     )  # fmt: skip
     what = f"{a.weight} → {following.weight} %" if following.weight != a.weight else ""
     what = ", ".join(part for part in (what, str(following.act or "")) if part)
@@ -501,6 +550,7 @@ QUESTIONS: tuple[Callable[[Observation], Answer], ...] = (
     _paused,
     _subsets,
     _starting,
+    _drilling,
     _not_landed,
     _waiting,
     _asked,
@@ -516,7 +566,7 @@ def take_back(o: Observation, reason: Reason, text: str) -> Decision:
     """The decision that a person or a signal forces: everything back to stable, now."""
     if o.attempt.phase.ended or o.attempt.phase is Phase.ROLLING_BACK or any(r.sealed for r in o.routes):
         return decide(o)
-    return _back(o, reason, text)
+    return _lifted(o, _back(o, reason, text))
 
 
 def _back(o: Observation, reason: Reason, text: str) -> Decision:

@@ -107,9 +107,32 @@ class Gate:
         return f"asking {shown(self.url)}" if self.url else "waiting for approval"
 
 
+@dataclass(frozen=True)
+class Fault:
+    """Delay (by seconds) or abort (with a status) `percent` of what the canary asks the Service `on`, as a drill.
+
+    Meanwhile `probe` must be answered as expected. Only what the canary's pods ask meets it; of that, where it is
+    said, `only` what this HTTPMatchRequest of Istio's matches. `everyone`: users of the canary may meet it.
+    """
+
+    on: str
+    probe: Probe
+    delay: float = 0.0
+    abort: int = 0
+    percent: Decimal = Decimal(100)
+    only: Mapping[str, Any] = field(default_factory=dict)
+    everyone: bool = False
+    kind: Literal["fault"] = "fault"
+
+    def __str__(self) -> str:
+        """What is done, in words."""
+        what = f"status {self.abort} from" if self.abort else f"{spoken(self.delay)} of delay at"
+        return f"drilling the canary with {what} {self.on}" + (f" ({self.percent} %)" if self.percent < 100 else "")
+
+
 Overlay = Mirror | Route | Probe
 """What lies in the routes beside the weight while it stands."""
-Act = Overlay | Pause | Gate
+Act = Overlay | Pause | Gate | Fault
 """What a step does beside the weight: the closed vocabulary of steps."""
 
 
@@ -137,7 +160,12 @@ class Step:
     @property
     def probe(self) -> Probe | None:
         """The probe, if it sends one."""
-        return self.act if isinstance(self.act, Probe) else None
+        return self.fault.probe if self.fault else self.act if isinstance(self.act, Probe) else None
+
+    @property
+    def fault(self) -> Fault | None:
+        """The fault, if it is a drill."""
+        return self.act if isinstance(self.act, Fault) else None
 
 
 def load(weight: Decimal, overlays: Iterable[Overlay]) -> Decimal:

@@ -23,6 +23,7 @@ from rollout.core.lifecycle import Reason
 from rollout.core.strategy import Overlay
 from rollout.engine.lookup import ROOT_NAMESPACE, everywhere, obeyed, pods_of, routing_to
 from rollout.engine.observing import Scene, pair_of, plan_subsets
+from rollout.mesh import drills
 from rollout.mesh.claims import Claim, annotation, claim_of, claiming_patch, undressing_patch
 from rollout.mesh.hosts import fqdn
 from rollout.mesh.overlays import bare
@@ -41,6 +42,7 @@ class Hands:
         self._cluster, self._namespace = cluster, namespace
         self._host = fqdn(service, namespace)
         self._service, self._key = service, annotation(service, namespace)
+        self._drills = drills.annotation(service, namespace)
 
     def shift(self, a: Attempt, scene: Scene, weight: Decimal, sealed: bool = False) -> None:
         """Give the canary `weight` on every route. Raises `Conflict` where a route changed since it was read."""
@@ -59,11 +61,19 @@ class Hands:
     def take_back_claims(self, reason: Reason, now: float, ended: str = "") -> list[Document]:
         """Take back by what the claims alone say, but for those of the attempt `ended`; returns what carries one.
 
-        A route of ours goes without a claim too: its name says whose it is. Raises `InvalidInput` when all is done
-        that can be and stable could not carry the rest (I12).
+        A route of ours goes without a claim too: its name says whose it is; and so does a drill's fault. Raises
+        `InvalidInput` when all is done that can be and stable could not carry the rest (I12).
         """
         found, troubles = [], list[RolloutError]()
-        for vs in self._routing():
+        every = everywhere(self._cluster, VIRTUAL_SERVICE, self._namespace)[0]
+        for vs in every:
+            made = drills.is_made(vs, self._service) and namespace_of(vs) == self._namespace
+            if made or not drills.bare(vs, self._host, self._drills):
+                try:
+                    self._lift(vs)
+                except RolloutError as error:
+                    troubles.append(error)
+        for vs in routing_to(every, self._host):
             claim, after = claim_of(vs, self._key), vs
             try:
                 if claim is not None and claim.attempt != ended and not claim.sealed:
@@ -92,9 +102,6 @@ class Hands:
             )
         return after
 
-    def _routing(self) -> list[Document]:
-        return routing_to(everywhere(self._cluster, VIRTUAL_SERVICE, self._namespace)[0], self._host)
-
     def _remaining(self, vs: Document, pair: Pair, claim: Claim, now: float) -> Decimal:
         actual = max(percents(vs, pair, claim.keys), default=Decimal(0))
         try:
@@ -120,6 +127,38 @@ class Hands:
     def _undress(self, vs: Document) -> Document:
         patch = undressing_patch(vs, self._host)
         return self._patch(vs, patch) if patch else vs
+
+    def drill(self, a: Attempt, scene: Scene) -> None:
+        """Put the attempt's fault where it belongs, and remove it from everywhere else. Raises `Conflict`."""
+        for vs, one in zip(scene.drilled, a.drills, strict=True):
+            fault = a.fault if a.fault and a.fault.on == one.on else None
+            if vs is None:
+                if fault and one.made:
+                    made = drills.new(one, self._drills, self._host, a.id, a.fence, fault)
+                    self._cluster.create(VIRTUAL_SERVICE, made)
+                continue
+            whose, fence = drills.marked(vs, self._drills)
+            if whose not in ("", a.id) or fence > a.fence:
+                if fault or whose == a.id:
+                    raise Conflict(f"{ref(VIRTUAL_SERVICE, vs)} is drilled by another process ({whose})")
+                continue
+            if fault is None:
+                self._lift(vs)
+                continue
+            patch = {
+                "metadata": {"annotations": {self._drills: drills.mark(a.id, a.fence)}},
+                "spec": {"http": drills.drilled(vs, self._host, one.labels, fault)},
+            }
+            self._patch(vs, patch)
+
+    def _lift(self, vs: Document) -> None:
+        """Remove what drills of our service left in a VirtualService, or all of it where we made it."""
+        if drills.is_made(vs, self._service):
+            with suppress(NotFound):
+                self._cluster.delete(VIRTUAL_SERVICE, namespace_of(vs), name_of(vs), version_of(vs))
+        elif not drills.bare(vs, self._host, self._drills):
+            patch = {"metadata": {"annotations": {self._drills: None}}, "spec": {"http": drills.lifted(vs, self._host)}}
+            self._patch(vs, patch)
 
     def add_subsets(self, a: Attempt, scene: Scene) -> None:
         """Add the subsets that clients in the service's namespace lack, to a rule of the user's or a new one."""

@@ -205,6 +205,8 @@ class Engine:
         if decision.taken_back is None:
             return attempt  # who drives, or our next tick, finishes what is taken back already
         self._hands.take_back(decision.attempt, scene, decision.taken_back, now)
+        if decision.drill:
+            self._hands.drill(decision.attempt, scene)
         if not any(route.touched(attempt) for route in observation.routes):
             # No claim is there to say it, so the record must: whoever drives would go on otherwise.
             self._say(decision.attempt, now)
@@ -262,11 +264,15 @@ class Engine:
         if d.taken_back is not None:  # the one write that comes before its record: it carries its own
             self._hands.take_back(after, scene, d.taken_back, now)
             self._record(after, now)
+            if d.drill:
+                self._hands.drill(after, scene)
             return after
-        if d.weight is not None or d.bare or self._worth_recording(before, after, now):
+        if d.weight is not None or d.bare or d.drill or self._worth_recording(before, after, now):
             # Before every weight, changed or not: a record that another engine wrote since we read it stops us here.
             self._record(after, now)
         self._driven = after if not after.phase.ended else None
+        if d.drill and self.lease.sure(now):
+            self._hands.drill(after, scene)
         if d.prepare:
             self._hands.add_subsets(after, scene)
         if d.weight is not None and self.lease.sure(now):

@@ -14,7 +14,7 @@ from rollout.core.strategy import Kind, Strategy
 from rollout.engine.past import PODS, UNKNOWN, Load, apart, edges_to_ask, looks_of, measured, pace, remembered, seen_by
 from rollout.judge.attribution import Counts
 from rollout.judge.bets import Tally
-from rollout.judge.judge import Evidence, Terms, judged, read, restarted
+from rollout.judge.judge import OBEYED, Evidence, Terms, judged, read, restarted
 from rollout.judge.looks import grid_time
 from rollout.judge.telling import reading
 from rollout.ports import Metrics, Target
@@ -154,10 +154,12 @@ def _restored(checkpoint: dict[str, Any]) -> Evidence:
 def terms_of(attempt: Attempt, lag: float = 0.0, apart: bool = False, warm_until: float = 0.0) -> Terms:
     """Under which circumstances the looks of an attempt are judged now; see `Terms`."""
     strategy = attempt.strategy
-    since = attempt.landed if attempt.landed and attempt.phase is not Phase.PREFLIGHT else None
+    deaf = attempt.phase is Phase.PREFLIGHT or (attempt.at is not None and attempt.at.fault is not None)
+    since = attempt.landed if attempt.landed and not deaf else None
     terms = Terms(
         strategy.checks, attempt.weight, since, strategy.margin_at(attempt.weight), lag, apart, warm_until,
         strategy.warm_up, routed=attempt.routed, probed=attempt.probe is not None,
+        deaf_until=attempt.drilled + OBEYED if attempt.drilled else 0.0,
     )  # fmt: skip
     if not (attempt.at and attempt.mirror):
         return terms

@@ -3,11 +3,12 @@
 from dataclasses import dataclass, replace
 from typing import Any
 
-from rollout.core.attempt import Attempt, RouteRef
-from rollout.core.decision import Observation, RouteState
+from rollout.core.attempt import Attempt, Drill, RouteRef
+from rollout.core.decision import DrillState, Observation, RouteState
 from rollout.core.documents import SERVICE, VIRTUAL_SERVICE, Document, Kind
 from rollout.core.errors import InvalidInput, NotFound
 from rollout.engine.lookup import ROOT_NAMESPACE, Pods, pods_of, ports_of, rules_for
+from rollout.mesh import drills
 from rollout.mesh.claims import annotation, claim_of
 from rollout.mesh.hosts import fqdn
 from rollout.mesh.overlays import bare, dressed
@@ -25,6 +26,8 @@ class Scene:
     rules: tuple[Document, ...]
     own: tuple[Document | None, ...] = ()
     """Stable's Service and the canary's, where each has its own."""
+    drilled: tuple[Document | None, ...] = ()
+    """The VirtualServices that carry the strategy's faults."""
 
     def target(self, attempt: Attempt) -> Target:
         """Whose counters the judge needs."""
@@ -48,6 +51,7 @@ def read_scene(cluster: Cluster, attempt: Attempt) -> Scene:
         found(cluster, SERVICE, attempt.namespace, attempt.service),
         tuple(found(cluster, VIRTUAL_SERVICE, route.namespace, route.name) for route in attempt.routes),
         tuple(rules_for(cluster, spaces_of(attempt))),
+        drilled=tuple(found(cluster, VIRTUAL_SERVICE, one.namespace, one.name) for one in attempt.drills),
     )
 
 
@@ -74,6 +78,7 @@ def observe(cluster: Cluster, attempt: Attempt, scene: Scene, now: float) -> Obs
         (len(stable.pods), stable.restarts),
         (len(canary.pods), canary.restarts),
         canary.starved,
+        drills=tuple(_drill(vs, one, attempt) for vs, one in zip(scene.drilled, attempt.drills, strict=True)),
     )
 
 
@@ -114,6 +119,24 @@ def _clothes(vs: Document, ref: RouteRef, attempt: Attempt) -> dict[str, Any]:
         return {"dressed": dressed(vs, pair_of(attempt), ref.keys, attempt.overlays) == http_routes(vs)}
     except InvalidInput as error:
         return {"dressed": False, "trouble": str(error)}
+
+
+def _drill(vs: Document | None, drill: Drill, a: Attempt) -> DrillState:
+    """What lies there of this attempt's drill; another's is not ours to see."""
+    key, host = drills.annotation(a.service, a.namespace), pair_of(a).host
+    wanted = a.fault if a.fault and a.fault.on == drill.on else None
+    if vs is None:
+        trouble = "" if drill.made else f"VirtualService {drill.namespace}/{drill.name} is gone"
+        return DrillState(drill.on, trouble=trouble if wanted else "")
+    whose, _ = drills.marked(vs, key)
+    if drill.made and not drills.is_made(vs, a.service):
+        return DrillState(drill.on, trouble=f"VirtualService {drill.namespace}/{drill.name} is not ours")
+    bare = whose not in ("", a.id) or (drills.bare(vs, host, key) and not drill.made)
+    try:
+        dressed = bool(wanted and drills.drilled(vs, host, drill.labels, wanted) == http_routes(vs) and whose == a.id)
+    except InvalidInput as error:
+        return DrillState(drill.on, bare=bare, trouble=str(error))
+    return DrillState(drill.on, dressed, bare)
 
 
 def editor(vs: Document) -> str:

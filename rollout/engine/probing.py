@@ -42,11 +42,13 @@ class Prober:
         """What came of the probes of the step at which an attempt stands; None where it sends none now."""
         if a.probe is None or a.phase is not Phase.SHIFTING or not a.landed:
             return None
+        if a.passed:
+            return a.probed
         key = f"{a.id}/{a.step}/{a.landed}"
         if key != self._key:
             self._key = key
             self._begin()
-        if self._found.outcome is Outcome.FAILED:
+        if self._found.outcome is Outcome.FAILED or self._enough(a):
             return self._found  # a breach seen is never forgotten
         wanted = a.probe.count * 2 ** (self._rounds - 1)
         most = {canary: wanted + side.unknown + side.late for canary, side in self._sides.items()}
@@ -60,6 +62,11 @@ class Prober:
             self._rounds += 1
         self._found = replace(self._found, text=self._told(a))
         return self._found
+
+    def _enough(self, a: Attempt) -> bool:
+        """Whether nobody needs to ask any more: beside a new weight they go on until they prove it."""
+        wanted = a.strategy.margin_at(a.weight) if a.strategy.rises(a.step) else 1.0
+        return self._found.outcome is Outcome.PASSED and self._found.bound <= wanted
 
     def _count(self, probe: Probe, one: Answered) -> None:
         side = self._sides[one.canary]

@@ -34,6 +34,8 @@ FOR_SUBSETS: Rights = ((DESTINATION_RULE, ("create", "patch")),)
 """Only where subsets are missing."""
 FOR_SECRETS: Rights = ((SECRET, ("get",)),)
 """Only where the strategy names URLs by the Secrets that keep them, and of those only."""
+FOR_DRILLS: Rights = ((VIRTUAL_SERVICE, ("get", "patch", "create", "delete")),)
+"""Only where the strategy has a step `fault`, in the namespace of the Service that it is on, or of ours."""
 FOR_UNDO: Rights = ((DEPLOYMENT, ("list", "patch")),)
 """Only where `undo` must scale the old version up."""
 
@@ -55,5 +57,9 @@ def demand(cluster: Cluster, attempt: Attempt, subsets: bool) -> None:
         for kind, verb in pairs(FOR_SECRETS):
             if not cluster.may(verb, kind, attempt.namespace, name):
                 missing.append(f"{verb} {kind.plural} {name} in {attempt.namespace}")
+    for space in dict.fromkeys(drill.namespace for drill in attempt.drills):
+        for kind, verb in pairs(FOR_DRILLS):
+            if not cluster.may(verb, kind, space) and f"{verb} {kind.plural} in {space}" not in missing:
+                missing.append(f"{verb} {kind.plural} in {space}")
     if missing:
         raise Forbidden(f"we may not {', '.join(missing)}; grant these rights (`rollout check` lists all it takes)")

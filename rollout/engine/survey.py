@@ -1,11 +1,11 @@
 """Before anything is written: what is there, which routes would move, and whether a rollout can work at all."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from fractions import Fraction
 
-from rollout.core.attempt import Attempt, RouteRef
+from rollout.core.attempt import Attempt, Drill, RouteRef
 from rollout.core.documents import (
     DESTINATION_RULE,
     SERVICE,
@@ -16,13 +16,14 @@ from rollout.core.documents import (
     ref,
 )
 from rollout.core.errors import Forbidden, InvalidInput, NotFound
-from rollout.core.strategy import Strategy
+from rollout.core.strategy import Fault, Strategy
 from rollout.engine.asking import opened
 from rollout.engine.lookup import ROOT_NAMESPACE, Pods, everywhere, pods_of, routing_to
 from rollout.engine.observing import pair_of, plan_subsets, read_scene, spaces_of
 from rollout.engine.rehearsal import MESH, rehearse
 from rollout.mesh.delegates import delegating, is_delegate
-from rollout.mesh.hosts import covers, exported_to_all, fqdn, resolved
+from rollout.mesh.drills import drilled, is_made, made_name
+from rollout.mesh.hosts import DOMAIN, covers, exported_to_all, fqdn, resolved
 from rollout.mesh.routes import Pair, doubled, http_routes, key_of, serving, shifted, unpinned
 from rollout.mesh.subsets import LABEL, find, host_of, labels_for, new_rule, seen_from
 from rollout.ports import Cluster
@@ -84,6 +85,7 @@ def survey(cluster: Cluster, request: Request, number: int, now: float) -> Attem
         counted=counted(pair, theirs, ours),
         clients=tuple(_clients(rules, host)),
         narrow=not (whole and all_rules),
+        drills=tuple(_drills(cluster, request, every, found, _labels(service, labels_for(level, request.canary)))),
     )
     _subsets(cluster, request, attempt)
     rehearse(attempt, ours.ready, service, every)
@@ -95,6 +97,56 @@ def survey(cluster: Cluster, request: Request, number: int, now: float) -> Attem
         text += f"; only namespace {request.namespace} could be listed: routes and rules elsewhere are not known"
     attempt = attempt.noted(now, text)
     return attempt.noted(now, request.why) if request.why else attempt
+
+
+def _labels(service: Document, subset: dict[str, str]) -> dict[str, str]:
+    """What tells a version's pods from all others."""
+    return {**((service.get("spec") or {}).get("selector") or {}), **subset}
+
+
+def _drills(
+    cluster: Cluster, request: Request, every: Sequence[Document], ours: Sequence[Document], labels: dict[str, str]
+) -> Iterator[Drill]:
+    """Where each fault of the strategy would lie."""
+    faults = [step.fault for step in request.strategy.steps if step.fault]
+    seen: dict[str, str] = {}
+    for fault in faults:
+        on, host = fault.on, _asked(cluster, fault, request)
+        if host in seen and seen[host] == on:
+            continue
+        if host in seen:
+            raise InvalidInput(f"faults on {seen[host]} and {on} are on one Service; write it alike")
+        seen[host] = on
+        theirs = [vs for vs in every if any(covers(one, host) for one in _mesh_hosts(vs))]
+        theirs = [vs for vs in theirs if not is_made(vs, request.service)]
+        if theirs[1:]:
+            names = " and ".join(ref(VIRTUAL_SERVICE, vs) for vs in theirs)
+            raise InvalidInput(
+                f"{names} all claim {host} in the mesh; Istio obeys only one of them: merge them into one"
+            )
+        if theirs and theirs[0] in ours:
+            raise InvalidInput(
+                f"{ref(VIRTUAL_SERVICE, theirs[0])} routes both {request.service} and {on}; split it into one for "
+                "each, or leave the step `fault` out"
+            )
+        if theirs:
+            for one in faults:
+                if one.on == on:
+                    drilled(theirs[0], fqdn(request.service, request.namespace), labels, one)  # refuses what cannot be
+            yield Drill(on, host, namespace_of(theirs[0]), name_of(theirs[0]), False, labels)
+        else:
+            yield Drill(on, host, request.namespace, made_name(request.service, on), True, labels)
+
+
+def _asked(cluster: Cluster, fault: Fault, request: Request) -> str:
+    """The fully qualified host that a fault is on. Raises `InvalidInput` where it is no Service that it can be on."""
+    name, namespace, domain, *_ = [*resolved(fault.on, request.namespace).split(".", maxsplit=2), "", ""]
+    if domain not in ("svc", DOMAIN):
+        raise InvalidInput(f"a fault on {fault.on}: name a Service of this namespace, or one like ratings.shop.svc")
+    if (name, namespace) == (request.service, request.namespace):
+        raise InvalidInput(f"a fault on {fault.on} is on {request.service} itself; name a Service that it calls")
+    known_service(cluster, name, namespace)
+    return fqdn(name, namespace)
 
 
 def known_service(cluster: Cluster, service: str, namespace: str) -> Document:

@@ -53,6 +53,7 @@ class Terms:
     share of all requests which they would make at most. By `seen_by` (epoch seconds) one of them must have been seen.
     `routed` says that requests reach the canary by a match too, so that its share may be larger than its weight.
     `probed` says that probes are among the requests, of one kind only: what they take tells nothing of the others.
+    What was counted until `deaf_until` (epoch seconds) tells nothing: a drill made the canary fail.
     """
 
     checks: tuple[Check, ...]
@@ -67,6 +68,7 @@ class Terms:
     seen_by: float = math.inf
     routed: bool = False
     probed: bool = False
+    deaf_until: float = 0.0
 
     @property
     def exposed(self) -> bool:
@@ -158,7 +160,7 @@ def judged(e: Evidence, look: Look, terms: Terms) -> Evidence:
         return e if terms.exposed else _remembered(e, look)
     if (terms.since, terms.weight) != (e.weight_since, e.weight):
         e = _at_next_step(e, look, terms)
-    if look.at <= terms.since:
+    if look.at <= terms.since or look.since - terms.lag < terms.deaf_until:
         return e
     obeyed = look.since - terms.lag - OBEYED >= e.changed
     fair = 0.0 if e.routed else float(e.weight) / 100  # where its share is not known, it lacks none of it

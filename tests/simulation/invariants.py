@@ -45,6 +45,9 @@ class Watcher:
             attempt = self.world.attempt()
             assert attempt is not None
             self._recorded(attempt)
+        if key[0] == VIRTUAL_SERVICE.name and key[2] != "reviews":
+            self._drilled(before, after)
+            return
         if key[0] == DESTINATION_RULE.name and after is not None:
             self._subsets(after)
         if key[0] == VIRTUAL_SERVICE.name and before is not None and after is not None:
@@ -64,6 +67,10 @@ class Watcher:
         exposed = _exposed(world.virtual_service())
         if not bare(world.virtual_service(), HOST):
             raise Violation("I6: a route of ours, or its cookie, outlived its attempt")
+        left = [vs for vs in world.cluster.list(VIRTUAL_SERVICE) if f"{HOST}/drill" in json.dumps(vs["spec"])]
+        left += [vs for vs in world.cluster.list(VIRTUAL_SERVICE) if "/drill" in json.dumps(vs["metadata"])]
+        if left:
+            raise Violation(f"I6: a drill outlived its attempt: {left}")
         if self.edited_after_end:
             return  # whoever edits after the end has the last word
         if attempt.phase is Phase.ROLLED_BACK and exposed != 0:
@@ -149,6 +156,25 @@ class Watcher:
         if any(kind(after) > kind(before) for kind in (repeated, routed, probed)):
             self._reached()
 
+    def _drilled(self, before: Document | None, after: Document | None) -> None:
+        """A fault lies only where the attempt asks for it, for the canary's pods alone, and theirs stays theirs."""
+        if self.world.by_hand:
+            return
+        was, now = (list((vs or {"spec": {"http": []}})["spec"]["http"]) for vs in (before, after))
+        theirs, kept = ([r for r in routes if "rollout.dev/" not in r.get("name", "")] for routes in (was, now))
+        if before is not None and after is not None and theirs != kept:
+            raise Violation(f"I7: a drill changed what is not ours: {theirs} → {kept}")
+        if before is not None and after is None and "managed-by" not in json.dumps(before["metadata"].get("labels")):
+            raise Violation("I7: a drill deleted what is not ours")
+        attempt = self.recorded
+        for route in (r for r in now if "/drill/" in r.get("name", "")):
+            if attempt is None or attempt.fault is None or attempt.id in self.taken_back:
+                raise Violation(f"I6: a fault while it is {attempt and (attempt.phase, attempt.step)}")
+            if any(match.get("sourceLabels") != {"app": "reviews", "version": "v2"} for match in route["match"]):
+                raise Violation(f"others than the canary's pods meet the fault: {route}")
+            if self.world.exposed() and not (attempt.fault.only or attempt.fault.everyone):
+                raise Violation(f"users of the canary meet the fault: {route}")
+
     def _dressed(self, after: Document) -> None:
         """A route of ours is its original, but for its match and its mirrors, or where all go who match."""
         routes, attempt = after["spec"]["http"], self.recorded
@@ -220,6 +246,8 @@ class Watcher:
             raise Violation(f"I9: rose to {now} % after a breach")
         if world.ready["v2"] < needed(4, now):
             raise Violation(f"I3: rose to {now} % on {world.ready['v2']} ready endpoints")
+        if world.drilled():
+            raise Violation(f"I6: rose to {now} % while a fault lies on the canary's way")
         if world.now - self.subset_since < world.strategy.propagation - 0.01:
             raise Violation("I13: rose before the subset had reached the proxies")
 

@@ -21,9 +21,9 @@ from rollout.core.documents import (
     copied,
 )
 from rollout.core.errors import Conflict, InvalidInput, Unavailable, Unreachable
-from rollout.core.probe import HEADER, Probe
+from rollout.core.probe import HEADER, Expected, Probe
 from rollout.core.query import Points
-from rollout.core.strategy import ERRORS, Bake, Mirror, OnInconclusive, Route, Safe, Step, Strategy
+from rollout.core.strategy import ERRORS, Bake, Fault, Mirror, OnInconclusive, Route, Safe, Step, Strategy
 from rollout.engine.engine import Engine
 from rollout.engine.state import StateStore
 from rollout.engine.survey import Request
@@ -267,6 +267,8 @@ class Answers:
     errands: list[Errand] = field(default_factory=list)
     sent: dict[str, int] = field(default_factory=dict)
     """How many were sent to each version in the last errand."""
+    fragile: bool = False
+    """Whether the canary waits for ratings for ever, and misses while a fault lies there."""
     canary_at: list[float] = field(default_factory=list)
     """When the canary answered one, by our route."""
 
@@ -308,6 +310,8 @@ class VirtualProbes:
         if canary:
             world.metrics.canary_at.append(world.now)
             world.probes.canary_at.append(world.now)
+            if world.probes.fragile and world.drilled():
+                return Answered(canary, 200, 7.0)
         missed = world.random.random() < world.probes.missing[version]
         return Answered(canary, 500 if missed else 200, 0.01)
 
@@ -339,6 +343,12 @@ class ProcessWebhooks:
         if heard is not None:
             del self.under_way[message["id"]]
         return heard
+
+
+def drilling(weight: int = 0, **changes: Any) -> Step:
+    """A step that delays what the canary asks ratings, before the weights."""
+    probe = Probe("http://reviews.shop.svc:9080/", count=20, rps=10.0, expect=Expected(2, 2.0))
+    return Step(Decimal(weight), Bake(0.0, 60.0), replace(Fault("ratings", probe, delay=7.0), **changes))
 
 
 def mirroring(percent: int = 100, safe: Safe = Safe.READS, seconds: float = 8.0) -> Step:
@@ -432,6 +442,23 @@ class World:
 
     def virtual_service(self) -> Document:
         return self.cluster.get(VIRTUAL_SERVICE, "shop", "reviews")
+
+    def with_ratings(self, routes: list[Document] | None = None) -> "World":
+        """There is a Service that reviews calls, and (but with None) routes to it."""
+        self.cluster.create(SERVICE, _document(SERVICE, "ratings", spec={"selector": {"app": "ratings"}, "ports": []}))
+        if routes is not None:
+            spec = {"hosts": ["ratings"], "http": routes}
+            self.cluster.create(VIRTUAL_SERVICE, _document(VIRTUAL_SERVICE, "ratings", spec=spec))
+        return self
+
+    def faulty(self) -> list[Document]:
+        """The routes of ours that carry faults, in whatever VirtualService."""
+        every = self.cluster.list(VIRTUAL_SERVICE)
+        return [route for vs in every for route in vs["spec"]["http"] if "/drill/" in route.get("name", "")]
+
+    def drilled(self) -> bool:
+        """Whether what the canary asks ratings meets a fault of ours."""
+        return any("fault" in route for route in self.faulty())
 
     def exposed(self) -> Decimal:
         """What the canary gets, in percent."""

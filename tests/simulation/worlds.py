@@ -13,7 +13,19 @@ from rollout.core.strategy import Bake, Safe
 from rollout.engine.engine import Engine
 from rollout.ports import Question
 from tests.simulation.invariants import Violation, Watcher
-from tests.simulation.world import START, Crash, Faults, World, drive, mirroring, of_ours, probing, routing, strategy
+from tests.simulation.world import (
+    START,
+    Crash,
+    Faults,
+    World,
+    drilling,
+    drive,
+    mirroring,
+    of_ours,
+    probing,
+    routing,
+    strategy,
+)
 
 BAD = 0.08
 TOLD = "https://slack.example/"
@@ -81,6 +93,10 @@ def _world(seed: int) -> World:
         rest = world.strategy.steps[r.choice([0, 1]) :]
         first = probing(0 if len(rest) == 4 else 5, Bake(0.0, 60.0))
         world.strategy = replace(world.strategy, steps=(first, *rest))
+    elif seed % 9 == 5:
+        world.probes.fragile = bool(world.failing["v2"])
+        world.with_ratings(r.choice([None, [{"route": [{"destination": {"host": "ratings"}}]}]]))
+        world.strategy = replace(world.strategy, steps=(drilling(), *world.strategy.steps))
     else:
         _hooked(world)
     return world

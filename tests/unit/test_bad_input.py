@@ -14,6 +14,11 @@ def step(text: str) -> str:
     return GOOD.replace("[{weight: 100}]", f"[{text}, {{weight: 100}}]")
 
 
+def fault(text: str) -> str:
+    """A strategy with a drill before its weight."""
+    return step(f"{{fault: {{on: ratings, {text}, probe: {{url: 'http://reviews/'}}}}}}")
+
+
 STRATEGIES = {
     "unknown key": (GOOD + "colour: red\n", "5: colour"),
     "falling": (GOOD.replace("[{weight: 100}]", "[{weight: 50}, {weight: 25}, {weight: 100}]"), "must rise"),
@@ -91,6 +96,25 @@ STRATEGIES = {
     "probe with a timeout and a bake": (
         step("{weight: 5, probe: {url: 'http://reviews/', timeout: 5m}}"),
         "beside a weight its bake says how long",
+    ),
+    "fault of two kinds": (fault("delay: 7s, abort: 500"), "2: steps.0.fault: a fault is either a `delay: 7s` or an"),
+    "fault of nothing": (fault("percent: 5"), "2: steps.0.fault: a fault is either"),
+    "fault that aborts well": (
+        fault("abort: 200"),
+        "2: steps.0.fault.abort: must be a status from 400 to 599, not 200",
+    ),
+    "fault on nobody": (fault("delay: 7s").replace("on: ratings, ", ""), "2: steps.0.fault.on: this key must be there"),
+    "fault without a probe": (step("{fault: {on: ratings, delay: 7s}}"), "2: steps.0.fault.probe: this key must be"),
+    "fault beside users": (
+        fault("delay: 7s").replace("[{fault", "[{weight: 5}, {fault"),
+        "2: steps: step 2 is a fault that users of the canary would meet; put it before the first weight or route",
+    ),
+    "fault for all and for some": (fault("delay: 7s, everyone: true, only: {headers: {a: b}}"), "leave one out"),
+    "fault for nobody": (fault("delay: 7s, only: {}"), "2: steps.0.fault.only: say what it matches"),
+    "fault longer than its probes": (fault("delay: 7s, for: 1h"), "say a longer probe.timeout"),
+    "fault that bakes": (
+        fault("delay: 7s").replace("}}}, {w", "}}, bake: 1m}, {w"),
+        "2: steps.0: only a weight or a route bakes",
     ),
     "neither": (step("{}"), "2: steps.0: a step is one of"),
     "late mirror": (step("{weight: 5}, {mirror: {for: 5m}}"), "2: steps: step 2 mirrors what users see already"),

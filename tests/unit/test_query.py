@@ -75,7 +75,7 @@ def test_queries_alone_are_enough() -> None:
         ("min: 0", "min: 200", "6: checks.1.query: min (200) is above max (100)"),
         ("min: 0", "mean: 0", "10: checks.1.query.mean: there is no such key here"),
         ("min: 0", "lasting: 0s", "10: checks.1.query.lasting: there is no such key here"),
-        ("max: 100", "max: yes", "9: checks.1.query.max: True is no number"),
+        ("max: 100", "max: true", "9: checks.1.query.max: True is no number"),
         ("max: 100", "max: .inf", "9: checks.1.query.max: inf is no number"),
         ("name: queue depth", "name: 5", "7: checks.1.query.name: this must be text"),
         ("name: queue depth", 'name: "a\\nb"', "7: checks.1.query.name: this must be one line of text"),

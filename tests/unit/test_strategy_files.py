@@ -30,6 +30,8 @@ steps:
 - probe: {url: "http://reviews:9080/a?b", method: post, safe: all, headers: {x-a: "1"}, count: 50, rps: 2.5,
           expect: {status: 201, within: 2s, body: ok}}
 - {weight: 2, probe: {url: "https://shop.example/", outside: true, expect: {status: 3xx}}}
+- fault: {on: ratings, delay: 7s, percent: 50, only: {headers: {end-user: jason}}, for: 30s, probe: {url: "http://a/"}}
+- fault: {on: ratings.shop.svc, abort: 503, everyone: true, probe: {url: "http://a/"}}
 - pause: {}
 - pause: {for: 1h}
 - gate: {person: true, onNo: wait}
@@ -61,7 +63,7 @@ def test_the_schema_is_one_and_says_what_each_key_means() -> None:
     assert all("default" not in key for kind in kinds for key in kind.get("properties", {}).values())
 
 
-@pytest.mark.parametrize("text", [*presets().values(), GOOD, EVERYTHING, step("{gate: {person: yes}}")])
+@pytest.mark.parametrize("text", [*presets().values(), GOOD, EVERYTHING, step("{gate: {person: true}}")])
 def test_the_schema_accepts_what_we_take(text: str) -> None:
     assert parse(text, "s", "s").steps
     assert [*SCHEMA.iter_errors(yaml_text.load(text))] == []
@@ -76,6 +78,8 @@ UNSAYABLE = {
     "falling", "mirrors only", "min above max", "for ever", "query without bounds", "query of nobody",
     "mirror of nothing", "mirror of no time", "mirror and bake", "late mirror", "no floor",
     "route of nothing", "route by no regex", "route by an odd header", "route at the end", "mirror after a route",
+    "fault of two kinds", "fault of nothing", "fault beside users", "fault for all and for some", "fault for nobody",
+    "fault longer than its probes", "fault that bakes", "fault that aborts well",
     "probe that leaves", "probe and route", "probe and bake", "probe that writes",
     "probe of an odd method", "probe with our header", "probe without time",
     "probe of an odd status", "probe at the end", "probe of failures beside users", "probe with a timeout and a bake",
@@ -93,6 +97,7 @@ REFUSED = {
     "a number for a duration": (GOOD.replace("10s", "10"), "1: bake.min: '10' is no duration"),
     "a step of nothing": (GOOD.replace("[{weight: 100}]", "[{weight: 100}, {pause: }]"), "2: steps.1: a step is one"),
     "two acts, one empty": (step("{weight: 5, pause: }"), "2: steps.0: a step is one of"),
+    "a yes of YAML 1.1": (step("{gate: {person: yes}}"), "2: steps.0.gate.person"),
     "a yes that is none": (step("{gate: {person: 1}}"), "2: steps.0.gate.person"),
     "a check of nothing": (GOOD.replace("[]", "[{}]"), "4: checks.0: a check is one of"),
     "floor of restarts": (GOOD.replace("[]", "[{restarts: {floor: 1%}}]"), "4: checks.0.restarts.floor: there is no"),
