@@ -12,12 +12,14 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--from", dest="first", type=int, default=0)
     parser.add_argument("--seeds", type=int, default=200)
+    parser.add_argument("--preset", default="", help="its steps instead of the world's own")
+    parser.add_argument("--failing", type=float, help="the share that the canary fails, instead of the world's own")
     options = parser.parse_args()
     ends: collections.Counter[str] = collections.Counter()
     violations = 0
     for seed in range(options.first, options.first + options.seeds):
         try:
-            outcome = play(seed)
+            outcome = play(seed, options.preset, options.failing)
         except Violation as violation:
             violations += 1
             print(violation, file=sys.stderr)

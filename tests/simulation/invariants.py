@@ -93,9 +93,10 @@ class Watcher:
             self.breached.add(attempt.id)
         if attempt.id in self.breached and attempt.phase not in (Phase.ROLLING_BACK, Phase.ROLLED_BACK):
             raise Violation(f"I9: a breach was seen, and yet it is {attempt.phase}")
-        # What a query saw may be over when another process finds what was taken back for it; probes it does not know.
+        # What a query saw may be over when another process finds what was taken back for it; probes it does not know;
+        # and of counters it may be shown none that mean anything, where who took back was.
         asked = attempt.strategy.queries or any(step.probe for step in attempt.strategy.steps)
-        found = asked and attempt.id in self.taken_back
+        found = (asked or self.world.metrics.garbled) and attempt.id in self.taken_back
         if attempt.reason is Reason.BREACH and not (attempt.checkpoint.get("breached") or queried or missed or found):
             raise Violation("I8: rolled back for a breach that nobody saw")
         if last and last.id == attempt.id and (attempt.weight > last.weight or attempt.step > last.step):
@@ -117,8 +118,8 @@ class Watcher:
             if sum(second > self.stood_since for second in self.world.probes.canary_at) < probe.count:
                 raise Violation(f"I8: {last.weight} → {attempt.weight} % without a whole round of probes")
             return
-        if not attempt.strategy.checks:
-            return
+        if not attempt.strategy.checks or not last.exposed:
+            return  # the first of its weights: nobody has reached the canary, so there is nothing of it to see
         seen = self.world.metrics.shown
         if not any(self.stood_since < second <= seen for second in self.world.metrics.canary_at):
             raise Violation(f"I8: {last.weight} → {attempt.weight} % without one request seen")

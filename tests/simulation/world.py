@@ -142,6 +142,8 @@ class VirtualMetrics:
         self.sidecars = True
         """Whether the pods' own proxies count as well."""
         self.garbage = 0.0
+        self.garbled = False
+        """Whether anybody was ever shown counters that mean nothing."""
         self.shown = 0.0
         """The last moment of which anybody was shown counters that mean something."""
         self.canary_at: list[float] = []
@@ -198,6 +200,7 @@ class VirtualMetrics:
         times = [start + step * i for i in range(round((end - start) / step) + 1)]
         found = [Snapshot(t, self._shown(round(t), edges, target.reporter)) for t in times]
         if self.world.random.random() < self.garbage:
+            self.garbled = True
             return [Snapshot(s.at, {k: float("nan") for k in s.counters}) for s in found]
         self.shown = max(self.shown, end)
         return found

@@ -4,12 +4,13 @@ import random
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
+from rollout.adapters.strategy_files import load
 from rollout.core.attempt import Word
 from rollout.core.documents import CONFIG_MAP, DESTINATION_RULE, LEASE, Document, copied
 from rollout.core.errors import RolloutError
 from rollout.core.lifecycle import Phase, Reason
 from rollout.core.query import Hook
-from rollout.core.strategy import Bake, Safe
+from rollout.core.strategy import Bake, Safe, Strategy
 from rollout.engine.engine import Engine
 from rollout.ports import Question
 from tests.simulation.invariants import Violation, Watcher
@@ -29,6 +30,8 @@ from tests.simulation.world import (
 
 BAD = 0.08
 TOLD = "https://slack.example/"
+SPEED = {"ab-test": 20, "blue-green": 10, "canary": 5, "cautious": 50}
+"""With which the shortest bakes of the presets last six seconds."""
 
 
 @dataclass(frozen=True)
@@ -42,13 +45,20 @@ class Outcome:
     text: str
 
 
-def play(seed: int) -> Outcome:
-    """Run the world of a seed to its end. Raises `Violation` with the way to see it again."""
+def play(seed: int, preset: str = "", failing: float | None = None) -> Outcome:
+    """Run the world of a seed to its end. Raises `Violation` with the way to see it again.
+
+    With `preset` the rollout takes its steps, and a person lets it through each gate; with `failing` the canary fails
+    so many requests (0 to 1), whatever the seed says.
+    """
     world = _world(seed)
+    world.strategy = shortened(preset) if preset else world.strategy
+    world.failing["v2"] = world.failing["v2"] if failing is None else failing
     watcher = Watcher(world)
     rival = world.engine("rival", Faults(stale=0.1, crash=0.002))
 
     def each(w: World) -> None:
+        approve(w)
         _events(w)
         if w.random.random() < 0.03 * w.trouble and w.attempt() is not None:
             try:
@@ -66,11 +76,28 @@ def play(seed: int) -> Outcome:
     except (Violation, AssertionError) as error:
         story = "\n".join(world.log[-12:])
         again = f"python -m tests.simulation --from {seed} --seeds 1"
+        again += f" --preset {preset}" * bool(preset) + f" --failing {failing}" * (failing is not None)
         raise Violation(f"seed {seed}: {error}\n{story}\nsee it again: {again}") from error
     attempt = world.attempt()
     if attempt is None:
         return Outcome(Phase.PREFLIGHT, "refused", False, 1, "refused before anything was written")
     return Outcome(attempt.phase, attempt.reason or "", world.failing["v2"] > 0, lives, attempt.message)
+
+
+def shortened(preset: str) -> Strategy:
+    """A preset that is over in some minutes; it needs as much evidence as ever."""
+    quick = load(preset).faster(SPEED[preset])
+    return replace(quick, look=2.0, propagation=3.0, deadline=400.0, gitops_managers=("argocd",))
+
+
+def approve(world: World) -> None:
+    """A person says yes to whoever waits for one."""
+    attempt = world.attempt()
+    if attempt and attempt.phase is Phase.WAITING and attempt.waits_for_person and attempt.word is None:
+        try:
+            world.engine("person", Faults()).answer(Word(True, "ann"), world.now)
+        except RolloutError as error:
+            world.log.append(f"{world.now - START:.0f}: nobody hears the yes: {error!r}")
 
 
 def _world(seed: int) -> World:
