@@ -3,13 +3,16 @@
 import ast
 import re
 import sys
+import tomllib
 from collections import defaultdict
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from rollout.adapters.strategy_files import parse
 from rollout.core.lifecycle import MOVES
+from rollout.core.strategy import Kind
 from rollout.engine.rights import FOR_DRILLS, FOR_SECRETS, FOR_SUBSETS, FOR_UNDO, RIGHTS, Rights
 
 ROOT = Path(__file__).parents[2]
@@ -68,3 +71,57 @@ def completed(block: str) -> str:
 @pytest.mark.parametrize(("name", "block"), [(p.name, b) for p in YAMLED for b in BLOCK.findall(p.read_text())])
 def test_every_strategy_shown_is_one(name: str, block: str) -> None:
     assert parse(completed(block), name, name).steps
+
+
+# CONTRIBUTING.md
+
+CONTRIBUTING = (ROOT / "CONTRIBUTING.md").read_text()
+STEPS = {"Mirror", "Route", "Probe", "Fault", "Pause", "Gate"}
+
+
+def recipe(title: str) -> set[str]:
+    """The files that a section of CONTRIBUTING.md names."""
+    section = CONTRIBUTING.split(f"## {title}\n")[1].split("\n## ")[0]
+    return set(re.findall(r"`([\w/]+\.(?:py|md))`", section))
+
+
+def users(uses: Callable[[ast.AST], bool]) -> set[str]:
+    """The modules of the package with a node that does so."""
+    return {
+        str(path.relative_to(ROOT))
+        for path in (ROOT / "rollout").rglob("*.py")
+        if any(uses(node) for node in ast.walk(ast.parse(path.read_text())))
+    }
+
+
+def test_what_contributing_names_exists() -> None:
+    named = {name for name in re.findall(r"`([\w./-]+)`", CONTRIBUTING) if "/" in name}
+    assert len(named) > 30
+    for name in named | set(re.findall(r"\]\(([^)]+)\)", CONTRIBUTING)):
+        assert (ROOT / name.removeprefix(".venv/bin/")).exists() or name.startswith(".venv/bin/"), name
+    makefile = (ROOT / "Makefile").read_text()
+    for verb in re.findall(r"`?make (\w+)", CONTRIBUTING):
+        assert re.search(rf"^{verb}:", makefile, re.MULTILINE), verb
+    assert "(CONTRIBUTING.md)" in README
+
+
+def test_contributing_has_the_layers_in_their_order() -> None:
+    contract = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"][0]
+    layers = [re.findall(r"\w+", layer) for layer in contract["layers"] if "__main__" not in layer]
+    said = CONTRIBUTING.split("refuses others: ")[1].split(". `core`")[0]
+    assert re.findall(r"`(\w+)`", said) == [name for layer in layers for name in layer]
+
+
+def test_no_module_that_tells_step_kinds_apart_is_missing_in_the_recipe() -> None:
+    def tells(node: ast.AST) -> bool:
+        return isinstance(node, ast.ImportFrom) and bool({name.name for name in node.names} & STEPS)
+
+    assert users(tells) - recipe("Adding a step kind") == set(), "name it there, with what is done in it"
+
+
+def test_no_module_that_tells_check_kinds_apart_is_missing_in_the_recipe() -> None:
+    def tells(node: ast.AST) -> bool:
+        kind = isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "Kind"
+        return kind and isinstance(node, ast.Attribute) and node.attr in Kind.__members__
+
+    assert users(tells) - recipe("Adding a check kind") == set(), "name it there, with what is done in it"
