@@ -209,6 +209,14 @@ def test_who_dies_between_the_answer_and_its_record_tells_again_with_the_same_id
     assert 1 <= twice <= 2
 
 
+@pytest.mark.parametrize("call", [31, 32, 33, 34])
+def test_a_record_that_cannot_be_written_tells_nothing_twice(call: int) -> None:
+    """What arrived is known to the process that told it."""
+    world, witness = played(Faults(fail_at=call), **SHORT)
+    witness.finished()
+    assert events(world) == ["started", "promoted"]
+
+
 def test_a_lost_reply_tells_again_with_the_same_id_and_later_each_time() -> None:
     world, witness = _lossy(until=START + 15)
     witness.finished()
