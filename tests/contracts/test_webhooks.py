@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any, TypeVar
+from typing import Any
 
 import pytest
 
@@ -15,7 +15,6 @@ from rollout.core.attempt import Word
 from rollout.ports import Webhooks
 from tests.simulation.world import ProcessWebhooks, World
 
-Answer = TypeVar("Answer")
 QUESTION, MESSAGE = {"service": "reviews", "asked": "0"}, {"text": "reviews is promoted", "id": "a/1"}
 
 
@@ -28,7 +27,7 @@ class Place:
     says: Callable[[Mapping[str, Any]], Word | str | None] = lambda document: Word(True, "", "fine")
     arrived: list[dict[str, Any]] = field(default_factory=list)
 
-    def until(self, ask: Callable[[], Answer | None]) -> Answer:
+    def until(self, ask: Callable[[], Word | str | None]) -> Word | str:
         """What comes of asking again and again."""
         for _ in range(500):
             if (found := ask()) is not None:
@@ -40,7 +39,7 @@ class Place:
         return self.until(lambda: self.webhooks.answer(self.url, QUESTION | more))
 
     def deliver(self) -> str:
-        return self.until(lambda: self.webhooks.deliver(self.url, MESSAGE))
+        return str(self.until(lambda: self.webhooks.deliver(self.url, MESSAGE)))
 
 
 def virtual() -> Place:
