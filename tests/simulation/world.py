@@ -42,6 +42,7 @@ READ = 0.75
 """The share of all requests that change nothing."""
 BETA = 0.1
 """The share of all requests that the header route matches."""
+AT_PODS = {v: [(edge, Series(f"pod-{v}", v, within(edge))) for edge in EDGES] for v in ("v1", "v2")}
 TIMED = {v: [(edge, Series("gateway", v, within(edge))) for edge in EDGES] for v in ("v1", "v2")}
 
 
@@ -138,6 +139,8 @@ class VirtualMetrics:
         self.hurt = 0
         """How many requests of users failed on the canary."""
         self.timed_history: dict[int, dict[Series, float]] = {}
+        self.pods_timed: dict[Series, float] = {}
+        self.pods_timed_history: dict[int, dict[Series, float]] = {}
         self.down_until = 0.0
         self.sidecars = True
         """Whether the pods' own proxies count as well."""
@@ -178,11 +181,18 @@ class VirtualMetrics:
             slow = self._some(world.slow[version], answers)
             for edge, series in TIMED[version]:
                 self.timed[series] = self.timed.get(series, 0.0) + (answers if edge >= SLOW else answers - slow)
+            if world.seen or version == "v1":
+                answers += repeated - again
+                slow += self._some(world.slow[version], repeated - again)
+                for edge, series in AT_PODS[version]:
+                    more = answers if edge >= SLOW else answers - slow
+                    self.pods_timed[series] = self.pods_timed.get(series, 0.0) + more
         if world.random.random() < 0.002 * world.trouble:
             self.counters, self.timed = {}, {}  # the proxy restarted
         self.history[round(now)] = dict(self.counters)
         self.pods_history[round(now)] = dict(self.at_pods)
         self.timed_history[round(now)] = dict(self.timed)
+        self.pods_timed_history[round(now)] = dict(self.pods_timed)
 
     def _odd(self) -> float:
         """What rounds a number of repeated requests, for a tenth of three a second is not none."""
@@ -206,14 +216,15 @@ class VirtualMetrics:
         return found
 
     def _shown(self, second: int, edges: tuple[float, ...] | None, reporter: str) -> dict[Series, float]:
-        """The counters of a second, with the histogram at those edges (None: at all), which the pods do not have."""
-        if reporter == "destination":
-            return self.pods_history.get(second, {}) if self.sidecars else {}
-        counters = self.history.get(second, {})
+        """The counters of a second, with the histogram at those edges (None: at all)."""
+        pods = reporter == "destination"
+        if pods and not self.sidecars:
+            return {}
+        counters = (self.pods_history if pods else self.history).get(second, {})
         if edges == ():
             return counters
         asked = {within(edge) for edge in (EDGES if edges is None else (*edges, math.inf))}
-        timed = self.timed_history.get(second, {})
+        timed = (self.pods_timed_history if pods else self.timed_history).get(second, {})
         return counters | {series: value for series, value in timed.items() if series.outcome in asked}
 
     def horizon(self, target: Target) -> float | None:
@@ -412,6 +423,7 @@ class World:
     # --- documents ---------------------------------------------------------------------------------------------
 
     def _seed_documents(self) -> None:
+        self.cluster.create(SERVICE, _document(SERVICE, "ratings", spec={"selector": {"app": "ratings"}, "ports": []}))
         self.cluster.create(SERVICE, _document(SERVICE, "reviews", spec={"selector": {"app": "reviews"}, "ports": []}))
         routes = [
             {"match": [{"headers": {"who": {"exact": "tester"}}}], "route": [_to("v2")], "unknown": {"kept": True}},
@@ -447,8 +459,7 @@ class World:
         return self.cluster.get(VIRTUAL_SERVICE, "shop", "reviews")
 
     def with_ratings(self, routes: list[Document] | None = None) -> "World":
-        """There is a Service that reviews calls, and (but with None) routes to it."""
-        self.cluster.create(SERVICE, _document(SERVICE, "ratings", spec={"selector": {"app": "ratings"}, "ports": []}))
+        """There are (but with None) routes to the Service that reviews calls."""
         if routes is not None:
             spec = {"hosts": ["ratings"], "http": routes}
             self.cluster.create(VIRTUAL_SERVICE, _document(VIRTUAL_SERVICE, "ratings", spec=spec))

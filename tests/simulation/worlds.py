@@ -30,7 +30,7 @@ from tests.simulation.world import (
 
 BAD = 0.08
 TOLD = "https://slack.example/"
-SPEED = {"ab-test": 20, "blue-green": 10, "canary": 5, "cautious": 50}
+SPEED = {"ab-test": 20, "blue-green": 10, "canary": 5, "cautious": 50, "dark-launch": 10, "fault-drill": 5}
 """With which the shortest bakes of the presets last six seconds."""
 
 
@@ -87,7 +87,8 @@ def play(seed: int, preset: str = "", failing: float | None = None) -> Outcome:
 def shortened(preset: str) -> Strategy:
     """A preset that is over in some minutes; it needs as much evidence as ever."""
     quick = load(preset).faster(SPEED[preset])
-    return replace(quick, look=2.0, propagation=3.0, deadline=400.0, gitops_managers=("argocd",))
+    steps = tuple(replace(step, act=replace(step.fault, on="ratings")) if step.fault else step for step in quick.steps)
+    return replace(quick, steps=steps, look=2.0, propagation=3.0, deadline=400.0, gitops_managers=("argocd",))
 
 
 def approve(world: World) -> None:

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rollout.adapters import yaml_text
+from rollout.adapters.strategy_files import presets
 from rollout.core.attempt import Drill
 from rollout.core.documents import Document
 from rollout.core.errors import InvalidInput
@@ -125,3 +126,28 @@ def test_a_fault_on_nobody_is_refused(cluster: Path, tmp_path: Path) -> None:
         assert code == 2
         assert "there is no Service ratingz in namespace bookinfo" in err
     assert state(cluster) == before
+
+
+def test_the_preset_of_a_drill_is_refused_until_it_is_edited(cluster: Path, tmp_path: Path) -> None:
+    before = state(cluster)
+    for verb in ("plan", "promote"):
+        code, _, err = rollout(cluster, verb, "--strategy", "fault-drill")
+        assert code == 2
+        assert "there is no Service name-a-service-that-it-calls in namespace bookinfo (there: " in err
+    assert state(cluster) == before
+    text = presets()["fault-drill"].replace("name-a-service-that-it-calls", "ratings", 2)
+    path = tmp_path / "mine.yaml"
+    path.write_text(text.replace("http://name-your-service.svc:80/", "http://reviews.bookinfo.svc:9080/"))
+    code, out, err = rollout(cluster, "plan", "--strategy", str(path))
+    assert (code, err) == (0, "")
+    assert [line.strip().split(":")[0] for line in out.splitlines()[2:5]] == [
+        "probing http", "drilling the canary with 7s of delay at ratings", "5 %",
+    ]  # fmt: skip
+
+
+def test_the_preset_of_a_dark_launch_is_planned_as_it_is(cluster: Path) -> None:
+    code, out, err = rollout(cluster, "plan", "--strategy", "dark-launch")
+    assert (code, err) == (0, "")
+    assert "mirroring 100 % of the reads" in out
+    assert "routing by headers" in out
+    assert "waiting for approval, for at most 24h" in out
