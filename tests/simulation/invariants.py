@@ -120,6 +120,9 @@ class Watcher:
             return
         if not attempt.strategy.checks or not last.exposed:
             return  # the first of its weights: nobody has reached the canary, so there is nothing of it to see
+        step = last.strategy.steps[last.step]
+        if step.wait or not step.bake.max:
+            return  # a word, and a bake of no time, ask for nothing to be shown
         seen = self.world.metrics.shown
         if not any(self.stood_since < second <= seen for second in self.world.metrics.canary_at):
             raise Violation(f"I8: {last.weight} → {attempt.weight} % without one request seen")
