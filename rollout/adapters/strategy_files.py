@@ -211,11 +211,21 @@ def _condition(value: object) -> object:
     return {"exact": value} if isinstance(value, str) else value
 
 
+_ESCAPED = re.compile(r"\\[^1-9ZuUN]|\[\^?\]?(\\.|[^\]\\])*\]", re.DOTALL)
+_NOT_RE2 = re.compile(r"\\[1-9ZuUN]|\(\?(?!P<|[ims-]*[:)])|[*+?}]\+")
+"""What Python's regular expressions have and Envoy's (RE2) have not: Istio refuses it, or proxies keep old routes."""
+
+
 def _regex(value: str) -> str:
     try:
         re.compile(value)
     except re.error as error:
         raise ValueError(f"{value!r} is no regular expression: {error}") from None
+    if _NOT_RE2.search(_ESCAPED.sub("a", value)):
+        raise ValueError(
+            f"{value!r} is no regular expression for Envoy, which has RE2: without lookaround, references back and "
+            "possessive repeats"
+        )
     return value
 
 
@@ -875,10 +885,15 @@ SENTENCES = {
 }
 
 
+def _visible(text: str) -> str:
+    """A text in which nothing steers a terminal, nor begins another line: keys are what somebody wrote."""
+    return "".join(sign if sign.isprintable() else repr(sign)[1:-1] for sign in text)
+
+
 def _said(error: Any) -> str:
     where = ".".join(str(part) for part in error["loc"])
     text = str(error["msg"]).removeprefix("Value error, ")
     text = SENTENCES.get(error["type"], text)
-    text = f"{where}: {text}" if where else text
+    text = _visible(f"{where}: {text}" if where else text)
     half = LONGEST_FAULT // 2
     return text if len(text) <= LONGEST_FAULT else f"{text[:half]} … {text[-half:]}"

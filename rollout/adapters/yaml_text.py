@@ -42,10 +42,14 @@ class _Unbounded(yaml.MarkedYAMLError):
 
 
 def load(text: str | bytes, most: int = 0) -> Any:
-    """The one document of a text. Raises `NotYaml`, also where it has more than `most` values (0: any number)."""
+    """The one document of a text. Raises `NotYaml`.
+
+    With `most`, a text that a person wrote: also where it has more values than that, or a key twice in one mapping.
+    """
     try:
         if most:
             _bound(text, most)
+            _once(text)
         return yaml.load(text, Loader=_LOADER)  # noqa: S506 - it is a safe loader, in C or not
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise NotYaml(error) from error
@@ -71,6 +75,27 @@ def _bound(text: str | bytes, most: int) -> None:
         if count > most or problem:
             problem = problem or f"there are more than {most} values"
             raise _Unbounded(problem=problem, problem_mark=event.start_mark)  # type: ignore[arg-type]  # or the C one
+
+
+def _once(text: str | bytes) -> None:
+    """Refuse a key that stands twice in one mapping: the first would be lost, and nobody would notice."""
+    seen, left = set[int](), [yaml.compose(text, Loader=_LOADER)]
+    while left:
+        node = left.pop()
+        if id(node) in seen or not isinstance(node, yaml.CollectionNode):
+            continue
+        seen.add(id(node))
+        if isinstance(node, yaml.SequenceNode):
+            left += node.value
+            continue
+        keys = set[tuple[str, str]]()
+        for key, value in node.value:
+            left.append(value)
+            if not isinstance(key, yaml.ScalarNode):
+                continue
+            if (key.tag, key.value) in keys:
+                raise _Unbounded(problem=f"the key {key.value!r} is there twice", problem_mark=key.start_mark)
+            keys.add((key.tag, key.value))
 
 
 def dump(value: Any) -> str:

@@ -199,6 +199,13 @@ def _drilled(a: Attempt) -> Iterator[str]:
         )
     if any(fault.only for fault in faults):
         yield f"a fault for some requests `only` works where {a.canary} passes what they are told by on to whom it asks"
+    for fault in faults:
+        sent = {name.lower() for name in fault.probe.headers}
+        if lacking := [name for name in fault.only.get("headers", {}) if name.lower() not in sent]:
+            yield (
+                f"while it is {fault}, its probes do not carry {', '.join(lacking)}: they meet the fault only where "
+                f"{a.canary} adds that itself"
+            )
     yield from (
         f"while it is {fault}, users of {a.canary} may meet the fault, and nobody judges what they get"
         for fault in faults

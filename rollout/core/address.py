@@ -21,17 +21,27 @@ Url = str | SecretKey
 """A URL in the clear, or where it is kept."""
 
 
+LABEL = r"\w([\w-]{0,61}\w)?"
+"""A part of a host's name between dots, in letters of any language."""
+
+
 def host_of(url: str) -> str:
-    """The host that a URL of http or https names; empty where it is no such URL.
+    r"""The host that a URL of http or https names; empty where it is no such URL, or none that could be asked.
 
     >>> host_of("https://ann:pw@gate.example:8443/T0/B1?key=s"), host_of("gate.example"), host_of("https://[")
     ('gate.example', '', '')
+    >>> [host_of(f"http://{rest}") for rest in ("a:99999/", "a b/", "a/\r\nHost: b", "a..b/", "[::1]:80/", "a.b./")]
+    ['', '', '', '', '::1', 'a.b.']
     """
+    if re.search(r"[\s\x00-\x1f\x7f]", url):  # urlsplit would leave some of them out, and read another URL
+        return ""
     try:
         parts = urlsplit(url)
-        return (parts.hostname or "") if parts.scheme in ("http", "https") else ""
+        host, _ = parts.hostname or "", parts.port
     except ValueError:
         return ""
+    sound = ":" in host or all(re.fullmatch(LABEL, label) for label in host.removesuffix(".").split("."))
+    return host if sound and parts.scheme in ("http", "https") else ""
 
 
 def inside(url: str) -> bool:

@@ -119,6 +119,12 @@ STRATEGIES = {
     "neither": (step("{}"), "2: steps.0: a step is one of"),
     "late mirror": (step("{weight: 5}, {mirror: {for: 5m}}"), "2: steps: step 2 mirrors what users see already"),
     "mirrors only": (GOOD.replace("{weight: 100}", "{mirror: {for: 5m}}"), "2: steps: no step has a weight"),
+    "gate at no port": (step("{gate: {webhook: 'http://a:99999/key'}}"), "2: steps.0.gate.webhook: this is no URL"),
+    "a key twice": (GOOD + "steps: [{weight: 100}]\n", "5: the key 'steps' is there twice"),
+    "a key that steers the terminal": (
+        GOOD + r'"\e[31m\nred": 1' + "\n",
+        r"5: \x1b[31m\nred: there is no such key here",
+    ),
     "binary": ("\x00\x01", "not YAML"),
 }
 

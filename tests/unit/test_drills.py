@@ -114,7 +114,13 @@ def test_a_plan_for_a_host_that_has_routes(cluster: Path, tmp_path: Path) -> Non
         "VirtualService bookinfo/ratings gets the fault above its routes: only pods with app=reviews,version=v2" in out
     )
     assert "a fault for some requests `only` works where v2 passes what they are told by on to whom it asks" in out
+    unmet = "its probes do not carry end-user: they meet the fault only where v2 adds that itself"
+    assert unmet in out
     assert "VirtualService bookinfo/ratings while drilling the canary with status 500 from ratings (10 %):" in out
+    probing = "probe: {headers: {End-User: jason}, "
+    path.write_text(path.read_text().replace("probe: {", probing))
+    assert probing in path.read_text()
+    assert unmet not in rollout(cluster, "plan", "--strategy", str(path))[1]
 
 
 def test_a_fault_on_nobody_is_refused(cluster: Path, tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from jsonschema import Draft202012Validator
 from rollout.adapters import yaml_text
 from rollout.adapters.strategy_files import load, parse, presets, schema, shown
 from rollout.core.errors import InvalidInput
+from rollout.core.strategy import Route
 from tests.unit.test_bad_input import GOOD, STRATEGIES, step
 from tests.unit.test_docs import BLOCK, YAMLED, completed
 
@@ -75,6 +76,7 @@ def test_the_schema_accepts_every_strategy_that_the_docs_show() -> None:
 
 
 UNSAYABLE = {
+    "a key twice", "gate at no port",
     "falling", "mirrors only", "min above max", "for ever", "query without bounds", "query of nobody",
     "mirror of nothing", "mirror of no time", "mirror and bake", "late mirror", "no floor",
     "route of nothing", "route by no regex", "route by an odd header", "route at the end", "mirror after a route",
@@ -237,3 +239,18 @@ def test_the_command_refuses_them_with_bounded_memory(name: str, tmp_path: Path)
     done = subprocess.run(command, capture_output=True, text=True, timeout=20, preexec_fn=bounded)
     assert done.returncode == 2, done.stderr
     assert "s.yaml" in done.stderr
+
+
+@pytest.mark.parametrize("regex", ["(?=a)b", "(?<!a)b", r"(a)\1", "(?P<n>a)(?P=n)", "a++", "(?>a)", r"a\Z", "(?x) a"])
+def test_a_regex_that_envoy_has_not_is_refused(regex: str) -> None:
+    with pytest.raises(InvalidInput, match=r"s\.yaml:2: steps\.0\.route\.uri\.regex: .*RE2"):
+        parse(step(f"{{route: {{uri: {{regex: '{regex}'}}}}}}"), "s", "s.yaml")
+
+
+@pytest.mark.parametrize(
+    "regex", [r"(user=a)(;.*)?$", "(?i)a", "(?s-i:a)", "(?P<n>a)", r"[(?=]\d+", r"\\1", "[]+]+", r"\++"]
+)
+def test_a_regex_that_envoy_has_is_taken(regex: str) -> None:
+    (route, _) = parse(step(f"{{route: {{uri: {{regex: '{regex}'}}}}}}"), "s", "s.yaml").steps
+    assert isinstance(route.act, Route)
+    assert route.act.match == {"uri": {"regex": regex}}

@@ -19,3 +19,13 @@ def test_true_and_false_are_not(text: str, value: bool) -> None:
 
 def test_numbers_and_nothing_are_what_they_were() -> None:
     assert yaml_text.load("{a: 1, b: 1.5, c: null, d: ~, e: '1'}") == {"a": 1, "b": 1.5, "c": None, "d": None, "e": "1"}
+
+
+def test_a_key_twice_is_refused_where_a_person_wrote_it_and_not_in_another_mapping() -> None:
+    with pytest.raises(yaml_text.NotYaml, match="the key 'b' is there twice") as found:
+        yaml_text.load("a:\n- b: 1\n  c: {}\n  b: 2\n", 100)
+    assert found.value.line == 4
+    assert yaml_text.load("a: &a {b: 1}\nb: [*a, *a, {b: 2}]\n", 100) == {
+        "a": {"b": 1},
+        "b": [{"b": 1}, {"b": 1}, {"b": 2}],
+    }
