@@ -6,7 +6,7 @@ READY := .venv/.ready
 PIP := $(PYTHON) -m pip --python $(BIN)/python install --disable-pip-version-check --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo check test fix lock recording bench simulate clean
+.PHONY: help setup demo check test soak fix lock recording bench simulate clean
 
 help: ## list the verbs
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -29,12 +29,15 @@ check: $(READY) ## the quick gate: no servers, under 90 s
 	$(BIN)/ruff check .
 	$(BIN)/lint-imports --no-logo
 	$(BIN)/mypy
-	$(BIN)/pytest -q -n 2 -m "not real and not slow"
+	$(BIN)/pytest -q -n 2 -m "not real and not slow and not soak"
 
 test: check ## the gate, whole virtual rollouts, and the tests with real parts (API server, Prometheus, Envoy)
 	$(BIN)/python -m tests.real.parts
 	$(BIN)/pytest -v -n 2 --dist worksteal -m "slow and not real"
 	$(BIN)/pytest -v -m real
+
+soak: $(READY) ## what takes hours: faults at every call of every preset, and at two
+	$(BIN)/pytest -q -n 2 --dist worksteal -m soak
 
 fix: $(READY) ## format, and mend what can be mended
 	$(BIN)/ruff format .

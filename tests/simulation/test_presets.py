@@ -1,5 +1,9 @@
-"""Every preset as it is shipped, its times shortened: in storms, and with death after single calls."""
+"""Every preset as it is shipped, its times shortened: in storms, and with faults at single calls and at two.
 
+Some in the gate, more in `make test`; every single call, and every stretch with every other, in `make soak`.
+"""
+
+from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
@@ -10,6 +14,9 @@ from tests.simulation.invariants import Watcher
 from tests.simulation.test_worlds import ENDS, FAULTS
 from tests.simulation.world import START, Faults, World, drive
 from tests.simulation.worlds import BAD, SPEED, Outcome, approve, play, shortened
+
+SOAK = pytest.mark.soak
+PARTS = [pytest.param(n, marks=SOAK if n else pytest.mark.slow) for n in range(8)]
 
 
 def test_each_is_played() -> None:
@@ -26,30 +33,29 @@ def test_no_storm_breaks_an_invariant_or_promotes_what_is_bad(name: str) -> None
     right([play(seed, name) for seed in range(28, 34)])
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("part", range(4))
+@pytest.mark.parametrize("part", PARTS)
 @pytest.mark.parametrize("name", SPEED)
 def test_in_no_storm_of_many_either(name: str, part: int) -> None:
-    right([play(seed, name) for seed in range(part, 100, 4)])
-    ends = [play(seed, name, BAD) for seed in range(600 + part, 700, 4)]
+    right([play(seed, name) for seed in range(part, 200, 8)])
+    ends = [play(seed, name, BAD) for seed in range(600 + part, 800, 8)]
     assert not [one for one in ends if one.phase is Phase.PROMOTED]
 
 
-def played(name: str, failing: float, faults: Faults | None = None) -> World:
+def played(name: str, failing: float, faults: Callable[[int], Faults] = lambda life: Faults()) -> World:
     """A quiet world; the end at 100 % is shortened too, for there are hundreds of calls in which nothing happens."""
     quick = replace(shortened(name), confirm=6.0)
     world = World(seed=7, trouble=0.0, failing={"v1": 0.0, "v2": failing}, strategy=quick)
     watcher = Watcher(world)
-    drive(world, lambda life: faults if faults and life == 1 else Faults(), approve)
+    drive(world, faults, approve)
     watcher.finished()
     return world
 
 
-def faulty(name: str, failing: float, end: Phase, fault: str, calls: range) -> None:
-    for call in calls:
-        attempt = played(name, failing, FAULTS[fault](call)).attempt()
-        assert attempt is not None
-        assert attempt.phase is end, f"at call {call}: {attempt.message}"
+def faulty(name: str, failing: float, end: Phase, *faults: Faults) -> None:
+    """The first process meets the first of the faults, the next the next."""
+    attempt = played(name, failing, lambda life: dict(enumerate(faults, 1)).get(life, Faults())).attempt()
+    assert attempt is not None
+    assert attempt.phase is end, f"with {faults}: {attempt.message}"
 
 
 @pytest.mark.parametrize(("failing", "end"), ENDS)
@@ -61,16 +67,29 @@ def test_a_death_after_a_call_changes_no_end(name: str, failing: float, end: Pha
     assert (attempt.phase, attempt.reason) == (end, Reason.BREACH if failing else None)
     assert whole.now < START + 400, "it ends before its deadline"
     calls = whole.processes[0].calls
-    faulty(name, failing, end, "dies when a call has landed", range(20 + len(name), calls, calls // 3))
+    for call in range(20 + len(name), calls, calls // 3):
+        faulty(name, failing, end, Faults(crash_after=call))
 
 
-@pytest.mark.slow
+@pytest.mark.parametrize("every", [pytest.param(17, marks=pytest.mark.slow), pytest.param(1, marks=SOAK)])
 @pytest.mark.parametrize(("failing", "end"), ENDS)
 @pytest.mark.parametrize("fault", FAULTS)
 @pytest.mark.parametrize("name", SPEED)
-def test_a_fault_at_a_call_changes_no_end(name: str, fault: str, failing: float, end: Phase) -> None:
-    """Death after every single call; the others, which begin as it does, at a part of them."""
+def test_a_fault_at_every_single_call_changes_no_end(
+    name: str, fault: str, failing: float, end: Phase, every: int
+) -> None:
     calls = played(name, failing).processes[0].calls
     assert calls > 50, "a rollout makes more calls than that"
-    step = 1 if fault == "dies when a call has landed" else 13
-    faulty(name, failing, end, fault, range(1 + len(name) % step, calls + 1, step))
+    for call in range(1 + len(name + fault) % every, calls + 1, every):
+        faulty(name, failing, end, FAULTS[fault](call))
+
+
+@pytest.mark.parametrize("every", [pytest.param(71, marks=pytest.mark.slow), pytest.param(7, marks=SOAK)])
+@pytest.mark.parametrize(("failing", "end"), ENDS)
+@pytest.mark.parametrize("name", SPEED)
+def test_two_deaths_change_no_end(name: str, failing: float, end: Phase, every: int) -> None:
+    """After calls that lie apart, so that every stretch of a rollout meets every other."""
+    calls = played(name, failing).processes[0].calls
+    for first in range(1 + len(name) % every, calls, every):
+        for second in range(1 + first % (every - 2), calls - first + 30, every - 2):
+            faulty(name, failing, end, Faults(crash_after=first), Faults(crash_after=second))
