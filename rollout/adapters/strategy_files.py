@@ -885,15 +885,23 @@ SENTENCES = {
 }
 
 
+URL = re.compile(r"(https?)://[^\s'\"]*[^\s'\",.;:)]", re.IGNORECASE)
+"""A URL in a sentence: it stands where no URL belongs, and may be a secret all the same."""
+
+
 def _visible(text: str) -> str:
     """A text in which nothing steers a terminal, nor begins another line: keys are what somebody wrote."""
     return "".join(sign if sign.isprintable() else repr(sign)[1:-1] for sign in text)
+
+
+def _host_alone(found: re.Match[str]) -> str:
+    return f"{found[1]}://{host_of(found[0]) or '?'}/…"
 
 
 def _said(error: Any) -> str:
     where = ".".join(str(part) for part in error["loc"])
     text = str(error["msg"]).removeprefix("Value error, ")
     text = SENTENCES.get(error["type"], text)
-    text = _visible(f"{where}: {text}" if where else text)
+    text = URL.sub(_host_alone, _visible(f"{where}: {text}" if where else text))
     half = LONGEST_FAULT // 2
     return text if len(text) <= LONGEST_FAULT else f"{text[:half]} … {text[-half:]}"

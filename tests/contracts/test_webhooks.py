@@ -89,7 +89,7 @@ def place(request: pytest.FixtureRequest) -> Iterator[Place]:
         return
     with _Server(("127.0.0.1", 0), _Handler) as server:
         server.place = Place(HttpWebhooks(), f"http://127.0.0.1:{server.server_port}/hook")
-        threading.Thread(target=server.serve_forever, daemon=True).start()
+        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
         yield server.place
         server.shutdown()
 

@@ -48,7 +48,7 @@ def exporting(rows: Sequence[Row], buckets: Sequence[Row] = ()) -> Iterator[int]
             pass
 
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Exporter) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
+        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
         yield server.server_port
         server.shutdown()
 

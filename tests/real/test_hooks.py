@@ -50,7 +50,7 @@ class Endpoint(BaseHTTPRequestHandler):
 def hooked(mesh: Mesh) -> Iterator[Mesh]:
     Endpoint.breaks_at, Endpoint.asked, Endpoint.told = "never", [], []
     server = ThreadingHTTPServer(("127.0.0.1", 0), Endpoint)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
+    threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
     here, secrets = f"http://127.0.0.1:{server.server_port}", f"/api/v1/namespaces/{NAMESPACE}/secrets"
     urls = {"budget": f"{here}/budget?token=s3cret", "people": f"{here}/people/s3cret"}
     secret = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "hooks"}, "stringData": urls}

@@ -1,10 +1,15 @@
 """Bad input: each says what and where, ends with exit code 2, and writes nothing."""
 
+import io
+import os
 import subprocess
 import sys
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 
 import pytest
+
+from rollout.cli.app import main
 
 GOOD = "bake: 10s\nsteps: [{weight: 100}]\nconfirm: 1m\nchecks: []\n"
 
@@ -134,8 +139,14 @@ def state(folder: Path) -> dict[str, str]:
 
 
 def rollout(*arguments: str) -> tuple[int, str]:
-    done = subprocess.run([sys.executable, "-m", "rollout", *arguments], capture_output=True, text=True, timeout=60)
-    return done.returncode, done.stderr
+    """The whole command line in this process: a new one takes half a second, and there are hundreds."""
+    error = io.StringIO()
+    with pytest.MonkeyPatch.context() as patched, redirect_stdout(io.StringIO()), redirect_stderr(error):
+        patched.setattr(sys, "argv", ["rollout", *arguments])
+        patched.setattr(sys, "stdin", io.StringIO())
+        with pytest.raises(SystemExit) as ended:
+            main()
+    return int(ended.value.code or 0), error.getvalue()
 
 
 @pytest.mark.parametrize("name", STRATEGIES)
@@ -252,10 +263,12 @@ def test_a_folder_that_is_none(tmp_path: Path) -> None:
     assert "playground up" in error
 
 
-def test_a_kubeconfig_without_the_context(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_kubeconfig_without_the_context(tmp_path: Path) -> None:
     path = tmp_path / "config"
     path.write_text("apiVersion: v1\nkind: Config\ncontexts: []\nclusters: []\nusers: []\ncurrent-context: ''\n")
-    monkeypatch.setenv("KUBECONFIG", str(path))
-    code, error = rollout("status", "reviews", "--context", "prod")
-    assert code == 2, error
-    assert "prod" in error
+    command = [sys.executable, "-m", "rollout", "status", "reviews", "--context", "prod"]  # it is read once a process
+    done = subprocess.run(
+        command, env=os.environ | {"KUBECONFIG": str(path)}, capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 2, done.stderr
+    assert "prod" in done.stderr

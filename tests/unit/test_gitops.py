@@ -158,6 +158,7 @@ def test_the_rules_say_what_to_ignore_and_write_nothing(cluster: Path) -> None:
     assert [part for part in found if part] == [document["argocd"], document["flux"], document["strategy"]]
 
 
+@pytest.mark.slow
 def test_what_is_printed_can_be_applied_and_a_rollout_moves_the_delegate(cluster: Path, tmp_path: Path) -> None:
     before = state(cluster)
     printed = [*yaml.safe_load_all(asked(cluster, "--delegate").stdout)]

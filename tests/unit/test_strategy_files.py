@@ -254,3 +254,14 @@ def test_a_regex_that_envoy_has_is_taken(regex: str) -> None:
     (route, _) = parse(step(f"{{route: {{uri: {{regex: '{regex}'}}}}}}"), "s", "s.yaml").steps
     assert isinstance(route.act, Route)
     assert route.act.match == {"uri": {"regex": regex}}
+
+
+@pytest.mark.parametrize(
+    "wrong", ["notify: {'https://ann:pw@hooks.example/T0/secret': 1}", "bake: 'https://ann:pw@hooks.example/T0/secret'"]
+)
+def test_a_url_where_none_belongs_is_not_repeated(wrong: str) -> None:
+    with pytest.raises(InvalidInput) as caught:
+        parse(f"{wrong}\nsteps: [{{weight: 100}}]\nconfirm: 1s\nchecks: [{{errors: {{}}}}]", "mine", "mine.yaml")
+    assert "secret" not in str(caught.value)
+    assert "pw" not in str(caught.value)
+    assert "https://hooks.example/…" in str(caught.value)

@@ -44,7 +44,7 @@ class Hook(BaseHTTPRequestHandler):
 def url() -> Iterator[str]:
     Hook.status, Hook.body, Hook.headers_sent, Hook.drip, Hook.heard, Hook.sleeps = 200, b"", {}, 0, [], {}
     server = ThreadingHTTPServer(("127.0.0.1", 0), Hook)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
+    threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
     yield f"http://127.0.0.1:{server.server_port}/gate?token=secret"
     server.shutdown()
     server.server_close()
