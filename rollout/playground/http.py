@@ -54,7 +54,6 @@ class _Connection(asyncio.Protocol):
         self._pool, self._buffer = pool, b""
         self.waiter: Callable[[Answer], None] | None = None
         self.transport: asyncio.Transport | None = None
-        self.patience: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
@@ -81,8 +80,6 @@ class _Connection(asyncio.Protocol):
 
     def _finish(self, answer: Answer) -> None:
         waiter, self.waiter = self.waiter, None
-        if self.patience:
-            self.patience.cancel()
         if waiter:
             waiter(answer)
 
@@ -95,24 +92,22 @@ class Client:
         self.idle: deque[_Connection] = deque()
         self._tasks: set[asyncio.Task[None]] = set()
 
-    def get(self, host: str, path: str, done: Callable[[Answer], None], within: float = 0.0) -> None:
-        """Ask for `path` of `host`; `done` gets the answer, or none when it did not come `within` so many seconds."""
+    def get(self, host: str, path: str, done: Callable[[Answer], None]) -> None:
+        """Ask for `path` of `host`; `done` gets the answer."""
         request = f"GET {path} HTTP/1.1\r\nhost: {host}\r\n\r\n".encode()
         if self.idle:
-            self._send(self.idle.pop(), request, done, within)
+            self._send(self.idle.pop(), request, done)
         else:
-            task = asyncio.get_running_loop().create_task(self._connect(request, done, within))
+            task = asyncio.get_running_loop().create_task(self._connect(request, done))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
 
-    def _send(self, connection: _Connection, request: bytes, done: Callable[[Answer], None], within: float) -> None:
+    def _send(self, connection: _Connection, request: bytes, done: Callable[[Answer], None]) -> None:
         connection.waiter = done
         assert connection.transport is not None
-        if within:
-            connection.patience = asyncio.get_running_loop().call_later(within, connection.transport.abort)
         connection.transport.write(request)
 
-    async def _connect(self, request: bytes, done: Callable[[Answer], None], within: float) -> None:
+    async def _connect(self, request: bytes, done: Callable[[Answer], None]) -> None:
         try:
             _, connection = await asyncio.get_running_loop().create_connection(
                 lambda: _Connection(self), self._address, self._port
@@ -120,4 +115,4 @@ class Client:
         except OSError:
             done(Answer(0))
             return
-        self._send(connection, request, done, within)
+        self._send(connection, request, done)
