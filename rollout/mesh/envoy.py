@@ -1,8 +1,9 @@
 """From Istio's documents to Envoy's clusters and routes: what a sidecar would be sent, as far as we need it. Pure.
 
-One static cluster per subset, as istiod makes them, named `outbound|PORT|SUBSET|HOST`; one route per match entry;
-destinations of weight 0 left out; a single destination's weight ignored; the oldest VirtualService owns a host, and
-takes in its delegates.
+One static cluster per subset, as istiod makes them, named `outbound|PORT|SUBSET|HOST`; one route per match entry that
+is for this client; destinations of weight 0 left out; a single destination's weight ignored; the oldest VirtualService
+owns a host, and takes in its delegates. A fault's filter stands before the router: no timeout of a route ends its
+delay, and no retry its abort.
 """
 
 import re
@@ -21,6 +22,8 @@ from rollout.mesh.subsets import host_of, subsets_of
 Resource = dict[str, Any]
 UNLIMITED = 2**32 - 1
 ROUTES = "outbound"
+FAULT = "envoy.filters.http.fault"
+NO_FAULT: Resource = {"@type": "type.googleapis.com/envoy.extensions.filters.http.fault.v3.HTTPFault"}
 DEFAULT_RETRIES = "connect-failure,refused-stream,unavailable,cancelled"
 """Istio's own since 1.24: before, an answer of 503 was asked for again too."""
 
@@ -31,6 +34,14 @@ class Endpoint:
 
     address: str
     port: int
+    labels: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Source:
+    """Who asks: the namespace and the labels of its pod, by which a match may choose."""
+
+    namespace: str
     labels: Mapping[str, str]
 
 
@@ -75,8 +86,8 @@ def _endpoint(place: Endpoint) -> Resource:
     return {"endpoint": {"address": address}, "metadata": {"filter_metadata": labels}}
 
 
-def routes(services: Sequence[Document], virtual_services: Sequence[Document]) -> Resource:
-    """The RouteConfiguration of a client in the mesh: a virtual host per service."""
+def routes(services: Sequence[Document], virtual_services: Sequence[Document], source: Source) -> Resource:
+    """The RouteConfiguration of one client in the mesh: a virtual host per service."""
     oldest = sorted(
         virtual_services, key=lambda vs: (str(vs["metadata"].get("creationTimestamp", "")), name_of(vs))
     )  # fmt: skip
@@ -85,7 +96,7 @@ def routes(services: Sequence[Document], virtual_services: Sequence[Document]) -
         name, namespace, port = name_of(service), namespace_of(service), _port(service)
         host = fqdn(name, namespace)
         owner = next((merged(vs, virtual_services) for vs in oldest if host in _hosts(vs)), None)
-        made = [entry for route in http_routes(owner) for entry in _routes(route, owner, port)] if owner else []
+        made = [entry for route in http_routes(owner) for entry in _routes(route, owner, port, source)] if owner else []
         if not owner:
             made = [{"match": {"prefix": "/"}, "route": {"cluster": cluster_name(port, "", host), "timeout": "0s"}}]
         domains = [host, name, f"{name}.{namespace}", f"{name}.{namespace}.svc"]
@@ -107,11 +118,38 @@ def _port(service: Document) -> int:
     return int(service["spec"]["ports"][0]["port"])
 
 
-def _routes(route: Document, vs: Document, port: int) -> list[Resource]:
-    action, entries = _action(route, vs, port), route.get("route") or []
-    headers = _headers(route) + (_headers(entries[0]) if len(entries) == 1 else [])
-    added = {"response_headers_to_add": headers} if headers else {}
-    return [{"match": _match(match), "route": action, **added} for match in route.get("match") or [{}]]
+def _routes(route: Document, vs: Document, port: int, source: Source) -> list[Resource]:
+    entries = route.get("route") or []
+    made: Resource = {"route": _action(route, vs, port)}
+    if headers := _headers(route) + (_headers(entries[0]) if len(entries) == 1 else []):
+        made["response_headers_to_add"] = headers
+    if fault := route.get("fault"):
+        made["typed_per_filter_config"] = {FAULT: _fault(fault)}
+    return [{"match": _match(match), **made} for match in route.get("match") or [{}] if _meant(match, source)]
+
+
+def _meant(match: Document, source: Source) -> bool:
+    """Whether a match is for this client; where it names gateways, only they count."""
+    if match.get("gateways"):
+        return "mesh" in match["gateways"]
+    namespace, labels = match.get("sourceNamespace"), match.get("sourceLabels") or {}
+    return namespace in (None, "", source.namespace) and labels.items() <= source.labels.items()
+
+
+def _fault(fault: Document) -> Resource:
+    """A fault of everybody whom the route is for; where no share is said, nobody's."""
+    made = dict(NO_FAULT)
+    if delay := fault.get("delay"):
+        share = _fraction((delay.get("percentage") or {}).get("value", delay.get("percent", 0)))
+        made["delay"] = {"fixed_delay": f"{duration(delay['fixedDelay']):g}s", "percentage": share}
+    if abort := fault.get("abort"):
+        share = _fraction((abort.get("percentage") or {}).get("value", 0))
+        made["abort"] = {"http_status": int(abort["httpStatus"]), "percentage": share}
+    return made
+
+
+def _fraction(percent: float) -> Resource:
+    return {"numerator": round(float(percent) * 10000), "denominator": "MILLION"}
 
 
 def _match(match: Document) -> Resource:
@@ -196,10 +234,9 @@ def _percent(mirror: Document) -> float:
 
 def _repeated(mirror: Document, vs: Document, port: int) -> Resource:
     """A mirror that keeps the host as it was, as Istio has it from 1.28 on."""
-    share = {"numerator": round(_percent(mirror) * 10000), "denominator": "MILLION"}
     return {
         "cluster": _destination(mirror, vs, port),
-        "runtime_fraction": {"default_value": share},
+        "runtime_fraction": {"default_value": _fraction(_percent(mirror))},
         "disable_shadow_host_suffix_append": True,
         "trace_sampled": False,
     }

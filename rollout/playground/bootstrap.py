@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from rollout.mesh.envoy import ROUTES, Endpoint, Resource, cluster
+from rollout.mesh.envoy import FAULT, NO_FAULT, ROUTES, Endpoint, Resource, cluster
 
 REQUESTS, DURATION = "istio_requests", "istio_request_duration_milliseconds"
 LOOPBACK = "127.0.0.1"
@@ -12,13 +12,14 @@ LOOPBACK = "127.0.0.1"
 
 @dataclass(frozen=True)
 class Pod:
-    """One of a workload: requests reach it at `port`, and its service listens `behind` that."""
+    """One of a workload: requests reach it at `port`, its service listens `behind` that, and asks others by `proxy`."""
 
     workload: str
     host: str
     version: str
     port: int
     behind: int
+    proxy: int
 
 
 def bootstrap(folder: Path, clients: Mapping[str, int], pods: Sequence[Pod], admin: int) -> Resource:
@@ -62,7 +63,7 @@ def _inside(pod: Pod) -> str:
 
 def _outbound(folder: Path, workload: str, port: int) -> Resource:
     """A client's listener: it obeys the VirtualServices, and counts by what was chosen."""
-    source = {"resource_api_version": "V3", "path_config_source": _watched(folder, "rds.json")}
+    source = {"resource_api_version": "V3", "path_config_source": _watched(folder, f"{workload}.json")}
     labels = {
         "reporter": "source",
         "source_workload": workload,
@@ -95,6 +96,7 @@ def _listener(
     name: str, port: int, routes: Resource, labels: Mapping[str, str], own: Mapping[str, str] | None = None
 ) -> Resource:
     """A listener that counts under `labels`; answers of Envoy's own say why in a header, and have those of `own`."""
+    fault = {"name": FAULT, "typed_config": NO_FAULT}
     router = {"name": "envoy.filters.http.router", "typed_config": {"@type": typed(_ROUTER)}}
     any_error = {"comparison": {"op": "GE", "value": {"default_value": 400, "runtime_key": "unused"}}}
     said = {"x-envoy-flags": "%RESPONSE_FLAGS%"} | dict(own or {})
@@ -103,7 +105,7 @@ def _listener(
         "@type": typed("extensions.filters.network.http_connection_manager.v3.HttpConnectionManager"),
         "stat_prefix": name,
         **routes,
-        "http_filters": [router],
+        "http_filters": [fault, router],
         "access_log": [{"name": "envoy.access_loggers.stats", "typed_config": _istio_counters(labels)}],
         "local_reply_config": {
             "mappers": [{"filter": {"status_code_filter": any_error}, "headers_to_add": headers}],

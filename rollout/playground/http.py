@@ -54,6 +54,7 @@ class _Connection(asyncio.Protocol):
         self._pool, self._buffer = pool, b""
         self.waiter: Callable[[Answer], None] | None = None
         self.transport: asyncio.Transport | None = None
+        self.patience: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
@@ -80,6 +81,8 @@ class _Connection(asyncio.Protocol):
 
     def _finish(self, answer: Answer) -> None:
         waiter, self.waiter = self.waiter, None
+        if self.patience:
+            self.patience.cancel()
         if waiter:
             waiter(answer)
 
@@ -92,22 +95,24 @@ class Client:
         self.idle: deque[_Connection] = deque()
         self._tasks: set[asyncio.Task[None]] = set()
 
-    def get(self, host: str, path: str, done: Callable[[Answer], None]) -> None:
-        """Ask for `path` of `host`; `done` gets the answer."""
+    def get(self, host: str, path: str, done: Callable[[Answer], None], within: float = 0.0) -> None:
+        """Ask for `path` of `host`; `done` gets the answer, or none when it did not come `within` so many seconds."""
         request = f"GET {path} HTTP/1.1\r\nhost: {host}\r\n\r\n".encode()
         if self.idle:
-            self._send(self.idle.pop(), request, done)
+            self._send(self.idle.pop(), request, done, within)
         else:
-            task = asyncio.get_running_loop().create_task(self._connect(request, done))
+            task = asyncio.get_running_loop().create_task(self._connect(request, done, within))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
 
-    def _send(self, connection: _Connection, request: bytes, done: Callable[[Answer], None]) -> None:
+    def _send(self, connection: _Connection, request: bytes, done: Callable[[Answer], None], within: float) -> None:
         connection.waiter = done
         assert connection.transport is not None
+        if within:
+            connection.patience = asyncio.get_running_loop().call_later(within, connection.transport.abort)
         connection.transport.write(request)
 
-    async def _connect(self, request: bytes, done: Callable[[Answer], None]) -> None:
+    async def _connect(self, request: bytes, done: Callable[[Answer], None], within: float) -> None:
         try:
             _, connection = await asyncio.get_running_loop().create_connection(
                 lambda: _Connection(self), self._address, self._port
@@ -115,4 +120,4 @@ class Client:
         except OSError:
             done(Answer(0))
             return
-        self._send(connection, request, done)
+        self._send(connection, request, done, within)

@@ -43,31 +43,32 @@ class Proxy:
 
     def __init__(self, folder: Path, clients: Mapping[str, int], pods: Sequence[Pod], admin: int) -> None:
         self._folder, self._version = folder, 0
+        self._written: dict[str, tuple[str, int]] = {}
+        """What each file holds, and since which version."""
         self._admin = client(f"http://127.0.0.1:{admin}", timeout=2.0)
         folder.mkdir(parents=True, exist_ok=True)
         self._swap("cds.json", [])
-        self._swap("rds.json", [{"@type": typed("config.route.v3.RouteConfiguration"), "name": ROUTES}])
+        for workload in clients:
+            self._swap(f"{workload}.json", [{"@type": typed("config.route.v3.RouteConfiguration"), "name": ROUTES}])
         (folder / "bootstrap.json").write_text(json.dumps(bootstrap(folder, clients, pods, admin)))
         arguments = [binary(), "-c", str(folder / "bootstrap.json"), "--reject-unknown-dynamic-fields"]
         arguments += ["--concurrency", "1", "--disable-hot-restart", "--log-level", "warn"]
         with (folder / "envoy.log").open("w") as log:
             self.process = subprocess.Popen(arguments, stdout=log, stderr=log)
-        self._applied: tuple[str, str] = ("", "")
         self._wait(lambda: self._admin.get("/ready").status_code == 200, "start")
 
-    def apply(self, clusters: Sequence[Resource], routes: Resource) -> bool:
-        """Give Envoy clusters, then routes, and wait until it obeys; False if it had them already."""
-        wanted = (json.dumps(clusters), json.dumps(routes))
-        if wanted == self._applied:
-            return False
-        if wanted[0] != self._applied[0]:
-            self._swap("cds.json", list(clusters))
-            self._obeys("cluster_manager.cds")
-        if wanted[1] != self._applied[1]:
-            self._swap("rds.json", [routes])
-            self._obeys(f"rds.{ROUTES}")
-        self._applied = wanted
-        return True
+    def apply(self, clusters: Sequence[Resource], routes: Mapping[str, Resource]) -> bool:
+        """Give Envoy clusters, then each client's routes, and wait until it obeys; False if it had them already."""
+        self._version += 1
+        changed = self._swap("cds.json", list(clusters))
+        if changed:
+            self._obeys("cluster_manager.cds", ["cds.json"])
+        ours = [f"{workload}.json" for workload in routes]
+        swapped = [self._swap(name, [config]) for name, config in zip(ours, routes.values(), strict=True)]
+        if any(swapped):
+            self._obeys(f"rds.{ROUTES}", ours)
+            changed = True
+        return changed
 
     def counters(self) -> list[Row]:
         """The mesh's request counters and histograms as Envoy has them, summed by version and outcome."""
@@ -77,21 +78,28 @@ class Proxy:
             raise Unavailable(f"Envoy does not answer: {error}") from error
         return counted(text)
 
-    def _swap(self, name: str, resources: list[Resource]) -> None:
-        """Put a whole file in the place of the old one in one rename: Envoy never reads half of it."""
-        self._version += 1
+    def _swap(self, name: str, resources: list[Resource]) -> bool:
+        """Put a whole file in the place of the old one in one rename: Envoy never reads half of it.
+
+        False where it holds that already.
+        """
+        text = json.dumps(resources)
+        if self._written.get(name, ("", 0))[0] == text:
+            return False
         temporary = self._folder / f"{name}.tmp"
-        temporary.write_text(json.dumps({"version_info": str(self._version), "resources": resources}))
+        temporary.write_text(f'{{"version_info": "{self._version}", "resources": {text}}}')
         temporary.replace(self._folder / name)
+        self._written[name] = text, self._version
+        return True
 
-    def _obeys(self, source: str) -> None:
-        self._wait(lambda: self._shows(source), f"take {source}")
+    def _obeys(self, source: str, files: Sequence[str]) -> None:
+        self._wait(lambda: self._shows(source, files), f"take {source}")
 
-    def _shows(self, source: str) -> bool:
-        """Whether Envoy's own readings name the version that we wrote last."""
+    def _shows(self, source: str, files: Sequence[str]) -> bool:
+        """Whether Envoy's own readings name the versions of these files: none is ever ahead of what we wrote."""
         answer = self._admin.get("/stats", params={"filter": f"{re.escape(source)}.version_text"})
-        versions = re.findall(r'version_text: "(\d+)"', answer.text)
-        return bool(versions) and all(version == str(self._version) for version in versions)
+        versions = sorted(int(version) for version in re.findall(r'version_text: "(\d+)"', answer.text))
+        return versions == sorted(self._written[name][1] for name in files)
 
     def _wait(self, done: Any, what: str) -> None:
         until = time.monotonic() + OBEYS_WITHIN

@@ -10,17 +10,23 @@ from pathlib import Path
 from rollout.playground.http import Answer, Client, Respond, Server
 
 CONTROL_EVERY = 0.05
+DISPENSABLE = {"ratings": 0.5}
+"""Whom a page can do without, and how many seconds it waits for them before it does."""
 PASSED_ON = ("x-version", "x-envoy-flags", "x-service")
 
 
 @dataclass(frozen=True)
 class Orders:
-    """What a control file says: answer a `share` (0 to 1) with `status`, all after `delay` seconds, or `refuse` all."""
+    """What a control file says: answer a `share` (0 to 1) with `status`, all after `delay` seconds, or `refuse` all.
+
+    A `patient` service waits for all whom it asks as long as it takes, and fails when they do.
+    """
 
     share: float = 0.0
     status: int = 500
     delay: float = 0.0
     refuse: bool = False
+    patient: bool = False
 
 
 class Service:
@@ -43,12 +49,13 @@ class Service:
         if random.random() < self._orders.share:  # noqa: S311 - dice, not secrets
             respond(self._orders.status, {"x-version": self._version})
         elif self._calls:
-            self._client.get(self._calls, path, lambda answer: self._pass_on(answer, respond))
+            within = 0.0 if self._orders.patient else DISPENSABLE.get(self._calls, 0.0)
+            self._client.get(self._calls, path, lambda answer: self._pass_on(answer, within > 0, respond), within)
         else:
             respond(200, {"x-version": self._version})
 
-    def _pass_on(self, answer: Answer, respond: Respond) -> None:
-        if answer.status == 200:
+    def _pass_on(self, answer: Answer, dispensable: bool, respond: Respond) -> None:
+        if answer.status == 200 or dispensable:
             respond(200, {"x-version": self._version})
         else:
             kept = {name: answer.headers[name] for name in PASSED_ON if name in answer.headers}

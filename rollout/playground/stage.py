@@ -30,7 +30,7 @@ from rollout.core.documents import (
     version_of,
 )
 from rollout.core.errors import NotFound, RolloutError
-from rollout.mesh.envoy import Endpoint, clusters, routes, weights
+from rollout.mesh.envoy import Endpoint, Source, clusters, routes, weights
 from rollout.mesh.hosts import fqdn
 from rollout.playground.bootstrap import Pod
 from rollout.playground.proxy import Proxy
@@ -48,8 +48,8 @@ WORKLOADS = (
     ("ratings", "v1", ""),
 )
 """Service, version, and whom it calls. Unlike Bookinfo's, reviews v1 asks for ratings too: a good v2 is no slower."""
-CLIENTS = ("gateway", "productpage", "reviews")
-"""Who asks others; users ask the first."""
+GATEWAY, FRONT = "gateway", "productpage-v1"
+"""The workloads that ask productpage for the users, and reviews."""
 CONTAINERS = {"containers": [{"name": "service", "image": "playground"}]}
 ADDRESS = "playground.rollout.dev/address"
 """The annotation of a pod that says where Envoy's listener in front of it is."""
@@ -67,10 +67,13 @@ class Playground:
         folder.mkdir(parents=True, exist_ok=True)
         self.cluster: Cluster = cluster or FolderCluster(folder)
         self.events: list[tuple[float, dict[str, int]]] = []
+        self._sources = {GATEWAY: Source(NAMESPACE, {"app": GATEWAY})}
         self._processes: list[subprocess.Popen[bytes]] = []
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._second = 0
+        self._obeyed: tuple[object, object] = ((), ())
+        """The documents that Envoy obeys: to make its routes of them again would take time from the services."""
         self.trouble = ""
 
     def __enter__(self) -> "Playground":
@@ -93,24 +96,26 @@ class Playground:
 
     def _up(self) -> None:
         self.own.mkdir(parents=True, exist_ok=True)
-        *ports, self.admin = free_ports(len(CLIENTS) + 2 * len(WORKLOADS) + 1)
-        clients = dict(zip(CLIENTS, ports, strict=False))
-        inbound, behind = ports[len(CLIENTS) :: 2], ports[len(CLIENTS) + 1 :: 2]
-        self._addresses, pods = inbound, []
-        for (service, version, calls), port, own in zip(WORKLOADS, inbound, behind, strict=True):
-            pods.append(Pod(f"{service}-{version}", fqdn(service, NAMESPACE), version, port, own))
+        self.admin, self.entrance, *ports = free_ports(2 + 3 * len(WORKLOADS))
+        pods = []
+        for (service, version, calls), *own in zip(WORKLOADS, ports[::3], ports[1::3], ports[2::3], strict=True):
+            pod = Pod(f"{service}-{version}", fqdn(service, NAMESPACE), version, *own)
+            pods.append(pod)
+            self._sources[pod.workload] = Source(NAMESPACE, {"app": service, "version": version})
             self._start(
-                "service", "--version", version, "--port", str(own), "--calls", calls,
-                "--proxy", str(clients.get(service, 0)), "--control", str(self._control(service, version)),
+                "service", "--version", version, "--port", str(pod.behind), "--calls", calls,
+                "--proxy", str(pod.proxy), "--control", str(self._control(service, version)),
             )  # fmt: skip
+        self._addresses = [pod.port for pod in pods]
         self.restore()
         self.metrics = CounterFiles(self.own / "metrics")
+        clients = {GATEWAY: self.entrance} | {pod.workload: pod.proxy for pod in pods}
         self.proxy = Proxy(self.own / "envoy", clients, pods, self.admin)
         self._processes.append(self.proxy.process)
         self.step()
-        for own in behind:
-            _reachable(own)
-        self._start("users", "--port", str(ports[0]), "--rps", str(self.rps), "--log", str(self.users_log))
+        for pod in pods:
+            _reachable(pod.behind)
+        self._start("users", "--port", str(self.entrance), "--rps", str(self.rps), "--log", str(self.users_log))
         self._thread.start()
 
     def restore(self) -> None:
@@ -139,10 +144,14 @@ class Playground:
     def step(self) -> None:
         """Make Envoy obey the documents, and keep this second's counters."""
         listed = {kind: self.cluster.list(kind, NAMESPACE) for kind in (SERVICE, DESTINATION_RULE, VIRTUAL_SERVICE)}
-        made = clusters(listed[SERVICE], listed[DESTINATION_RULE], self._endpoints(listed[SERVICE]))
-        config = routes(listed[SERVICE], listed[VIRTUAL_SERVICE])
-        if self.proxy.apply(made, config):
-            self.events.append((time.time(), weights(config, SERVED)))
+        endpoints = self._endpoints(listed[SERVICE])
+        if (listed, endpoints) != self._obeyed:
+            made = clusters(listed[SERVICE], listed[DESTINATION_RULE], endpoints)
+            seen = listed[SERVICE], listed[VIRTUAL_SERVICE]
+            config = {workload: routes(*seen, source) for workload, source in self._sources.items()}
+            if self.proxy.apply(made, config):
+                self.events.append((time.time(), weights(config[FRONT], SERVED)))
+            self._obeyed = listed, endpoints
         second = int(time.time())
         if second != self._second:
             self._second = second

@@ -11,7 +11,7 @@ from rollout.cli.explaining import explained
 from rollout.core.attempt import Attempt, RouteRef
 from rollout.core.documents import Document
 from rollout.core.lifecycle import Phase
-from rollout.mesh.envoy import routes
+from rollout.mesh.envoy import Source, routes
 from tests.simulation.world import mirroring, strategy
 from tests.unit.test_bad_input import GOOD, state
 from tests.unit.test_default_strategy import rollout
@@ -87,7 +87,8 @@ def test_envoy_repeats_as_istio_lets_it() -> None:
     service: Document = {"metadata": {"name": "reviews", "namespace": "shop"}, "spec": {"ports": [{"port": 9080}]}}
     canary = {"destination": to("v2")["destination"]}
     mirrors = [canary, canary | {"percentage": {"value": 0.5}}, canary | {"percentage": {}}]
-    made = routes([service], [vs({"route": [to("v1")], "mirrors": mirrors})])["virtual_hosts"][0]["routes"][0]["route"]
+    config = routes([service], [vs({"route": [to("v1")], "mirrors": mirrors})], Source("shop", {}))
+    made = config["virtual_hosts"][0]["routes"][0]["route"]
     parts = [policy["runtime_fraction"]["default_value"]["numerator"] for policy in made["request_mirror_policies"]]
     assert parts == [1_000_000, 5_000]
     assert made["request_mirror_policies"][0]["cluster"] == "outbound|9080|v2|reviews.shop.svc.cluster.local"
