@@ -770,7 +770,9 @@ def simulate(
 def demo(
     scenario: Annotated[
         list[str] | None,
-        typer.Option(help="good (default), errors, rejections, slow, crash, mirror, no-traffic or outage; may repeat."),
+        typer.Option(
+            help="good (default), errors, rejections, slow, crash, mirror, fault-drill, no-traffic, outage; may repeat."
+        ),
     ] = None,
     rps: Annotated[int, typer.Option(min=1, help="Requests a second.")] = 500,
     speed: Annotated[float, typer.Option(min=0.1, max=100, help="Divide the strategy's durations by this.")] = 10.0,

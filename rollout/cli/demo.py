@@ -16,7 +16,8 @@ from rollout.adapters.strategy_files import load
 from rollout.cli import driving
 from rollout.core.errors import InvalidInput, Unavailable
 from rollout.core.lifecycle import Phase
-from rollout.core.strategy import Bake, Mirror, Safe, Step, Strategy
+from rollout.core.probe import Expected, Probe
+from rollout.core.strategy import Bake, Fault, Mirror, Safe, Step, Strategy
 from rollout.engine.survey import Request
 from rollout.playground.stage import NAMESPACE, Playground
 from rollout.wiring import engine, folder_world
@@ -27,6 +28,7 @@ BAD: dict[str, dict[str, Any]] = {
     "slow": {"delay": 0.3},
     "crash": {"refuse": True},
     "mirror": {"share": 0.3},
+    "fault-drill": {"patient": True},
 }
 """The scenarios in which v2 does harm all the time, and which."""
 ENDS = {"good": 0, **dict.fromkeys(BAD, 1), "no-traffic": 4, "outage": 0}
@@ -37,11 +39,20 @@ MIRROR = Step(Decimal(0), Bake(600.0, 600.0), Mirror(Decimal(100), Safe.READS))
 """What the scenario `mirror` does before the preset's first weight: at half of all requests proof takes a while."""
 
 
-def strategy(speed: float, scenario: str) -> Strategy:
+def drill(entrance: int) -> Step:
+    """What the scenario `fault-drill` does before it: ratings answers late, and v2 has no timeout towards it."""
+    url, expected = f"http://127.0.0.1:{entrance}/", Expected(200, within=2.0)
+    probe = Probe(url, headers={"host": "reviews"}, count=20, rps=10.0, expect=expected)
+    return Step(Decimal(0), Bake(0.0, 600.0), Fault("ratings", probe, delay=7.0))
+
+
+def strategy(speed: float, scenario: str, entrance: int = 0) -> Strategy:
     """The preset `canary`, faster; looks each second, because the playground counts each second."""
     made = load("canary")
     if scenario == "mirror":
         made = replace(made, steps=(MIRROR, *made.steps))
+    if scenario == "fault-drill":
+        made = replace(made, steps=(drill(entrance), *made.steps))
     made = replace(made.faster(speed), propagation=1.0)
     return replace(made, deadline=60 / speed * 10) if scenario == "no-traffic" else made
 
@@ -63,7 +74,7 @@ def play(scenario: str, rps: int, speed: float, tell: driving.Tell, talk: Callab
         with _trouble(playground, scenario, speed):
             cluster, metrics = folder_world(playground.folder)
             driver = engine(cluster, metrics, "reviews", NAMESPACE)
-            request = Request("reviews", NAMESPACE, "v2", strategy(speed, scenario))
+            request = Request("reviews", NAMESPACE, "v2", strategy(speed, scenario, playground.entrance))
             started = clock.now()
             attempt, code = driving.promote(driver, request, driving.Manners(), tell)
             took = clock.now() - started

@@ -266,7 +266,7 @@ def _hold(engine: Engine) -> Attempt | None:
     """Leave the weight where it is, and say what that means."""
     attempt = engine.states.record.attempt
     if attempt and not attempt.phase.ended:
-        beside = "".join(f", {act}" for act in attempt.overlays)
+        beside = "".join(f", {act}" for act in (*attempt.overlays, attempt.fault) if act)
         _say(
             f"{attempt.canary} keeps its {attempt.weight} %{beside}, and nobody judges it now: the same "
             f"command goes on, `rollout abort {attempt.service}` takes back"

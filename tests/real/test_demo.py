@@ -58,6 +58,13 @@ def test_a_version_that_fails_what_is_mirrored_gets_no_user() -> None:
     assert result["duration_seconds"] < 60, "it was found before the mirror's end"
 
 
+def test_a_version_without_a_timeout_is_found_out_by_a_drill() -> None:
+    code, result = play("fault-drill", "--rps=100")
+    assert (code, result["phase"], result["weights"]) == (1, "RolledBack", {"v1": 100, "v2": 0})
+    assert result["failed_requests"] == 0
+    assert result["duration_seconds"] < 90
+
+
 def test_no_traffic_proves_nothing() -> None:
     code, result = play("no-traffic", "--speed", "30")
     assert (code, result["phase"], result["weights"]) == (4, "RolledBack", {"v1": 100, "v2": 0})
