@@ -36,7 +36,7 @@ test: check ## the gate, whole virtual rollouts, and the tests with real parts (
 	$(BIN)/pytest -v -n 2 --dist worksteal -m "slow and not real"
 	$(BIN)/pytest -v -m real
 
-soak: $(READY) ## what takes hours: faults at every call of every preset, and at two
+soak: $(READY) ## what takes long: faults at every call of every preset, and deaths after each pair of writes
 	$(BIN)/pytest -q -n 2 --dist worksteal -m soak
 
 fix: $(READY) ## format, and mend what can be mended

@@ -1,9 +1,9 @@
 """Every preset as it is shipped, its times shortened: in storms, and with faults at single calls and at two.
 
-Some in the gate, more in `make test`; every single call, and every stretch with every other, in `make soak`.
+Some in the gate, more in `make test`; every single call, and each pair of writes, in `make soak`.
 """
 
-from collections.abc import Callable
+import itertools
 from dataclasses import replace
 
 import pytest
@@ -41,27 +41,32 @@ def test_in_no_storm_of_many_either(name: str, part: int) -> None:
     assert not [one for one in ends if one.phase is Phase.PROMOTED]
 
 
-def played(name: str, failing: float, faults: Callable[[int], Faults] = lambda life: Faults()) -> World:
-    """A quiet world; the end at 100 % is shortened too, for there are hundreds of calls in which nothing happens."""
+def played(name: str, failing: float, *faults: Faults) -> tuple[World, int]:
+    """A quiet world, where the first process meets the first of the faults, the next the next; how many it took.
+
+    The end at 100 % is shortened too, for there are hundreds of calls in which nothing happens.
+    """
     quick = replace(shortened(name), confirm=6.0)
     world = World(seed=7, trouble=0.0, failing={"v1": 0.0, "v2": failing}, strategy=quick)
     watcher = Watcher(world)
-    drive(world, faults, approve)
+    lives = drive(world, lambda life: faults[life - 1] if life <= len(faults) else Faults(), approve)
     watcher.finished()
-    return world
+    return world, lives
 
 
-def faulty(name: str, failing: float, end: Phase, *faults: Faults) -> None:
-    """The first process meets the first of the faults, the next the next."""
-    attempt = played(name, failing, lambda life: dict(enumerate(faults, 1)).get(life, Faults())).attempt()
+def faulty(name: str, failing: float, end: Phase, *faults: Faults) -> int:
+    """How many processes it took to the right end."""
+    world, lives = played(name, failing, *faults)
+    attempt = world.attempt()
     assert attempt is not None
     assert attempt.phase is end, f"with {faults}: {attempt.message}"
+    return lives
 
 
 @pytest.mark.parametrize(("failing", "end"), ENDS)
 @pytest.mark.parametrize("name", SPEED)
 def test_a_death_after_a_call_changes_no_end(name: str, failing: float, end: Phase) -> None:
-    whole = played(name, failing)
+    whole, _ = played(name, failing)
     attempt = whole.attempt()
     assert attempt is not None
     assert (attempt.phase, attempt.reason) == (end, Reason.BREACH if failing else None)
@@ -78,18 +83,21 @@ def test_a_death_after_a_call_changes_no_end(name: str, failing: float, end: Pha
 def test_a_fault_at_every_single_call_changes_no_end(
     name: str, fault: str, failing: float, end: Phase, every: int
 ) -> None:
-    calls = played(name, failing).processes[0].calls
+    calls = played(name, failing)[0].processes[0].calls
     assert calls > 50, "a rollout makes more calls than that"
     for call in range(1 + len(name + fault) % every, calls + 1, every):
         faulty(name, failing, end, FAULTS[fault](call))
 
 
-@pytest.mark.parametrize("every", [pytest.param(71, marks=pytest.mark.slow), pytest.param(7, marks=SOAK)])
+@pytest.mark.parametrize("every", [pytest.param(17, marks=pytest.mark.slow), pytest.param(1, marks=SOAK)])
 @pytest.mark.parametrize(("failing", "end"), ENDS)
 @pytest.mark.parametrize("name", SPEED)
 def test_two_deaths_change_no_end(name: str, failing: float, end: Phase, every: int) -> None:
-    """After calls that lie apart, so that every stretch of a rollout meets every other."""
-    calls = played(name, failing).processes[0].calls
-    for first in range(1 + len(name) % every, calls, every):
-        for second in range(1 + first % (every - 2), calls - first + 30, every - 2):
-            faulty(name, failing, end, Faults(crash_after=first), Faults(crash_after=second))
+    """After each pair of writes: until the next one a process that dies leaves the same world, but for the time."""
+    writes = played(name, failing)[0].processes[0].writes
+    assert writes > 20, "a rollout writes more often than that"
+    for first in range(1 + len(name) % every, writes, every):
+        for second in itertools.count(1 + first % every, every):
+            pair = Faults(crash_after_write=first), Faults(crash_after_write=second)
+            if faulty(name, failing, end, *pair) < 3:
+                break  # the second had ended before

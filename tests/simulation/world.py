@@ -55,7 +55,8 @@ class Faults:
     """How often, per call, each thing goes wrong (0 to 1), and at which calls it surely does.
 
     `fail_at`: that call gets no answer and does nothing. `lose_at`: it lands and its reply is lost. `crash_after`:
-    the process dies when it has landed. `fail_writes`: each write gets no answer and does nothing.
+    the process dies when it has landed. `crash_after_write`: so it does after that write. `fail_writes`: each write
+    gets no answer and does nothing.
     """
 
     unavailable: float = 0.0
@@ -64,6 +65,7 @@ class Faults:
     stale: float = 0.0
     crash: float = 0.0
     crash_after: int = -1
+    crash_after_write: int = -1
     fail_at: int = -1
     lose_at: int = -1
     fail_writes: bool = False
@@ -73,7 +75,7 @@ class FaultyCluster:
     """The port as one process sees it: some calls get no answer, some answers are lost, some are old."""
 
     def __init__(self, world: "World", faults: Faults) -> None:
-        self.world, self.faults, self.calls = world, faults, 0
+        self.world, self.faults, self.calls, self.writes = world, faults, 0, 0
         self.counts: Counter[str] = Counter()
         self.asked: set[tuple[str, str]] = set()
         """Each kind with each verb that was asked of it."""
@@ -89,7 +91,10 @@ class FaultyCluster:
         if chance() < faults.crash:
             raise Crash
         result = act()
-        if self.calls == faults.crash_after or chance() < faults.crash:
+        self.writes += written
+        if self.calls == faults.crash_after or (written and self.writes == faults.crash_after_write):
+            raise Crash
+        if chance() < faults.crash:
             raise Crash
         if self.calls == faults.lose_at or (written and chance() < faults.lost_reply):
             raise Unavailable("the reply was lost")
