@@ -312,10 +312,10 @@ def _standing(engine: "Engine") -> "tuple[Attempt | None, str]":
     if attempt is None:
         return None, f"nothing of {engine.service} was ever promoted from here"
     since = None if attempt.phase.ended else engine.lease.unattended(clock.now())
-    return (
-        attempt,
-        "" if since is None else f"unattended since {console.at(since)}: nobody drives, so nothing is judged",
-    )
+    if since is None:
+        return attempt, ""
+    lies = f", and the fault at {attempt.fault.on} may still lie there" if attempt.fault else ""
+    return attempt, f"unattended since {console.at(since)}: nobody drives, so nothing is judged{lies}"
 
 
 @app.command()

@@ -128,7 +128,7 @@ def promote(
         finally:
             _deaf()
             with suppress(RolloutError):
-                engine.lease.release(clock.now())
+                engine.let_go(clock.now())
 
 
 def finish(engine: Engine, tell: Tell, within: float) -> Attempt | None:
@@ -266,7 +266,7 @@ def _hold(engine: Engine) -> Attempt | None:
     """Leave the weight where it is, and say what that means."""
     attempt = engine.states.record.attempt
     if attempt and not attempt.phase.ended:
-        beside = "".join(f", {act}" for act in (*attempt.overlays, attempt.fault) if act)
+        beside = "".join(f", {act}" for act in attempt.overlays)
         _say(
             f"{attempt.canary} keeps its {attempt.weight} %{beside}, and nobody judges it now: the same "
             f"command goes on, `rollout abort {attempt.service}` takes back"

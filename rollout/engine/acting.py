@@ -20,7 +20,7 @@ from rollout.core.documents import (
 )
 from rollout.core.errors import Conflict, Forbidden, InvalidInput, NotFound, RolloutError
 from rollout.core.lifecycle import Reason
-from rollout.core.strategy import Overlay
+from rollout.core.strategy import Fault, Overlay
 from rollout.engine.lookup import ROOT_NAMESPACE, everywhere, obeyed, pods_of, routing_to
 from rollout.engine.observing import Scene, pair_of, plan_subsets
 from rollout.mesh import drills
@@ -128,10 +128,10 @@ class Hands:
         patch = undressing_patch(vs, self._host)
         return self._patch(vs, patch) if patch else vs
 
-    def drill(self, a: Attempt, scene: Scene) -> None:
-        """Put the attempt's fault where it belongs, and remove it from everywhere else. Raises `Conflict`."""
+    def drill(self, a: Attempt, scene: Scene, put: Fault | None) -> None:
+        """Put a fault of the attempt's where it belongs, and remove all others. Raises `Conflict`."""
         for vs, one in zip(scene.drilled, a.drills, strict=True):
-            fault = a.fault if a.fault and a.fault.on == one.on else None
+            fault = put if put and put.on == one.on else None
             if vs is None:
                 if fault and one.made:
                     made = drills.new(one, self._drills, self._host, a.id, a.fence, fault)

@@ -181,6 +181,15 @@ class Engine:
             return attempt
         return self._say(self._notifier.left(attempt, now), now)
 
+    def let_go(self, now: float) -> None:
+        """Let the next process drive, and let no fault lie meanwhile; who goes on puts it there again."""
+        left = self.states.record.attempt
+        try:
+            if left is not None and left.fault and self.lease.sure(now):
+                self._hands.drill(left, read_scene(self._cluster, left), None)
+        finally:
+            self.lease.release(now)
+
     def take_back(self, reason: Reason, text: str, now: float) -> Attempt | None:
         """Return all traffic to stable, at once and without the lease; who drives will see it and finish.
 
@@ -206,7 +215,7 @@ class Engine:
             return attempt  # who drives, or our next tick, finishes what is taken back already
         self._hands.take_back(decision.attempt, scene, decision.taken_back, now)
         if decision.drill:
-            self._hands.drill(decision.attempt, scene)
+            self._hands.drill(decision.attempt, scene, decision.attempt.fault)
         if not any(route.touched(attempt) for route in observation.routes):
             # No claim is there to say it, so the record must: whoever drives would go on otherwise.
             self._say(decision.attempt, now)
@@ -265,14 +274,14 @@ class Engine:
             self._hands.take_back(after, scene, d.taken_back, now)
             self._record(after, now)
             if d.drill:
-                self._hands.drill(after, scene)
+                self._hands.drill(after, scene, after.fault)
             return after
         if d.weight is not None or d.bare or d.drill or self._worth_recording(before, after, now):
             # Before every weight, changed or not: a record that another engine wrote since we read it stops us here.
             self._record(after, now)
         self._driven = after if not after.phase.ended else None
         if d.drill and self.lease.sure(now):
-            self._hands.drill(after, scene)
+            self._hands.drill(after, scene, after.fault)
         if d.prepare:
             self._hands.add_subsets(after, scene)
         if d.weight is not None and self.lease.sure(now):

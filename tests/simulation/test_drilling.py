@@ -1,11 +1,14 @@
 """Drills in whole virtual rollouts: the fault lies while its probes are sent, and is gone whatever dies when."""
 
+import os
+import signal
 from collections.abc import Callable
 from decimal import Decimal
 from typing import Any
 
 import pytest
 
+from rollout.cli.driving import Manners
 from rollout.core.attempt import Attempt
 from rollout.core.documents import CONFIG_MAP, VIRTUAL_SERVICE, Document
 from rollout.core.errors import InvalidInput
@@ -13,6 +16,7 @@ from rollout.core.lifecycle import Phase, Reason
 from rollout.core.strategy import Bake, Step
 from rollout.engine.rights import FOR_DRILLS, RIGHTS, pairs
 from tests.simulation.invariants import Watcher
+from tests.simulation.test_driving import Stage
 from tests.simulation.test_worlds import FAULTS
 from tests.simulation.world import START, Crash, Faults, World, drilling, drive, strategy
 
@@ -250,3 +254,19 @@ def test_another_attempt_finds_what_an_older_one_left() -> None:
         world.pass_time(1.0)
     engine.begin(world.request(), world.now)
     assert not world.drilled()
+
+
+@pytest.mark.usefixtures("signals")
+def test_who_leaves_a_drill_to_others_takes_the_fault_along(monkeypatch: pytest.MonkeyPatch) -> None:
+    stage = Stage(monkeypatch, strategy=strategy(**SHORT))
+    world = stage.world.with_ratings(ROUTES)
+
+    def leave() -> None:
+        os.kill(os.getpid(), signal.SIGINT) if world.drilled() else stage.at(world.now - START + 1, leave)
+
+    stage.at(1, leave)
+    left, code = stage.promote(Manners(at_terminal=True))
+    assert (code, left and left.fault and left.fault.on) == (130, "ratings")
+    assert not world.drilled()
+    assert stage.promote()[1] == 0
+    stage.watcher.finished()
