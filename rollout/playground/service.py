@@ -3,6 +3,7 @@
 import argparse
 import asyncio
 import json
+import math
 import random
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,8 @@ from rollout.playground.http import Answer, Client, Respond, Server
 CONTROL_EVERY = 0.05
 DISPENSABLE = {"ratings": 0.5}
 """Whom a page can do without, and how many seconds it waits for them before it does."""
+SPREAD = 0.7
+"""Of the logarithm of the time that an answer takes: one of a hundred takes five times as long as most do."""
 PASSED_ON = ("x-version", "x-envoy-flags", "x-service")
 
 
@@ -30,18 +33,22 @@ class Orders:
 
 
 class Service:
-    """A service of Bookinfo's shape. `calls` is the host that it asks before it answers, through Envoy."""
+    """A service of Bookinfo's shape. `calls` is the host that it asks before it answers, through Envoy.
 
-    def __init__(self, version: str, calls: str, proxy: int, control: Path) -> None:
-        self._version, self._calls, self._control = version, calls, control
+    Half of its answers take longer than `takes` seconds. Where that is little, what is measured is the machine.
+    """
+
+    def __init__(self, version: str, calls: str, takes: float, proxy: int, control: Path) -> None:
+        self._version, self._calls, self._takes, self._control = version, calls, takes, control
         self._client = Client(proxy)
         self._orders = Orders()
         self.open: set[Server] = set()
 
     def handle(self, path: str, respond: Respond) -> None:
-        """Answer one request, late where that is ordered."""
-        if self._orders.delay:
-            asyncio.get_running_loop().call_later(self._orders.delay, self._answer, path, respond)
+        """Answer one request after its time, and later where that is ordered."""
+        usual = random.lognormvariate(math.log(self._takes), SPREAD) if self._takes else 0.0
+        if delay := usual + self._orders.delay:
+            asyncio.get_running_loop().call_later(delay, self._answer, path, respond)
         else:
             self._answer(path, respond)
 
@@ -92,10 +99,11 @@ def main() -> None:
     parser.add_argument("--version", required=True)
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--calls", default="")
+    parser.add_argument("--takes", type=float, default=0.0)
     parser.add_argument("--proxy", type=int, default=0)
     parser.add_argument("--control", type=Path, required=True)
     o = parser.parse_args()
-    asyncio.run(Service(o.version, o.calls, o.proxy, o.control).run(o.port))
+    asyncio.run(Service(o.version, o.calls, o.takes, o.proxy, o.control).run(o.port))
 
 
 if __name__ == "__main__":
