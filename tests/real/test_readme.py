@@ -24,6 +24,7 @@ def sh(block: str, cwd: Path, **environment: str) -> str:
     return done.stdout
 
 
+@pytest.mark.alone
 def test_make_demo_plays_both() -> None:
     out = sh(DEMO, ROOT)
     assert "good: Promoted" in out
