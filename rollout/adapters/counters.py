@@ -74,4 +74,4 @@ class CounterFiles:
     def values(self, promql: str, start: float, end: float, step: float) -> list[Points]:
         """Nobody here knows PromQL."""
         del promql, start, end, step
-        raise InvalidInput("the playground has counters only; query checks need a Prometheus (--prometheus URL)")
+        raise InvalidInput("the playground has counters only, and this takes a Prometheus (--prometheus URL)")

@@ -69,6 +69,13 @@ def instances_query(target: Target) -> str:
     return f"group by (instance) ({_requests(target)})"
 
 
+def calls_query(namespace: str, app: str, host: str) -> str:
+    """What the workloads `app` (empty: all) of a namespace have asked of a fully qualified host, whoever counts it."""
+    asked = [f"source_workload_namespace={_quoted(namespace)}", f"source_app={_quoted(app)}"][: 2 if app else 1]
+    asked.append(f"destination_service=~{_quoted(re.escape(host) + '(:[0-9]+)?')}")
+    return f"sum({_selector('istio_requests_total', *asked)})"
+
+
 def labels_query(target: Target) -> str:
     """Who reports a service at all, and which labels of NEEDED each carries, as `has`; one row has none."""
     parts = [_selector("istio_requests_total", _service(target))]

@@ -1,13 +1,12 @@
 """What a promotion would do: each step's exact change of each object, written nowhere."""
 
 import difflib
-import json
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from decimal import Decimal
 
 from rollout.adapters import yaml_text
+from rollout.adapters.questions import calls_query
 from rollout.cli import foretelling
 from rollout.core.address import inside, shown
 from rollout.core.attempt import Attempt
@@ -219,18 +218,17 @@ def _drilled(a: Attempt) -> Iterator[str]:
 
 
 def _uncalled(a: Attempt, metrics: Metrics | None) -> Iterator[str]:
-    """Which hosts of drills neither version seems to call, where the store can tell."""
-    for drill in a.drills if metrics else ():
-        app = drill.labels.get("app")
-        clients = [f"source_workload_namespace={json.dumps(a.namespace)}"]
-        clients += [f"source_app={json.dumps(app)}"] if app else []
-        host = json.dumps(re.escape(drill.host) + "(:[0-9]+)?")
+    """Which hosts of drills neither version seems to call, or why nobody knows."""
+    for drill in a.drills:
+        called, why = False, foretelling.UNASKED
         try:
-            asked = f"sum(istio_requests_total{{{','.join(clients)},destination_service=~{host}}})"
-            called = metrics is None or metrics.values(asked, a.started, a.started, 1.0)
-        except (InvalidInput, Unreachable):
-            continue
-        if not called:
+            asked = calls_query(a.namespace, drill.labels.get("app", ""), drill.host)
+            called = metrics is not None and bool(metrics.values(asked, a.started, a.started, 1.0))
+        except (InvalidInput, Unreachable) as error:
+            metrics, why = None, str(error)
+        if metrics is None:
+            yield f"whether {a.service} calls {drill.host} was not asked: {why}"
+        elif not called:
             yield f"{a.service} is not known to have called {drill.host}: if it does not, the drill tests nothing"
 
 

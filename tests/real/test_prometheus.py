@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from rollout.adapters.prometheus import PrometheusMetrics
+from rollout.adapters.questions import calls_query
 from rollout.core.errors import InvalidInput, Unavailable, Unintelligible
 from rollout.core.query import Aggregate, Effect, Measured, Query, measured
 from rollout.engine.services import ByService
@@ -24,6 +25,7 @@ pytestmark = pytest.mark.real
 HOST = "reviews.shop.svc.cluster.local"
 CANARY = 'v2.1+b"|.*'
 """A version that would match everything, or end the query, if it were not escaped."""
+CALLER = 're"views'
 TARGET = Target(HOST, "shop", (9080,), "v1", CANARY)
 SERVED = replace(TARGET, reporter="destination")
 
@@ -68,6 +70,7 @@ ROWS: list[Row] = [
     (named("primary", destination_version="unknown"), 75),
     (named("canary", destination_version="unknown"), 20),
     (named("canary", destination_version="unknown", response_code="503", response_flags="UH"), 5),
+    (named("called", destination_version="v1", source_workload_namespace="shop", source_app=CALLER), 5),
 ]
 GOOD = {"100": 1, "250": 2, "2500": 3, "+Inf": 4}
 BUCKETS: list[Row] = [
@@ -344,3 +347,22 @@ def test_what_prometheus_cannot_answer_is_told_in_its_words(metrics: PrometheusM
 def test_nobody_there_is_no_fault_of_the_query() -> None:
     with pytest.raises(Unavailable, match="does not answer"):
         PrometheusMetrics("http://127.0.0.1:1").values("up", 0.0, 0.0, 1.0)
+
+
+@pytest.mark.parametrize(
+    ("namespace", "app", "host", "calls"),
+    [
+        ("shop", CALLER, "called", True),
+        ("shop", "", "called", True),
+        ("shop", "reviews", "called", False),
+        ("other", CALLER, "called", False),
+        ("shop", CALLER, "c.lled", False),
+        ("shop", CALLER, "primary", False),
+    ],
+)
+def test_who_calls_whom(
+    servers: tuple[PrometheusMetrics, str, str], namespace: str, app: str, host: str, calls: bool
+) -> None:
+    metrics, now = servers[0], time.time()
+    asked = calls_query(namespace, app, f"{host}.shop.svc.cluster.local")
+    assert bool(metrics.values(asked, now, now, 1.0)) is calls

@@ -1,5 +1,6 @@
 """Drills in whole virtual rollouts: the fault lies while its probes are sent, and is gone whatever dies when."""
 
+import math
 import os
 import signal
 from collections.abc import Callable
@@ -9,12 +10,14 @@ from typing import Any
 import pytest
 
 from rollout.cli.driving import Manners
+from rollout.cli.planning import planned
 from rollout.core.attempt import Attempt
 from rollout.core.documents import CONFIG_MAP, VIRTUAL_SERVICE, Document
 from rollout.core.errors import InvalidInput
 from rollout.core.lifecycle import Phase, Reason
 from rollout.core.strategy import Bake, Step
 from rollout.engine.rights import FOR_DRILLS, RIGHTS, pairs
+from rollout.engine.survey import survey
 from tests.simulation.invariants import Watcher
 from tests.simulation.test_driving import Stage
 from tests.simulation.test_worlds import FAULTS
@@ -270,3 +273,23 @@ def test_who_leaves_a_drill_to_others_takes_the_fault_along(monkeypatch: pytest.
     assert not world.drilled()
     assert stage.promote()[1] == 0
     stage.watcher.finished()
+
+
+@pytest.mark.parametrize(
+    ("answer", "down", "said"),
+    [
+        ([7.0], 0.0, ""),
+        ([], 0.0, "reviews is not known to have called ratings.shop.svc.cluster.local: if it does not, the drill"),
+        ([], math.inf, "whether reviews calls ratings.shop.svc.cluster.local was not asked: the metrics store is away"),
+        (None, 0.0, "whether reviews calls ratings.shop.svc.cluster.local was not asked: no Prometheus is named"),
+    ],
+)
+def test_a_plan_warns_of_a_host_that_is_not_called(answer: list[float] | None, down: float, said: str) -> None:
+    world = world_with()
+    world.metrics.answer = lambda promql, at: answer or []
+    world.metrics.down_until = down
+    attempt = survey(world.cluster, world.request(), 0, world.now)
+    notes = planned(world.cluster, attempt, None if answer is None else world.metrics, fit=False).notes
+    told = [note for note in notes if "call" in note]
+    assert len(told) == bool(said)
+    assert all(note.startswith(said) for note in told)

@@ -190,7 +190,7 @@ def test_a_query_in_a_playground(cluster: Path, tmp_path: Path) -> None:
     for verb in ("plan", "promote"):
         code, error = rollout(verb, "reviews", "--to", "v2", "--strategy", str(path), "--cluster", str(cluster))
         assert code == 2, error
-        assert "the check `query` 'q': the playground has counters only; query checks need a Prometheus" in error
+        assert "the check `query` 'q': the playground has counters only, and this takes a Prometheus" in error
     assert state(cluster) == before
 
 
