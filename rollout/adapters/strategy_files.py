@@ -33,6 +33,7 @@ from rollout.core.query import LONGEST, PLACEHOLDERS, Aggregate, Effect, Hook, Q
 from rollout.core.strategy import (
     ERRORS,
     LATENCY,
+    READS,
     REJECTIONS,
     RESTARTS,
     Bake,
@@ -329,7 +330,6 @@ def _probed_url(value: object) -> str:
     return value
 
 
-READS = ("GET", "HEAD", "OPTIONS")
 METHODS = (*READS, "POST", "PUT", "PATCH", "DELETE")
 SERVED = {2, 3, *range(200, 400)}
 PROBED = 600.0

@@ -184,7 +184,7 @@ def promote(
 
         return engine, metrics, request, choose
 
-    _drive(asked, lambda: _manners(timeout, on_timeout, on_interrupt, no_wait), output)
+    _drive(asked, output, timeout, on_timeout, on_interrupt, no_wait)
 
 
 @app.command()
@@ -213,18 +213,20 @@ def retry(
         engine, metrics = _counting(service, namespace, cluster, context, prometheus, needed)
         return engine, metrics, request, lambda same: _confirmed(same, yes)
 
-    _drive(asked, lambda: _manners(timeout, on_timeout, on_interrupt, no_wait), output)
+    _drive(asked, output, timeout, on_timeout, on_interrupt, no_wait)
 
 
-def _drive(asked: "Callable[[], Asked]", manners: "Callable[[], Manners]", output: str) -> None:
+def _drive(
+    asked: "Callable[[], Asked]", output: str, timeout: str, on_timeout: str, on_interrupt: str, no_wait: bool
+) -> None:
     """Drive what is asked for to its end, say it, and leave with its exit code."""
     from rollout.cli import actions, console, driving
 
     _check_output(output, "github")
     with actions.teller() if output == "github" else console.teller(output) as tell:
-        leaving = manners()
+        manners = _manners(timeout, on_timeout, on_interrupt, no_wait)
         engine, metrics, request, choose = asked()
-        attempt, code = driving.promote(engine, request, leaving, tell, choose)
+        attempt, code = driving.promote(engine, request, manners, tell, choose)
         tell(attempt)
     if isinstance(tell, actions.Log):
         actions.close(tell, attempt, code, metrics)

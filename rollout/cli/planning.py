@@ -113,14 +113,9 @@ def steps_told(a: Attempt, strategy: Strategy) -> Iterator[str]:
         if step.weight == 100:
             yield f"{text}; confirmed after {spoken(strategy.confirm)} without anybody to compare with"
             continue
-        if step.fault:
-            lasts = (
-                f"takes {spoken(max(step.bake.min, step.probe.round if step.probe else 0))} to {spoken(step.bake.max)}"
-            )
-            yield f"{text}; {step.fault.probe.told()}; {lasts}"
-            continue
         if step.probe and not strategy.rises(place):
-            yield f"{text}; {step.probe.told()}; takes {spoken(step.probe.round)} to {spoken(step.bake.max)}"
+            least = spoken(max(step.bake.min, step.probe.round))
+            yield f"{text}; {step.probe.told()}; takes {least} to {spoken(step.bake.max)}"
             continue
         bake = spoken(step.bake.min)
         if step.bake.max > step.bake.min:

@@ -28,10 +28,14 @@ class Bake:
 
 
 class Safe(StrEnum):
-    """Which requests may be repeated: those that change nothing (GET, HEAD, OPTIONS), or all of them."""
+    """Which requests may be repeated: those that change nothing (READS), or all of them."""
 
     READS = "reads"
     ALL = "all"
+
+
+READS = ("GET", "HEAD", "OPTIONS")
+"""The methods of requests that change nothing."""
 
 
 @dataclass(frozen=True)

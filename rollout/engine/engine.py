@@ -1,6 +1,6 @@
 """One tick: observe, decide, record, act. The next observation, not a call's return, says whether it worked."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 
 from rollout.core.attempt import Attempt, Record, Word
 from rollout.core.decision import Decision, Observation, decide, take_back
@@ -23,6 +23,9 @@ from rollout.engine.survey import Request, known_service, survey
 from rollout.ports import Cluster, Metrics, Probes, Webhooks
 
 CHECKPOINT_EVERY = 20.0
+"""Seconds between two records of nothing but what each look changes."""
+LASTING = {field.name for field in fields(Attempt)} - {"checkpoint", "last", "measured", "probed"}
+"""What is recorded as soon as it changes."""
 
 
 @dataclass(frozen=True)
@@ -304,13 +307,9 @@ class Engine:
         return after
 
     def _worth_recording(self, before: Attempt, after: Attempt, now: float) -> bool:
-        same = (
-            replace(
-                after, checkpoint=before.checkpoint, last=before.last, measured=before.measured, probed=before.probed
-            )
-            == before
-        )
-        return not same or (after != before and now - self._recorded >= CHECKPOINT_EVERY)
+        if all(getattr(after, name) == getattr(before, name) for name in LASTING):
+            return after != before and now - self._recorded >= CHECKPOINT_EVERY
+        return True
 
     def _record(self, attempt: Attempt, now: float) -> None:
         self.states.write(replace(self.states.record, attempt=attempt))

@@ -23,7 +23,7 @@ from rollout.core.documents import (
 from rollout.core.errors import InvalidInput
 from rollout.core.strategy import Fault
 from rollout.mesh.overlays import narrowed
-from rollout.mesh.routes import OURS, http_routes, key_of, with_routes
+from rollout.mesh.routes import OURS, http_routes, key_of, ours, with_routes
 
 MADE = "rollout-drill"
 INSTEAD = ("redirect", "directResponse", "direct_response")
@@ -62,13 +62,9 @@ def marked(vs: Document, key: str) -> tuple[str, int]:
         return "", 0
 
 
-def _ours(route: Document, host: str) -> bool:
-    return str(route.get("name", "")).startswith(f"{OURS}{host}/drill/")
-
-
 def lifted(vs: Document, host: str) -> list[Document]:
     """The http routes without those of drills of the service `host`."""
-    return [route for route in http_routes(vs) if not _ours(route, host)]
+    return [route for route in http_routes(vs) if not ours(route, f"{host}/drill")]
 
 
 def bare(vs: Document, host: str, key: str) -> bool:

@@ -121,8 +121,7 @@ def _port(service: Document) -> int:
 def _routes(route: Document, vs: Document, port: int, source: Source) -> list[Resource]:
     entries = route.get("route") or []
     made: Resource = {"route": _action(route, vs, port)}
-    if headers := _headers(route) + (_headers(entries[0]) if len(entries) == 1 else []):
-        made["response_headers_to_add"] = headers
+    made |= _headers(route, *(entries if len(entries) == 1 else ()))
     if fault := route.get("fault"):
         made["typed_per_filter_config"] = {FAULT: _fault(fault)}
     return [{"match": _match(match), **made} for match in route.get("match") or [{}] if _meant(match, source)]
@@ -179,16 +178,12 @@ def _string(value: Document) -> Resource:
 
 def _action(route: Document, vs: Document, port: int) -> Resource:
     entries = route.get("route") or []
-    named = [(_destination(entry, vs, port), int(entry.get("weight") or 0), _headers(entry)) for entry in entries]
+    named = [(_destination(entry, vs, port), int(entry.get("weight") or 0), entry) for entry in entries]
     action: Resource = {"timeout": f"{duration(route.get('timeout', '0s')):g}s"}
     if len(named) == 1:
         action["cluster"] = named[0][0]
     else:
-        weighted = [
-            {"name": name, "weight": weight, **({"response_headers_to_add": headers} if headers else {})}
-            for name, weight, headers in named
-            if weight
-        ]
+        weighted = [{"name": name, "weight": weight, **_headers(entry)} for name, weight, entry in named if weight]
         action["weighted_clusters"] = {"clusters": weighted}
     if repeated := [_repeated(mirror, vs, port) for mirror in mirrors(route) if _percent(mirror)]:
         action["request_mirror_policies"] = repeated
@@ -198,16 +193,15 @@ def _action(route: Document, vs: Document, port: int) -> Resource:
     return action
 
 
-def _headers(of: Document) -> list[Resource]:
-    """The headers that the answers of a route, or of a destination, get; those that are set take others' place."""
-    response = (of.get("headers") or {}).get("response") or {}
-    added = [
-        {"header": {"key": key, "value": str(value)}} for key, value in sorted((response.get("add") or {}).items())
-    ]
-    return added + [
-        {"header": {"key": key, "value": str(value)}, "append_action": "OVERWRITE_IF_EXISTS_OR_ADD"}
-        for key, value in sorted((response.get("set") or {}).items())
-    ]
+def _headers(*documents: Document) -> Resource:
+    """The headers that the answers of routes and destinations get; those that are set take others' place."""
+    made: list[Resource] = []
+    for document in documents:
+        response = (document.get("headers") or {}).get("response") or {}
+        for verb, more in (("add", {}), ("set", {"append_action": "OVERWRITE_IF_EXISTS_OR_ADD"})):
+            pairs = sorted((response.get(verb) or {}).items())
+            made += [{"header": {"key": key, "value": str(value)}, **more} for key, value in pairs]
+    return {"response_headers_to_add": made} if made else {}
 
 
 def _retries(attempts: int, on: str) -> Resource:

@@ -12,7 +12,7 @@ from fractions import Fraction
 from rollout.core.documents import VIRTUAL_SERVICE, Document, copied, ref
 from rollout.core.errors import InvalidInput
 from rollout.core.probe import HEADER, Probe
-from rollout.core.strategy import Mirror, Overlay, Route, Safe
+from rollout.core.strategy import READS, Mirror, Overlay, Route, Safe
 from rollout.mesh.routes import (
     OURS,
     Pair,
@@ -26,7 +26,7 @@ from rollout.mesh.routes import (
     with_weight,
 )
 
-READS: Document = {"method": {"regex": "GET|HEAD|OPTIONS"}}
+ONLY_READS: Document = {"method": {"regex": "|".join(READS)}}
 EVERYTHING: Document = {"uri": {"prefix": "/"}}
 """A match of all requests: a route without a match ends the list, and analyzers call what follows unreachable."""
 MAPPINGS = ("headers", "queryParams", "sourceLabels", "withoutHeaders")
@@ -172,7 +172,7 @@ def _mirroring(vs: Document, route: Document, pair: Pair, act: Mirror) -> Iterat
     """The copy that repeats requests at the canary; mirrors that the user has stay beside ours."""
     matches = route.get("match") or [EVERYTHING]
     if act.safe is Safe.READS:
-        matches = narrowed(vs, route.get("match") or [{}], READS)
+        matches = narrowed(vs, route.get("match") or [{}], ONLY_READS)
     if not matches:
         return  # it takes no reads
     copy = copied({key: value for key, value in route.items() if key not in ("mirror", *_PERCENT)})

@@ -100,8 +100,8 @@ def store(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
         pods = {"reporter": "destination", "destination_service": INBOUND.service}
         canary = {"destination_version": "v2", "response_code": "403"}
         rows = [({}, STABLE), (canary, CANARY), (pods, STABLE), (pods | canary, CANARY)]
-        with exporting(rows, histogram({}, BUCKETS) + histogram(pods, BUCKETS)) as port:
-            server = Prometheus(folder, [f"127.0.0.1:{port}"])
+        with exporting(rows, histogram({}, BUCKETS) + histogram(pods, BUCKETS)) as address:
+            server = Prometheus(folder, [address])
             metrics = PrometheusMetrics(server.url)
             scraped(metrics, TARGET)
             yield Store(metrics, time.sleep, server.stop)

@@ -1,10 +1,9 @@
 """The promises of the Probes port: one suite for the virtual world and for real HTTP."""
 
-import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import Any
 
 import pytest
@@ -13,6 +12,7 @@ from rollout.adapters import probing
 from rollout.adapters.probing import HttpProbes
 from rollout.core.probe import HEADER, Expected, Probe
 from rollout.ports import Answered, Errand, Probes
+from tests.fakes.serving import serving
 from tests.simulation.world import Faults, VirtualProbes, World, drive, strategy
 from tests.simulation.world import probing as probing_step
 
@@ -40,18 +40,12 @@ class Server(BaseHTTPRequestHandler):
 
     do_GET = do_POST = answer  # noqa: N815 - as the server calls them
 
-    def log_message(self, *_: object) -> None:
-        """Say nothing."""
-
 
 @pytest.fixture
 def url() -> Iterator[str]:
     Server.status, Server.marks, Server.seconds, Server.heard = 200, True, 0.0, []
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Server)
-    threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
-    yield f"http://127.0.0.1:{server.server_port}/health?key=secret"
-    server.shutdown()
-    server.server_close()
+    with serving(Server) as here:
+        yield f"{here}/health?key=secret"
 
 
 @dataclass

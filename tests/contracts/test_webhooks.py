@@ -1,11 +1,10 @@
 """The promises of the Webhooks port: one suite for the virtual world and for real HTTP."""
 
 import json
-import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import Any
 
 import pytest
@@ -13,6 +12,7 @@ import pytest
 from rollout.adapters.webhooks import HttpWebhooks
 from rollout.core.attempt import Word
 from rollout.ports import Webhooks
+from tests.fakes.serving import serving
 from tests.simulation.world import ProcessWebhooks, World
 
 QUESTION, MESSAGE = {"service": "reviews", "asked": "0"}, {"text": "reviews is promoted", "id": "a/1"}
@@ -60,38 +60,30 @@ def virtual() -> Place:
     return place
 
 
-class _Server(ThreadingHTTPServer):
-    place: Place
+def http() -> Iterator[Place]:
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            document = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            while (said := made.says(document)) is None:
+                time.sleep(0.01)
+            good = isinstance(said, Word)
+            if good:
+                made.arrived.append(document)
+            self.send_response((200 if said.yes else 409) if isinstance(said, Word) else 500)
+            self.end_headers()
+            self.wfile.write(json.dumps({"reason": said.why} if isinstance(said, Word) else {}).encode())
 
-
-class _Handler(BaseHTTPRequestHandler):
-    server: _Server
-
-    def do_POST(self) -> None:
-        document = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        while (said := self.server.place.says(document)) is None:
-            time.sleep(0.01)
-        good = isinstance(said, Word)
-        if good:
-            self.server.place.arrived.append(document)
-        self.send_response((200 if said.yes else 409) if isinstance(said, Word) else 500)
-        self.end_headers()
-        self.wfile.write(json.dumps({"reason": said.why} if isinstance(said, Word) else {}).encode())
-
-    def log_message(self, *_: object) -> None:
-        """Say nothing."""
+    with serving(Handler) as here:
+        made = Place(HttpWebhooks(), f"{here}/hook")
+        yield made
 
 
 @pytest.fixture(params=["virtual", "http"])
 def place(request: pytest.FixtureRequest) -> Iterator[Place]:
     if request.param == "virtual":
         yield virtual()
-        return
-    with _Server(("127.0.0.1", 0), _Handler) as server:
-        server.place = Place(HttpWebhooks(), f"http://127.0.0.1:{server.server_port}/hook")
-        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
-        yield server.place
-        server.shutdown()
+    else:
+        yield from http()
 
 
 @pytest.mark.parametrize("yes", [True, False])

@@ -1,9 +1,10 @@
 """A sidecar that a real Prometheus can scrape: Istio's counters, growing by given rows with every scrape."""
 
-import http.server
-import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler
+
+from tests.fakes.serving import serving
 
 USUAL = {
     "reporter": "source",
@@ -24,14 +25,14 @@ def histogram(labels: dict[str, str], counts: dict[str, int]) -> list[Row]:
 
 
 @contextmanager
-def exporting(rows: Sequence[Row], buckets: Sequence[Row] = ()) -> Iterator[int]:
-    """Serve the counters, and buckets of histograms, on a port of loopback.
+def exporting(rows: Sequence[Row], buckets: Sequence[Row] = ()) -> Iterator[str]:
+    """Serve the counters, and buckets of histograms, at an address of loopback.
 
     The buckets are not said to be a histogram's, because Prometheus would then write their edges in its own way.
     """
     scrapes = 0
 
-    class Exporter(http.server.BaseHTTPRequestHandler):
+    class Exporter(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             nonlocal scrapes
             scrapes += 1
@@ -44,13 +45,8 @@ def exporting(rows: Sequence[Row], buckets: Sequence[Row] = ()) -> Iterator[int]
             self.end_headers()
             self.wfile.write(body)
 
-        def log_message(self, *_: object) -> None:
-            pass
-
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Exporter) as server:
-        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
-        yield server.server_port
-        server.shutdown()
+    with serving(Exporter) as here:
+        yield here.removeprefix("http://")
 
 
 def _labels(row: dict[str, str]) -> str:

@@ -31,9 +31,9 @@ BUCKETS = [row for version in ("v1", "v2") for row in histogram({"destination_ve
 @pytest.fixture(scope="module")
 def prometheus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prometheus]:
     """One that has seen v1 and v2 for SECONDS."""
-    with exporting(ROWS, BUCKETS) as port:
+    with exporting(ROWS, BUCKETS) as address:
         try:
-            found = Prometheus(tmp_path_factory.mktemp("prometheus"), [f"127.0.0.1:{port}"])
+            found = Prometheus(tmp_path_factory.mktemp("prometheus"), [address])
         except Missing as reason:
             unavailable(reason)
             return

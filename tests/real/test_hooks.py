@@ -1,15 +1,15 @@
 """Webhook checks and messages through the command line, with their URLs in a Secret of a real API server."""
 
 import json
-import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import Any
 
 import pytest
 
 from rollout.core.documents import CONFIG_MAP
 from rollout.playground.stage import NAMESPACE
+from tests.fakes.serving import serving
 from tests.real.mesh import Mesh, ended
 
 pytestmark = pytest.mark.real
@@ -42,24 +42,18 @@ class Endpoint(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(answer)
 
-    def log_message(self, *_: object) -> None:
-        """Say nothing."""
-
 
 @pytest.fixture
 def hooked(mesh: Mesh) -> Iterator[Mesh]:
     Endpoint.breaks_at, Endpoint.asked, Endpoint.told = "never", [], []
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Endpoint)
-    threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
-    here, secrets = f"http://127.0.0.1:{server.server_port}", f"/api/v1/namespaces/{NAMESPACE}/secrets"
-    urls = {"budget": f"{here}/budget?token=s3cret", "people": f"{here}/people/s3cret"}
-    secret = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "hooks"}, "stringData": urls}
-    mesh.server.call("POST", secrets, secret)
-    (mesh.folder / "strategy.yaml").write_text(STRATEGY)
-    yield mesh
-    mesh.server.call("DELETE", f"{secrets}/hooks")
-    server.shutdown()
-    server.server_close()
+    secrets = f"/api/v1/namespaces/{NAMESPACE}/secrets"
+    with serving(Endpoint) as here:
+        urls = {"budget": f"{here}/budget?token=s3cret", "people": f"{here}/people/s3cret"}
+        secret = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "hooks"}, "stringData": urls}
+        mesh.server.call("POST", secrets, secret)
+        (mesh.folder / "strategy.yaml").write_text(STRATEGY)
+        yield mesh
+        mesh.server.call("DELETE", f"{secrets}/hooks")
 
 
 def test_a_good_version_passes_and_people_are_told(hooked: Mesh) -> None:

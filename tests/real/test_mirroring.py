@@ -42,8 +42,8 @@ def in_the_mesh(mesh: Mesh, folder: Path, failing: int = 0) -> Iterator[None]:
     usual = mesh.prometheus
     with ExitStack() as stack:
         pods = [[row("v1", "200", 300)], [row("v2", "200", 300 - failing), row("v2", "500", failing)]]
-        ports = [stack.enter_context(exporting(rows)) for rows in pods]
-        targets = [f"127.0.0.1:{port}" for port in (mesh.playground.admin, *ports)]
+        proxies = [stack.enter_context(exporting(rows)) for rows in pods]
+        targets = [f"127.0.0.1:{mesh.playground.admin}", *proxies]
         mesh.prometheus = Prometheus(folder, targets, "/stats/prometheus", RELABEL)
         try:
             for reporter in ("source", "destination"):

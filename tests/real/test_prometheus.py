@@ -120,7 +120,7 @@ POD_BUCKETS: list[Row] = [
 def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[PrometheusMetrics, str, str]]:
     """The metrics, and the instances that a client's proxy and a pod's proxy are."""
     with exporting(ROWS, BUCKETS) as client, exporting(POD, POD_BUCKETS) as pod:
-        instances = [f"127.0.0.1:{port}" for port in (client, pod)]
+        instances = [client, pod]
         try:
             prometheus = Prometheus(tmp_path_factory.mktemp("prometheus"), instances)
         except Missing as reason:

@@ -2,12 +2,11 @@
 
 import json
 import re
-import threading
 import time
 from collections.abc import Iterator
 from dataclasses import replace
 from decimal import Decimal
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +27,7 @@ from rollout.core.lifecycle import Phase, Reason
 from rollout.core.notices import HELD_AFTER, MOST, message, noticed
 from rollout.core.strategy import Bake, Gate, Step
 from rollout.engine.survey import Request, survey
+from tests.fakes.serving import serving
 from tests.simulation.world import World, strategy
 
 DOCS = Path(__file__).parents[2] / "docs" / "messages.md"
@@ -142,18 +142,12 @@ class Channel(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(b"ok")
 
-    def log_message(self, *_: object) -> None:
-        """Say nothing."""
-
 
 @pytest.fixture
 def url() -> Iterator[str]:
     Channel.statuses, Channel.heard = [], []
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Channel)
-    threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
-    yield f"http://127.0.0.1:{server.server_port}/services/s3cret"
-    server.shutdown()
-    server.server_close()
+    with serving(Channel) as here:
+        yield f"{here}/services/s3cret"
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from rollout.core.documents import Document
 from rollout.core.errors import InvalidInput
 from rollout.core.probe import HEADER, Probe
 from rollout.core.strategy import Mirror, Route, Safe
-from rollout.mesh.overlays import READS, bare, dressed, narrowed, without
+from rollout.mesh.overlays import ONLY_READS, bare, dressed, narrowed, without
 from rollout.mesh.routes import Pair, http_routes, percents, pins, shifted
 from tests.unit.test_routes import to, vs
 
@@ -345,7 +345,7 @@ LEFT = [
 def test_of_a_method_its_reads_are_left(match: Document, method: Document | None) -> None:
     """And nothing else of the match changes but its name, which is the original's."""
     rest = {"uri": {"prefix": "/A"}, "ignoreUriCase": True, "gateways": ["mesh"], "withoutHeaders": {"x": {}}}
-    found = narrowed(vs(), [{"name": "m", **rest, **match}], READS)
+    found = narrowed(vs(), [{"name": "m", **rest, **match}], ONLY_READS)
     assert found == ([{**rest, "method": method}] if method else [])
 
 
@@ -354,13 +354,13 @@ def test_of_a_method_its_reads_are_left(match: Document, method: Document | None
 )
 def test_what_python_and_envoy_may_read_differently_is_refused(regex: str) -> None:
     with pytest.raises(InvalidInput, match="VirtualService shop/reviews: a route that moves matches method") as refused:
-        narrowed(vs(), [{"method": {"regex": regex}}], READS)
+        narrowed(vs(), [{"method": {"regex": regex}}], ONLY_READS)
     assert "write that route in another way, or leave the step out" in str(refused.value)
 
 
 def test_one_of_several_matches_may_be_left() -> None:
     matches = [{"method": {"exact": "POST"}}, {"uri": {"exact": "/x"}}, {"method": {"exact": "HEAD"}}]
-    assert narrowed(vs(), matches, READS) == [{"uri": {"exact": "/x"}, "method": READS["method"]}, matches[2]]
+    assert narrowed(vs(), matches, ONLY_READS) == [{"uri": {"exact": "/x"}, "method": ONLY_READS["method"]}, matches[2]]
 
 
 @pytest.mark.parametrize(

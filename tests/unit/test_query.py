@@ -1,12 +1,11 @@
 """Query checks: what users write, what an answer means, and how often it is asked for."""
 
-import http.server
 import io
 import math
-import threading
 from collections.abc import Callable
 from dataclasses import replace
 from decimal import Decimal
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
 import pytest
@@ -25,6 +24,7 @@ from rollout.core.query import LONGEST, Aggregate, Effect, Measured, Points, Que
 from rollout.engine.asking import Asker
 from rollout.engine.querying import Queries, examined
 from rollout.engine.survey import survey
+from tests.fakes.serving import serving
 from tests.simulation.world import ProcessWebhooks, World, strategy
 
 AT = 1000.0
@@ -274,7 +274,7 @@ def test_what_cannot_be_answered_follows_on_error_in_flight_and_is_refused_befor
 def test_the_playground_knows_no_promql(tmp_path: Path) -> None:
     asked = Asked(DEPTH)
     files = CounterFiles(tmp_path)
-    with pytest.raises(InvalidInput, match=r"'queue depth': .* need a Prometheus \(--prometheus URL\)"):
+    with pytest.raises(InvalidInput, match=r"'queue depth': .* takes a Prometheus \(--prometheus URL\)"):
         examined(files, asked.attempt, asked.world.now)
 
 
@@ -302,21 +302,15 @@ def test_the_playground_knows_no_promql(tmp_path: Path) -> None:
     ],
 )
 def test_what_is_the_querys_fault_is_told_from_what_is_not(code: int, body: str, kind: type, said: str) -> None:
-    class Handler(http.server.BaseHTTPRequestHandler):
+    class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             self.rfile.read(int(self.headers["Content-Length"]))
             self.send_response(code)
             self.end_headers()
             self.wfile.write(body.encode())
 
-        def log_message(self, *_: object) -> None:
-            pass
-
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
-        with pytest.raises(kind, match=said) as told:
-            PrometheusMetrics(f"http://127.0.0.1:{server.server_port}").values("up", AT, AT, 1.0)
-        server.shutdown()
+    with serving(Handler) as here, pytest.raises(kind, match=said) as told:
+        PrometheusMetrics(here).values("up", AT, AT, 1.0)
     assert told.type is kind
 
 

@@ -1,16 +1,16 @@
 """Questions to webhooks, over real HTTP: what is a yes, what a no, and what is neither."""
 
 import json
-import threading
 import time
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import Any
 
 import pytest
 
 from rollout.adapters import http, webhooks
 from rollout.core.attempt import Word
+from tests.fakes.serving import serving
 
 QUESTION = {"service": "reviews", "canary": "v2"}
 
@@ -36,18 +36,12 @@ class Hook(BaseHTTPRequestHandler):
         except OSError:
             pass  # who asked has gone
 
-    def log_message(self, *_: object) -> None:
-        """Say nothing."""
-
 
 @pytest.fixture
 def url() -> Iterator[str]:
     Hook.status, Hook.body, Hook.headers_sent, Hook.drip, Hook.heard, Hook.sleeps = 200, b"", {}, 0, [], {}
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Hook)
-    threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
-    yield f"http://127.0.0.1:{server.server_port}/gate?token=secret"
-    server.shutdown()
-    server.server_close()
+    with serving(Hook) as here:
+        yield f"{here}/gate?token=secret"
 
 
 @pytest.mark.parametrize(
