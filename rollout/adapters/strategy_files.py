@@ -877,7 +877,23 @@ SENTENCES = {
     "invalid_key": "a key must be text",
     "missing": "this key must be there",
     "model_type": "this must be a mapping, like `key: value`",
+    "dict_type": "this must be a mapping, like `key: value`",
     "list_type": "this must be a list",
+    "int_type": "this must be a whole number",
+    "int_parsing": "this must be a whole number",
+    "int_from_float": "this must be a whole number",
+    "float_type": "this must be a number",
+    "float_parsing": "this must be a number",
+    "finite_number": "this must be a number",
+    "bool_type": "this must be true or false",
+    "bool_parsing": "this must be true or false",
+    "greater_than": "this must be more than {gt:g}",
+    "greater_than_equal": "this must be {ge:g} at least",
+    "less_than_equal": "this must be {le:g} at most",
+    "enum": "this must be {expected}",
+    "literal_error": "this must be {expected}",
+    "too_long": "there are too many of them; {max_length} at most",
+    "string_too_long": "this is too long; {max_length} characters at most",
     "too_short": "there must be at least one",
     "string_type": "this must be text",
     "string_too_short": "this must not be empty",
@@ -901,7 +917,8 @@ def _host_alone(found: re.Match[str]) -> str:
 def _said(error: Any) -> str:
     where = ".".join(str(part) for part in error["loc"])
     text = str(error["msg"]).removeprefix("Value error, ")
-    text = SENTENCES.get(error["type"], text)
+    if sentence := SENTENCES.get(error["type"]):
+        text = sentence.format(**error.get("ctx", {}))
     text = URL.sub(_host_alone, _visible(f"{where}: {text}" if where else text))
     half = LONGEST_FAULT // 2
     return text if len(text) <= LONGEST_FAULT else f"{text[:half]} … {text[-half:]}"

@@ -1,19 +1,23 @@
 """Strategies as files: what editors are told of them, how they are shown, and files that are none."""
 
+import math
 import os
+import re
 import resource
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from jsonschema import Draft202012Validator
 
 from rollout.adapters import yaml_text
 from rollout.adapters.strategy_files import load, parse, presets, schema, shown
+from rollout.core.documents import copied
 from rollout.core.errors import InvalidInput
 from rollout.core.strategy import Route
 from tests.unit.test_bad_input import GOOD, STRATEGIES, step
@@ -265,3 +269,32 @@ def test_a_url_where_none_belongs_is_not_repeated(wrong: str) -> None:
     assert "secret" not in str(caught.value)
     assert "pw" not in str(caught.value)
     assert "https://hooks.example/…" in str(caught.value)
+
+
+WRONG: list[Any] = [None, -1, 0, 5, 1e300, math.inf, math.nan, True, "", "x", "a\nb", [], [[]], {}, {"x": 1}]
+
+
+def bent(document: Any) -> Iterator[Any]:
+    """The document with one part of it made something else, or left out."""
+    places = (
+        document.items() if isinstance(document, dict) else enumerate(document) if isinstance(document, list) else ()
+    )
+    for place, part in list(places):
+        for other in (*WRONG, *bent(part)):
+            changed = copied(document)
+            changed[place] = other
+            yield changed
+        changed = copied(document)
+        del changed[place]
+        yield changed
+
+
+def test_whatever_is_written_wrongly_is_told_in_our_words() -> None:
+    refused = list[str]()
+    for document in bent(yaml_text.load(EVERYTHING)):
+        try:
+            parse(yaml_text.dump(document), "x", "x.yaml")
+        except InvalidInput as error:
+            refused.append(str(error))
+    assert len(refused) > 1000
+    assert not [text for text in refused if re.search(r"[Ii]nput should|validat|unable to|NoneType|<class", text)]
