@@ -285,6 +285,11 @@ class Strategy:
         return tuple(act for place, act in enumerate(every) if act not in every[:place])
 
     @property
+    def routes(self) -> bool:
+        """Whether requests ever reach the canary by a match, so that its share is not its weight."""
+        return any(not isinstance(one, Mirror) for one in self.overlays)
+
+    @property
     def secrets(self) -> tuple[SecretKey, ...]:
         """Where the URLs lie that it does not name itself."""
         urls = [step.act.url for step in self.steps if isinstance(step.act, Gate)]

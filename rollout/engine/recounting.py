@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from decimal import Decimal
 
 from rollout.core.attempt import Attempt
-from rollout.core.strategy import LATENCY, Mirror
+from rollout.core.strategy import LATENCY
 from rollout.engine.past import REPORTERS, UNKNOWN, apart, looks_of, pace, remembered, whole_look
 from rollout.judge.judge import Evidence, Terms, edges_of, judged, read
 from rollout.judge.looks import Arm, Look, altogether, grid_time
@@ -121,8 +121,9 @@ class _Terms:
         """The terms of a look."""
         (since, weight), strategy = self._standing(look.at), self.attempt.strategy
         began = since if weight else None
-        routed = any(not isinstance(one, Mirror) for one in strategy.overlays)  # perhaps: the record keeps weights only
-        return Terms(strategy.checks, weight, began, strategy.margin_at(weight), self.lag, self.apart, routed=routed)
+        return Terms(
+            strategy.checks, weight, began, strategy.margin_at(weight), self.lag, self.apart, routed=strategy.routes
+        )
 
 
 def _stretch(looks: Sequence[Look], weight: Decimal, e: Evidence, a: Attempt) -> Stretch:
