@@ -28,7 +28,7 @@ class Bake:
 
 
 class Safe(StrEnum):
-    """Which requests may be repeated: those that change nothing (READS), or all of them."""
+    """Which requests may be repeated: those that change nothing (GET, HEAD, OPTIONS), or all of them."""
 
     READS = "reads"
     ALL = "all"

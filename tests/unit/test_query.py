@@ -86,7 +86,7 @@ def test_queries_alone_are_enough() -> None:
         ("min: 0", "for: 0.5s", "10: checks.1.query.for: must be 0s, or from 1s to 15m"),
         ("min: 0", "onBreach: ignore", "10: checks.1.query.onBreach: must be hold or rollback, not 'ignore'"),
         ("min: 0", "onNoData: rollback", "10: checks.1.query.onNoData: must be hold or ignore, not 'rollback'"),
-        ("min: 0", "aggregate: mean", "10: checks.1.query.aggregate: Input should be 'max'"),
+        ("min: 0", "aggregate: mean", "10: checks.1.query.aggregate: this must be 'max'"),
         ("- errors: {}", "- query: {name: queue depth, promql: up, max: 1}", "4: checks: the check 'queue"),
         ("- errors: {}", "- query:", "5: checks.0: a check is one of errors, rejections, latency, restarts, query"),
     ],
