@@ -822,7 +822,8 @@ def playground_up(
         raise InvalidInput(f"a playground runs in {folder} already; end it first, or name another folder")
     with Playground(folder, rps) as playground:
         (playground.own / "pid").write_text(str(os.getpid()))
-        print(f"up in {folder}; in another terminal: rollout promote reviews --to v2 --cluster {folder}", flush=True)
+        print(f"up in {folder}; in another terminal: rollout promote reviews --to v2 --cluster {folder}")
+        print(f"users ask http://127.0.0.1:{playground.entrance}/ with `host: reviews`; so may your probes", flush=True)
         for number in (signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, signal.default_int_handler)
         try:
