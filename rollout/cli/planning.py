@@ -9,7 +9,7 @@ from rollout.adapters import yaml_text
 from rollout.adapters.questions import calls_query
 from rollout.cli import foretelling
 from rollout.core.address import inside, shown
-from rollout.core.attempt import Attempt
+from rollout.core.attempt import Attempt, Drill
 from rollout.core.decision import needed
 from rollout.core.documents import DESTINATION_RULE, VIRTUAL_SERVICE, Document, ref
 from rollout.core.errors import InvalidInput, Unreachable
@@ -215,16 +215,21 @@ def _drilled(a: Attempt) -> Iterator[str]:
 def _uncalled(a: Attempt, metrics: Metrics | None) -> Iterator[str]:
     """Which hosts of drills neither version seems to call, or why nobody knows."""
     for drill in a.drills:
-        called, why = False, foretelling.UNASKED
-        try:
-            asked = calls_query(a.namespace, drill.labels.get("app", ""), drill.host)
-            called = metrics is not None and bool(metrics.values(asked, a.started, a.started, 1.0))
-        except (InvalidInput, Unreachable) as error:
-            metrics, why = None, str(error)
-        if metrics is None:
-            yield f"whether {a.service} calls {drill.host} was not asked: {why}"
+        called = _called(a, drill, metrics)
+        if isinstance(called, str):
+            yield f"whether {a.service} calls {drill.host} was not asked: {called}"
         elif not called:
             yield f"{a.service} is not known to have called {drill.host}: if it does not, the drill tests nothing"
+
+
+def _called(a: Attempt, drill: Drill, metrics: Metrics | None) -> bool | str:
+    if metrics is None:
+        return foretelling.UNASKED
+    asked = calls_query(a.namespace, drill.labels.get("app", ""), drill.host)
+    try:
+        return bool(metrics.values(asked, a.started, a.started, 1.0))
+    except (InvalidInput, Unreachable) as error:
+        return str(error)
 
 
 def _subsets(a: Attempt, scene: Scene) -> Iterator[Change]:
