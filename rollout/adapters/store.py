@@ -76,7 +76,10 @@ class DocumentStore(ABC):
             found = self.get(kind, namespace, name)
             self._guard(kind, found, version)
             changed = merged(found, patch)
-            changed["metadata"]["resourceVersion"] = version_of(found)
+            metadata = changed["metadata"] | {"resourceVersion": version_of(found)}
+            changed["metadata"] = {
+                key: value for key, value in metadata.items() if value != {}
+            }  # as an API server does
             if changed != found:
                 self._write((kind.name, namespace, name), changed)
         return self.get(kind, namespace, name)

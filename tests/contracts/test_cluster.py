@@ -69,6 +69,8 @@ def test_a_patch_merges_and_null_deletes(cluster: Cluster, name: str) -> None:
     assert after["data"] == {"b": "2", "c": "3"}
     assert after["metadata"]["annotations"] == {"x": "y"}
     assert after["metadata"]["labels"] == {"app": name}
+    bare = cluster.patch(CONFIG_MAP, "default", name, {"metadata": {"annotations": {"x": None}}}, version_of(after))
+    assert "annotations" not in bare["metadata"]
 
 
 def test_a_patch_of_what_changed_since_conflicts_and_changes_nothing(cluster: Cluster, name: str) -> None:
