@@ -1,5 +1,7 @@
 """The record of a service, kept in one ConfigMap: read it, write it guarded by its version."""
 
+import functools
+
 from pydantic import TypeAdapter, ValidationError
 
 from rollout.core.attempt import Record
@@ -9,6 +11,12 @@ from rollout.ports import Cluster
 
 _RECORD = TypeAdapter(Record)
 KEY = "record"
+
+
+@functools.lru_cache(maxsize=8)
+def _parsed(text: str) -> Record:
+    """The record of a text; it is read at every tick, and seldom another one."""
+    return _RECORD.validate_json(text)
 
 
 def state_name(service: str) -> str:
@@ -33,7 +41,7 @@ class StateStore:
             return self.record
         self._version = version_of(document)
         try:
-            self.record = _RECORD.validate_json((document.get("data") or {}).get(KEY, ""))
+            self.record = _parsed((document.get("data") or {}).get(KEY, ""))
         except ValidationError as error:
             raise InvalidInput(
                 f"ConfigMap {self._namespace}/{self._name} holds no record of ours ({error.error_count()} faults); "
