@@ -77,9 +77,8 @@ class DocumentStore(ABC):
             self._guard(kind, found, version)
             changed = merged(found, patch)
             metadata = changed["metadata"] | {"resourceVersion": version_of(found)}
-            changed["metadata"] = {
-                key: value for key, value in metadata.items() if value != {}
-            }  # as an API server does
+            # as an API server keeps it: without labels and annotations that are empty
+            changed["metadata"] = {key: value for key, value in metadata.items() if value != {}}
             if changed != found:
                 self._write((kind.name, namespace, name), changed)
         return self.get(kind, namespace, name)

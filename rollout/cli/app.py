@@ -370,7 +370,7 @@ def abort(
         attempt = driving.take_back(engine, Reason.ABORTED, "asked by `rollout abort`", tell)
         if attempt is not None and not attempt.phase.ended:
             attempt = driving.finish(engine, tell, driving.REST_WITHIN)
-            engine.lease.release(clock.now())
+            engine.let_go(clock.now())
         else:
             tell(None, f"nothing of {service} is in flight; whatever a claim still held was taken back")
     if output == "json":

@@ -12,5 +12,7 @@ def serving(handler: type[BaseHTTPRequestHandler]) -> Iterator[str]:
     quiet = type(handler.__name__, (handler,), {"log_message": lambda *_: None})
     with ThreadingHTTPServer(("127.0.0.1", 0), quiet) as server:
         threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()  # looks so often for its end
-        yield f"http://127.0.0.1:{server.server_port}"
-        server.shutdown()
+        try:
+            yield f"http://127.0.0.1:{server.server_port}"
+        finally:
+            server.shutdown()

@@ -92,9 +92,8 @@ class FaultyCluster:
             raise Crash
         result = act()
         self.writes += written
-        if self.calls == faults.crash_after or (written and self.writes == faults.crash_after_write):
-            raise Crash
-        if chance() < faults.crash:
+        doomed = self.calls == faults.crash_after or (written and self.writes == faults.crash_after_write)
+        if doomed or chance() < faults.crash:
             raise Crash
         if self.calls == faults.lose_at or (written and chance() < faults.lost_reply):
             raise Unavailable("the reply was lost")

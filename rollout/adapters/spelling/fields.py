@@ -82,8 +82,7 @@ class BakeSpec(Spec):
 BakeField = Annotated[BakeSpec, BeforeValidator(_bake, json_schema_input_type=Seconds | BakeSpec)]
 
 
-def positive(value: Decimal) -> Decimal:
-    """More than 0."""
+def _positive(value: Decimal) -> Decimal:
     if not value:
         raise ValueError("must be more than 0")
     return value
@@ -96,7 +95,7 @@ def at_most_half(value: Decimal) -> Decimal:
     return value
 
 
-Positive = Annotated[Percent, AfterValidator(positive)]
+Positive = Annotated[Percent, AfterValidator(_positive)]
 
 
 def _url(value: object) -> Url:

@@ -157,7 +157,7 @@ class ProbeSpec(Spec):
     """By which a route of the service is reached: its own, or a gateway's with `outside: true`."""
     method: Annotated[str, BeforeValidator(lambda value: str(value).upper()), Field(json_schema_extra={})] = "GET"
     """GET, where it is left out; others than GET, HEAD and OPTIONS need `safe: all`."""
-    headers: dict[Token, Annotated[str, Field(pattern=r"^[ -~]*$")]] = Field(default_factory=dict)
+    headers: dict[Token, Annotated[str, Field(pattern=r"^[ -~]*$")]] = {}  # noqa: RUF012 - pydantic copies it
     """Sent with each."""
     count: Annotated[int, Field(ge=5, le=MOST_PROBES)] = 20
     """How many each version must answer, at least."""

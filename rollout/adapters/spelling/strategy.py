@@ -15,7 +15,7 @@ from rollout.core.strategy import Bake, OnInconclusive, Step, Strategy
 class DriftSpec(Spec):
     """What follows when somebody else changes weights."""
 
-    gitopsManagers: list[str] = Field(default_factory=list)  # noqa: N815 - as users write it
+    gitopsManagers: list[str] = []  # noqa: N815, RUF012 - as users write it; pydantic copies it
     """Field managers whose edits are put back, like argocd-controller."""
 
 
