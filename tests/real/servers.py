@@ -3,6 +3,7 @@
 import json
 import ssl
 import subprocess
+import threading
 import time
 import urllib.error
 import urllib.request
@@ -112,8 +113,9 @@ class ApiServer:
             "users": [{"name": user, "user": {"token": f"{user}-token"}}],
         }  # fmt: skip
         path = self.folder / f"{user}.kubeconfig"
-        path.write_text(yaml.safe_dump(document))
-        return path
+        new = path.with_suffix(f".{threading.get_ident()}")
+        new.write_text(yaml.safe_dump(document))
+        return new.replace(path)  # at once: a process that was given it before may be reading it
 
     def _crds(self) -> None:
         wanted = [d for d in yaml.safe_load_all(parts.istio_crds()) if d]
