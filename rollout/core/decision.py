@@ -25,8 +25,9 @@ class RouteState:
     """What one VirtualService shows: our claim (None: it lies not there), and the canary's percent per route.
 
     `editor` is the last foreign writer by managedFields; `taken_back` the reason that a take-back left, at `taken_at`;
-    `sealed` that its claim says promoted. `dressed` says that the routes of ours in it are those that the attempt's
-    step asks for, no more and no less; `bare` that there is none; `trouble` why those asked for cannot be made.
+    `put_at` when our claim's weight was put there (0: not known); `sealed` that its claim says promoted. `dressed` says
+    that the routes of ours in it are those that the attempt's step asks for, no more and no less; `lacking` that one of
+    them is not there; `bare` that nothing of ours is; `trouble` why those asked for cannot be made.
     """
 
     name: str
@@ -35,9 +36,11 @@ class RouteState:
     editor: str = ""
     taken_back: Reason | None = None
     taken_at: float = 0.0
+    put_at: float = 0.0
     sealed: bool = False
     present: bool = True
     dressed: bool = True
+    lacking: bool = False
     bare: bool = True
     trouble: str = ""
 
@@ -109,8 +112,8 @@ class Observation:
 
     @property
     def missing(self) -> bool:
-        """Whether a route of ours is to be added where none lies."""
-        return any(r.bare and not r.dressed for r in self.routes)
+        """Whether a route of ours is to be added where it does not lie."""
+        return any(r.lacking for r in self.routes)
 
     def first(self, effect: Effect) -> Measured | None:
         """The first check whose answer has this effect. While the canary has nothing, answers mean nothing of it."""
@@ -124,7 +127,8 @@ class Decision:
     `weight`: write it to every route; `taken_back`: with this reason beside it; `seal`: with the word that the canary
     is promoted. `bare`: remove the routes of ours, and leave the weights. `drill`: put the attempt's fault on its way,
     or remove what it does not ask for. `prepare`: add the subsets. `clean`: remove our claims and what we added for
-    nothing. `after`: look again in so many seconds.
+    nothing. `after`: look again in so many seconds. `passing`: what changed in the attempt need not be recorded at once,
+    for who takes over finds it again.
     """
 
     attempt: Attempt
@@ -136,6 +140,7 @@ class Decision:
     prepare: bool = False
     clean: bool = False
     after: float = 1.0
+    passing: bool = False
 
 
 Answer = Decision | None
@@ -154,6 +159,20 @@ def _lifted(o: Observation, d: Decision) -> Decision:
     if d.attempt.fault or all(one.bare for one in o.drills):
         return d
     return replace(d, attempt=replace(d.attempt, drilled=o.now), drill=True, after=min(d.after, 0.5))
+
+
+def landed(o: Observation) -> Attempt:
+    """The attempt, with when its weight came to stand on every route where the claims that carry it tell.
+
+    So it need not be recorded by itself. A fault lies elsewhere: no claim tells when it was put there.
+    """
+    a = o.attempt
+    moving = a.phase in (Phase.SHIFTING, Phase.WAITING, Phase.CONFIRMING)
+    if not moving or a.landed or not a.since or a.fault or a.passed:
+        return a
+    if not all(r.carries(a.weight) and r.put_at for r in o.routes):
+        return a
+    return replace(a, landed=max(a.since, *(r.put_at for r in o.routes)))
 
 
 def _ended(o: Observation) -> Answer:
@@ -338,7 +357,7 @@ def _subsets(o: Observation) -> Answer:
     if not (o.stable_subset and o.canary_subset):
         return Decision(a.noted(o.now, "adding the subsets", prepared=0.0), prepare=True)
     if not a.prepared:
-        return Decision(replace(a, prepared=o.now), after=0.0)
+        return Decision(replace(a, prepared=o.now), after=0.0, passing=True)
     rest = a.prepared + a.strategy.propagation - o.now
     return Decision(a, after=min(rest, 2.0)) if rest > 0 else None
 
@@ -351,7 +370,7 @@ def _starting(o: Observation) -> Answer:
     if not all(r.carries(Decimal(0)) for r in o.routes):
         return Decision(a, weight=Decimal(0))
     text = f"{len(o.routes)} VirtualService(s) ready; {a.stable} serves, {a.canary} at 0 %"
-    return Decision(a.noted(o.now, text, phase=Phase.SHIFTING, since=o.now, landed=o.now), after=0.0)
+    return Decision(a.noted(o.now, text, phase=Phase.SHIFTING, since=o.now, landed=o.now), after=0.0, passing=True)
 
 
 def _drilling(o: Observation) -> Answer:
@@ -483,7 +502,7 @@ def _baking(o: Observation) -> Answer:
     fresh = reading.looked_at >= a.landed + least and reading.looked_at > a.landed
     asked = all(one.at >= a.landed + least for one in o.measured)
     if stood < least or not asked or (not fresh and a.strategy.checks and (confirming or bake.max > 0)):
-        return Decision(_said(o, reading), after=1.0)
+        return Decision(_said(o, reading), after=1.0, passing=True)
     if not a.strategy.checks or confirming:
         return None
     # Nobody is hurt by a mirror: it may wait until the canary looks no worse, and need not prove more than that.
@@ -494,7 +513,7 @@ def _baking(o: Observation) -> Answer:
     noted = (a.mirror or a.strategy.inconclusive is OnInconclusive.ADVANCE_NOTED) and reading.no_worse
     if reading.verdict is Verdict.INCONCLUSIVE and stood >= most and noted:
         return None
-    return Decision(_said(o, reading), after=1.0)
+    return Decision(_said(o, reading), after=1.0, passing=True)
 
 
 def _said(o: Observation, reading: Reading) -> Attempt:
@@ -525,8 +544,10 @@ def _advance(o: Observation) -> Answer:
     why = f" ({o.reading.verdict}: {o.reading.text})" if o.reading and a.step >= 0 else ""
     if o.probed and a.probe:
         why = f" ({o.probed.text})" if _proven(o) else f" ({o.probed.text}){why}"
+    # Where nothing lies beside it the last weight is the confirmation, and no step more.
+    phase = Phase.CONFIRMING if following.weight == 100 and not following.act else Phase.SHIFTING
     next_one = replace(
-        a, step=a.step + 1, weight=following.weight, since=o.now, phase=Phase.SHIFTING, word=None, asked=0, ask_at=0.0,
+        a, step=a.step + 1, weight=following.weight, since=o.now, phase=phase, word=None, asked=0, ask_at=0.0,
         probed=None, passed=False,
     )  # fmt: skip
     what = f"{a.weight} → {following.weight} %" if following.weight != a.weight else ""

@@ -44,9 +44,9 @@ class Hands:
         self._service, self._key = service, annotation(service, namespace)
         self._drills = drills.annotation(service, namespace)
 
-    def shift(self, a: Attempt, scene: Scene, weight: Decimal, sealed: bool = False) -> None:
+    def shift(self, a: Attempt, scene: Scene, weight: Decimal, now: float, sealed: bool = False) -> None:
         """Give the canary `weight` on every route. Raises `Conflict` where a route changed since it was read."""
-        claim = Claim(a.id, a.fence, weight, a.stable, a.canary, (), a.capacity, sealed=sealed)
+        claim = Claim(a.id, a.fence, weight, a.stable, a.canary, (), a.capacity, at=now, sealed=sealed)
         self._each(a, scene, claim, 1, a.overlays)
 
     def take_back(self, a: Attempt, scene: Scene, reason: Reason, now: float) -> None:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, fields, replace
 
 from rollout.core.attempt import Attempt, Record, Word
-from rollout.core.decision import Decision, Observation, decide, take_back
+from rollout.core.decision import Decision, Observation, decide, landed, take_back
 from rollout.core.errors import Conflict, Forbidden, InvalidInput, Unintelligible
 from rollout.core.lifecycle import Phase, Reason, legal
 from rollout.core.notices import noticed
@@ -62,6 +62,7 @@ class Engine:
         self._hands = Hands(cluster, service, namespace)
         self.load: Load | None = None
         self._driven: Attempt | None = None
+        self._driven_at = ""
         self._recorded = 0.0
 
     # --- doors -------------------------------------------------------------------------------------------------
@@ -171,6 +172,7 @@ class Engine:
             return Tick(self._tell(attempt, now), 0.5)
         scene = read_scene(self._cluster, attempt)
         observation = self._judged(attempt, scene, now)
+        attempt = replace(attempt, landed=observation.attempt.landed)
         if lost:
             decision = take_back(observation, Reason.STATE_LOST, "its record was deleted or damaged")
         else:
@@ -236,13 +238,18 @@ class Engine:
     # --- observe, record, act ----------------------------------------------------------------------------------
 
     def _remembered(self) -> tuple[Attempt | None, bool]:
-        """The attempt by the record; where that is lost while we drive, the one we know, and True."""
+        """The attempt by the record; where that is lost while we drive, the one we know, and True.
+
+        While nobody else writes the record we know more than it says.
+        """
         try:
             attempt = self.states.read().attempt
         except InvalidInput:
             if self._driven is None:
                 raise
             attempt = None
+        if attempt is not None and self._driven is not None and self.states.version == self._driven_at:
+            return self._driven, False
         if attempt is None and self._driven is not None:
             return self._driven, True
         return attempt, False
@@ -251,7 +258,8 @@ class Engine:
         seen = observe(self._cluster, a, scene, now)
         if a.phase.ended:
             return seen
-        seen = self._gated(seen)
+        a = landed(seen)
+        seen = self._gated(replace(seen, attempt=a))
         reading, silence, checkpoint = self._eyes.reading(seen, scene.target(a))
         answers, unheard = self._queries.measured(a, now, self._eyes.interval)
         probed = self._prober.probed(a)
@@ -279,16 +287,16 @@ class Engine:
             if d.drill:
                 self._hands.drill(after, scene, after.fault)
             return after
-        if d.weight is not None or d.bare or d.drill or self._worth_recording(before, after, now):
+        if d.weight is not None or d.bare or d.drill or self._worth_recording(d.passing, before, after, now):
             # Before every weight, changed or not: a record that another engine wrote since we read it stops us here.
             self._record(after, now)
-        self._driven = after if not after.phase.ended else None
+        self._know(after)
         if d.drill and self.lease.sure(now):
             self._hands.drill(after, scene, after.fault)
         if d.prepare:
             self._hands.add_subsets(after, scene)
         if d.weight is not None and self.lease.sure(now):
-            self._hands.shift(after, scene, d.weight, d.seal)
+            self._hands.shift(after, scene, d.weight, now, d.seal)
         if d.bare and self.lease.sure(now):
             self._hands.undress(after, scene)
         if d.clean:
@@ -306,15 +314,20 @@ class Engine:
             self._record(after, now)
         return after
 
-    def _worth_recording(self, before: Attempt, after: Attempt, now: float) -> bool:
-        if all(getattr(after, name) == getattr(before, name) for name in LASTING):
-            return after != before and now - self._recorded >= CHECKPOINT_EVERY
-        return True
+    def _worth_recording(self, passing: bool, before: Attempt, after: Attempt, now: float) -> bool:
+        names = {"notices"} if passing else LASTING
+        if any(getattr(after, name) != getattr(before, name) for name in names):
+            return True
+        return after != before and now - self._recorded >= CHECKPOINT_EVERY
 
     def _record(self, attempt: Attempt, now: float) -> None:
         self.states.write(replace(self.states.record, attempt=attempt))
-        self._driven = attempt if not attempt.phase.ended else None
+        self._know(attempt)
         self._recorded = now
+
+    def _know(self, attempt: Attempt) -> None:
+        self._driven = attempt if not attempt.phase.ended else None
+        self._driven_at = self.states.version
 
 
 def same_target(running: Attempt, request: Request) -> None:

@@ -12,7 +12,7 @@ from rollout.mesh import drills
 from rollout.mesh.claims import annotation, claim_of
 from rollout.mesh.hosts import fqdn
 from rollout.mesh.overlays import bare, dressed
-from rollout.mesh.routes import Pair, http_routes, percents
+from rollout.mesh.routes import Pair, http_routes, ours, percents
 from rollout.mesh.subsets import find, labels_for, owner, seen_from
 from rollout.ports import Cluster, Target
 
@@ -109,14 +109,20 @@ def _route(vs: Document | None, ref: RouteRef, attempt: Attempt) -> RouteState:
     state = RouteState(title, None, tuple(given), editor(vs), **clothes)
     if claim is None:
         return state
-    at = claim.at if claim.taken_back else 0.0
-    return replace(state, claimed=claim.weight, taken_back=claim.taken_back, taken_at=at, sealed=claim.sealed)
+    taken_at, put_at = (claim.at, 0.0) if claim.taken_back else (0.0, claim.at)
+    said = {"taken_back": claim.taken_back, "taken_at": taken_at, "put_at": put_at, "sealed": claim.sealed}
+    return replace(state, claimed=claim.weight, **said)
 
 
 def _clothes(vs: Document, ref: RouteRef, attempt: Attempt) -> dict[str, Any]:
     """Whether the routes of ours are those that the step asks for, and why those cannot be made: of an edit since."""
     try:
-        return {"dressed": dressed(vs, pair_of(attempt), ref.keys, attempt.overlays) == http_routes(vs)}
+        wanted = dressed(vs, pair_of(attempt), ref.keys, attempt.overlays)
+        there = {route.get("name") for route in http_routes(vs)}
+        return {
+            "dressed": wanted == http_routes(vs),
+            "lacking": any(ours(route) and route["name"] not in there for route in wanted),
+        }
     except InvalidInput as error:
         return {"dressed": False, "trouble": str(error)}
 

@@ -29,7 +29,8 @@ class StateStore:
 
     def __init__(self, cluster: Cluster, service: str, namespace: str) -> None:
         self._cluster, self._namespace, self._name = cluster, namespace, state_name(service)
-        self._version = ""
+        self.version = ""
+        """The resourceVersion at which the record was read or written last; empty where there is none."""
         self.record = Record()
 
     def read(self) -> Record:
@@ -37,9 +38,9 @@ class StateStore:
         try:
             document = self._cluster.get(CONFIG_MAP, self._namespace, self._name)
         except NotFound:
-            self._version, self.record = "", Record()
+            self.version, self.record = "", Record()
             return self.record
-        self._version = version_of(document)
+        self.version = version_of(document)
         try:
             self.record = _parsed((document.get("data") or {}).get(KEY, ""))
         except ValidationError as error:
@@ -52,11 +53,11 @@ class StateStore:
     def write(self, record: Record) -> None:
         """Keep the record."""
         data = {KEY: _RECORD.dump_json(record).decode()}
-        if self._version:
-            kept = self._cluster.patch(CONFIG_MAP, self._namespace, self._name, {"data": data}, self._version)
+        if self.version:
+            kept = self._cluster.patch(CONFIG_MAP, self._namespace, self._name, {"data": data}, self.version)
         else:
             kept = self._cluster.create(CONFIG_MAP, self._document(data))
-        self._version, self.record = version_of(kept), record
+        self.version, self.record = version_of(kept), record
 
     def _document(self, data: dict[str, str]) -> Document:
         metadata = {"name": self._name, "namespace": self._namespace, "labels": dict(MANAGED_BY)}

@@ -245,7 +245,7 @@ def test_a_store_that_is_away_for_a_query_holds_too() -> None:
 MIRROR = Step(Decimal(0), Bake(20, 20), Mirror(Decimal(100), Safe.ALL))
 FIRST = replace(STRATEGY, steps=(MIRROR, *STRATEGY.steps))
 LIES = RouteState("vs", Decimal(0), (Decimal(0),), bare=False)
-GONE = replace(LIES, dressed=False, bare=True)
+GONE = replace(LIES, dressed=False, lacking=True, bare=True)
 
 
 def mirroring(**changes: object) -> Attempt:
