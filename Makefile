@@ -6,7 +6,7 @@ READY := .venv/.ready
 PIP := $(PYTHON) -m pip --python $(BIN)/python install --disable-pip-version-check --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo check test soak fix lock recording bench simulate clean
+.PHONY: help setup demo check test soak fix lock crd recording bench simulate clean
 
 help: ## list the verbs
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -47,6 +47,9 @@ fix: $(READY) ## format, and mend what can be mended
 lock: ## renew requirements.lock from pyproject.toml (needs uv)
 	uv pip compile --universal --generate-hashes --no-emit-index-url --no-annotate --python-version 3.11 \
 	  --all-extras --group dev pyproject.toml -o requirements.lock
+
+crd: $(READY) ## write the chart's CustomResourceDefinition anew from its models
+	$(BIN)/python -m rollout.adapters.crd charts/rollout/crds/servicerollouts.yaml
 
 recording: $(READY) ## record the live view anew into docs/live.svg
 	$(BIN)/python docs/record.py

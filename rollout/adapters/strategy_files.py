@@ -1,24 +1,20 @@
 """Strategies from presets and from users' YAML files, checked key by key, with the line of each fault."""
 
-import re
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 from pydantic.json_schema import GenerateJsonSchema
 
 from rollout.adapters import yaml_text
-from rollout.adapters.spelling.strategy import StrategySpec
-from rollout.core.address import host_of
+from rollout.adapters.spelling import faults
+from rollout.adapters.spelling.strategy import StrategySpec, unsent
 from rollout.core.errors import InvalidInput
-from rollout.core.quantities import spoken
-from rollout.core.strategy import Step, Strategy
+from rollout.core.strategy import Strategy
 
-LONGEST_FILE, MOST_VALUES, MOST_FAULTS, LONGEST_FAULT = 1_000_000, 10_000, 10, 300
-"""Bytes and values of a file beyond which nobody wrote it as a strategy; how many of its faults are said, and
-how much of each.
-"""
+LONGEST_FILE, MOST_VALUES = 1_000_000, 10_000
+"""Bytes and values of a file beyond which nobody wrote it as a strategy."""
 
 
 def presets() -> dict[str, str]:
@@ -47,7 +43,12 @@ def shown(name: str) -> str:
 def schema() -> dict[str, Any]:
     """The JSON Schema of a strategy: it refuses no strategy that `load` takes, and most that it refuses."""
     head = {"$schema": "https://json-schema.org/draft/2020-12/schema"}
-    return head | StrategySpec.model_json_schema(schema_generator=_Schema) | {"title": "A strategy of rollout"}
+    return head | schema_of(StrategySpec) | {"title": "A strategy of rollout"}
+
+
+def schema_of(model: type[BaseModel]) -> dict[str, Any]:
+    """The JSON Schema of what users write as a model has it."""
+    return model.model_json_schema(schema_generator=_Schema)
 
 
 class _Schema(GenerateJsonSchema):
@@ -88,78 +89,15 @@ def _model(text: str, source: str) -> StrategySpec:
         raise InvalidInput(f"{source}:{error.line}: {error}") from None
     except ValidationError as error:
         found = error.errors(include_input=False)
-        lines = yaml_text.lines_of(text, [one["loc"] for one in found[:MOST_FAULTS]])
-        faults = [f"{source}:{line}: {_said(one)}" for line, one in zip(lines, found, strict=False)]
-        more = [f"and {len(found) - MOST_FAULTS} more"] if found[MOST_FAULTS:] else []
-        raise InvalidInput("\n".join(faults + more)) from None
+        lines = yaml_text.lines_of(text, [one["loc"] for one in found[: faults.MOST_FAULTS]])
+        told = [f"{source}:{line}: {faults.said(one)}" for line, one in zip(lines, found, strict=False)]
+        raise InvalidInput("\n".join(faults.counted(told, len(found)))) from None
 
 
 def parse(text: str, name: str, source: str) -> Strategy:
     """Read a strategy document; `source` names it in errors."""
     strategy = _model(text, source).made(name)
-    for place, step in enumerate(strategy.steps):
-        _timely(step, source, text, place)
+    for place, sentence in unsent(strategy):
+        (line,) = yaml_text.lines_of(text, [place])
+        raise InvalidInput(f"{source}:{line}: {sentence}")
     return strategy
-
-
-def _timely(step: Step, source: str, text: str, place: int) -> None:
-    """Refuse probes that cannot be sent while their step stands."""
-    if step.probe and step.probe.round > step.bake.max:
-        (line,) = yaml_text.lines_of(text, [("steps", place, "fault" if step.fault else "probe")])
-        raise InvalidInput(
-            f"{source}:{line}: {step.probe.count} probes at {step.probe.rps:g} a second take "
-            f"{spoken(step.probe.round)}, and the step stands at most {spoken(step.bake.max)}; send fewer, or faster, "
-            "or give it more time"
-        )
-
-
-SENTENCES = {
-    "extra_forbidden": "there is no such key here",
-    "invalid_key": "a key must be text",
-    "missing": "this key must be there",
-    "model_type": "this must be a mapping, like `key: value`",
-    "dict_type": "this must be a mapping, like `key: value`",
-    "list_type": "this must be a list",
-    "int_type": "this must be a whole number",
-    "int_parsing": "this must be a whole number",
-    "int_from_float": "this must be a whole number",
-    "float_type": "this must be a number",
-    "float_parsing": "this must be a number",
-    "finite_number": "this must be a number",
-    "bool_type": "this must be true or false",
-    "bool_parsing": "this must be true or false",
-    "greater_than": "this must be more than {gt:g}",
-    "greater_than_equal": "this must be {ge:g} at least",
-    "less_than_equal": "this must be {le:g} at most",
-    "enum": "this must be {expected}",
-    "literal_error": "this must be {expected}",
-    "too_long": "there are too many of them; {max_length} at most",
-    "string_too_long": "this is too long; {max_length} characters at most",
-    "too_short": "there must be at least one",
-    "string_type": "this must be text",
-    "string_too_short": "this must not be empty",
-    "string_pattern_mismatch": "this must be one line of text",
-}
-
-
-URL = re.compile(r"(https?)://[^\s'\"]*[^\s'\",.;:)]", re.IGNORECASE)
-"""A URL in a sentence: it stands where no URL belongs, and may be a secret all the same."""
-
-
-def _visible(text: str) -> str:
-    """A text in which nothing steers a terminal, nor begins another line: keys are what somebody wrote."""
-    return "".join(sign if sign.isprintable() else repr(sign)[1:-1] for sign in text)
-
-
-def _host_alone(found: re.Match[str]) -> str:
-    return f"{found[1]}://{host_of(found[0]) or '?'}/…"
-
-
-def _said(error: Any) -> str:
-    where = ".".join(str(part) for part in error["loc"])
-    text = str(error["msg"]).removeprefix("Value error, ")
-    if sentence := SENTENCES.get(error["type"]):
-        text = sentence.format(**error.get("ctx", {}))
-    text = URL.sub(_host_alone, _visible(f"{where}: {text}" if where else text))
-    half = LONGEST_FAULT // 2
-    return text if len(text) <= LONGEST_FAULT else f"{text[:half]} … {text[-half:]}"

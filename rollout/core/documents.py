@@ -43,6 +43,7 @@ ENDPOINT_SLICE = Kind("EndpointSlice", "endpointslices", "discovery.k8s.io")
 DEPLOYMENT = Kind("Deployment", "deployments", "apps")
 LEASE = Kind("Lease", "leases", "coordination.k8s.io")
 SECRET = Kind("Secret", "secrets")
+SERVICE_ROLLOUT = Kind("ServiceRollout", "servicerollouts", "rollout.dev", ("v1alpha1",))
 
 KINDS = {
     kind.name: kind

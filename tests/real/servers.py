@@ -1,4 +1,4 @@
-"""A real API server with etcd and Istio's CRDs, and a real Prometheus, on loopback."""
+"""A real API server with etcd, Istio's CRDs and ours, and a real Prometheus, on loopback."""
 
 import json
 import ssl
@@ -15,6 +15,7 @@ import yaml
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
+from rollout.adapters.crd import definition
 from rollout.playground.stage import free_ports
 from rollout.ports import Metrics, Target
 from tests.real import parts
@@ -73,11 +74,12 @@ class ApiServer:
         self._etcd.kill()
         self._etcd.wait(30)
 
-    def call(self, method: str, path: str, body: Any = None, raw: bool = False) -> Any:
+    def call(self, method: str, path: str, body: Any = None, raw: bool = False, accept: str = "*/*") -> Any:
         """Talk to the server as its administrator, past the code under test."""
         data = json.dumps(body).encode() if body is not None else None
         request = urllib.request.Request(f"https://127.0.0.1:{self.port}{path}", data, method=method)
         request.add_header("Authorization", f"Bearer {ADMIN}")
+        request.add_header("Accept", accept)
         request.add_header("Content-Type", "application/merge-patch+json" if method == "PATCH" else "application/json")
         with urllib.request.urlopen(request, timeout=10, context=_blind()) as answer:
             text = answer.read()
@@ -118,7 +120,7 @@ class ApiServer:
         return new.replace(path)  # at once: a process that was given it before may be reading it
 
     def _crds(self) -> None:
-        wanted = [d for d in yaml.safe_load_all(parts.istio_crds()) if d]
+        wanted = [*(d for d in yaml.safe_load_all(parts.istio_crds()) if d), definition()]
         for crd in wanted:
             self.call("POST", "/apis/apiextensions.k8s.io/v1/customresourcedefinitions", crd)
         until = time.monotonic() + 60
@@ -126,10 +128,11 @@ class ApiServer:
             try:
                 self.call("GET", "/apis/networking.istio.io/v1/virtualservices")
                 self.call("GET", "/apis/networking.istio.io/v1/destinationrules")
+                self.call("GET", "/apis/rollout.dev/v1alpha1/servicerollouts")
                 return
             except urllib.error.HTTPError:
                 time.sleep(0.3)
-        raise TimeoutError("Istio's CRDs are not served")
+        raise TimeoutError("the CRDs are not served")
 
     def _run(self, *command: str) -> subprocess.Popen[bytes]:
         with (self.folder / f"{Path(command[0]).name}.log").open("ab") as log:

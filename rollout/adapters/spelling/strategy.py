@@ -1,14 +1,16 @@
 """How users write a strategy as a whole."""
 
+from collections.abc import Iterator
 from decimal import Decimal
 from typing import Annotated
 
 from pydantic import Field, field_validator
 
 from rollout.adapters.spelling.checks import CheckSpec
+from rollout.adapters.spelling.faults import Place
 from rollout.adapters.spelling.fields import BakeField, Positive, Seconds, Spec, UrlField
 from rollout.adapters.spelling.steps import SERVED, StepSpec
-from rollout.core.quantities import percent
+from rollout.core.quantities import percent, spoken
 from rollout.core.strategy import Bake, OnInconclusive, Step, Strategy
 
 
@@ -110,3 +112,14 @@ class StrategySpec(Spec):
             queries=tuple(one.asked.made() for one in self.checks if one.asked is not None),
             notify=self.notify.url if self.notify else "",
         )
+
+
+def unsent(strategy: Strategy) -> Iterator[tuple[Place, str]]:
+    """Where probes cannot all be sent while their step stands, and what is to be said of it."""
+    for place, step in enumerate(strategy.steps):
+        if step.probe and step.probe.round > step.bake.max:
+            sentence = (
+                f"{step.probe.count} probes at {step.probe.rps:g} a second take {spoken(step.probe.round)}, and the "
+                f"step stands at most {spoken(step.bake.max)}; send fewer, or faster, or give it more time"
+            )
+            yield ("steps", place, "fault" if step.fault else "probe"), sentence

@@ -1,0 +1,230 @@
+"""How users write a ServiceRollout, and what we write of it in its status."""
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Annotated
+
+from pydantic import (
+    AfterValidator,
+    ConfigDict,
+    Field,
+    PlainValidator,
+    StrictBool,
+    ValidationError,
+    WithJsonSchema,
+)
+
+from rollout.adapters.spelling import faults
+from rollout.adapters.spelling.fields import Spec
+from rollout.adapters.spelling.strategy import StrategySpec, unsent
+from rollout.adapters.strategy_files import parse, presets
+from rollout.core.documents import SERVICE_ROLLOUT, Document, name_of, namespace_of, ref
+from rollout.core.errors import InvalidInput
+from rollout.core.strategy import Strategy
+
+LABEL = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"
+SUBDOMAIN = r"^[a-z0-9]([-.a-z0-9]*[a-z0-9])?$"
+SUBSET = r"^[A-Za-z0-9]([-._A-Za-z0-9]*[A-Za-z0-9])?$"
+KEY = r"^[-._A-Za-z0-9]+$"
+USUAL_KEY = "strategy.yaml"
+
+
+def _named(pattern: str, longest: int, what: str) -> tuple[AfterValidator, WithJsonSchema]:
+    def checked(value: str) -> str:
+        if len(value) > longest or not re.fullmatch(pattern, value):
+            raise ValueError(f"{value[:70]!r} cannot be {what}")
+        return value
+
+    schema = {"type": "string", "pattern": pattern, "minLength": 1, "maxLength": longest}
+    return AfterValidator(checked), WithJsonSchema(schema)
+
+
+class PresetSpec(Spec):
+    """A strategy that comes with rollout."""
+
+    name: str
+    """A preset's name, such as canary: `rollout strategies list` has them all."""
+
+
+class ConfigMapSpec(Spec):
+    """A strategy that a ConfigMap of the same namespace keeps."""
+
+    configMap: Annotated[str, *_named(SUBDOMAIN, 253, "the name of a ConfigMap")]  # noqa: N815 - as users write it
+    """The ConfigMap that keeps the strategy as YAML, in the namespace of this object."""
+    key: Annotated[str, *_named(KEY, 253, "a key of a ConfigMap")] = USUAL_KEY
+    """Under which key; strategy.yaml where it is left out."""
+
+
+WAYS: dict[str, type[Spec]] = {"name": PresetSpec, "configMap": ConfigMapSpec, "steps": StrategySpec}
+"""By which key it is seen how a strategy is given."""
+
+
+def _given(value: object) -> Spec:
+    if not isinstance(value, dict):
+        raise ValueError(faults.SENTENCES["dict_type"])  # noqa: TRY004 - as pydantic wants it
+    ways = [way for way in WAYS if way in value]
+    if len(ways) != 1:
+        raise ValueError("write one of `name: PRESET`, `configMap: NAME`, and the strategy itself with its `steps`")
+    return WAYS[ways[0]].model_validate(value)
+
+
+Given = Annotated[
+    PresetSpec | ConfigMapSpec | StrategySpec,
+    PlainValidator(_given, json_schema_input_type=PresetSpec | ConfigMapSpec | StrategySpec),
+]
+
+
+class ServiceRolloutSpec(Spec):
+    """Which version of a service is to serve, and how it gets there."""
+
+    service: Annotated[str, *_named(LABEL, 63, "the name of a Service, like reviews")]
+    """The Service whose traffic is moved, in the namespace of this object; it cannot be changed."""
+    version: Annotated[str, *_named(SUBSET, 63, "a version, like v2")]
+    """The version that is to serve: a subset's name, which its pods carry as the label `version`."""
+    strategy: Given | None = None
+    """By which steps: a preset, a ConfigMap, or all of it here; otherwise `canary`, fitted to the traffic."""
+    suspend: StrictBool = False
+    """True: start nothing, and hold what is under way where it stands."""
+
+
+@dataclass(frozen=True)
+class ConfigMapKey:
+    """Where a strategy is kept: a key of a ConfigMap in the ServiceRollout's namespace."""
+
+    name: str
+    key: str
+
+
+@dataclass(frozen=True)
+class ServiceRollout:
+    """What a user wants of a service. Without a strategy the preset `canary` is to be fitted to the traffic."""
+
+    namespace: str
+    name: str
+    service: str
+    version: str
+    strategy: Strategy | ConfigMapKey | None = None
+    suspend: bool = False
+
+
+def declared(document: Document) -> ServiceRollout:
+    """What a ServiceRollout says. Raises `InvalidInput` that names the object and each field that is wrong."""
+    try:
+        spec = ServiceRolloutSpec.model_validate(document.get("spec"))
+    except ValidationError as error:
+        found = error.errors(include_input=False)
+        told = faults.counted([faults.said(one, ("spec",)) for one in found], len(found))
+        raise _refused(document, "; ".join(told)) from None
+    strategy = _strategy(spec.strategy, lambda place, text: _refused(document, faults.at(("spec", *place), text)))
+    return ServiceRollout(namespace_of(document), name_of(document), spec.service, spec.version, strategy, spec.suspend)
+
+
+def _refused(document: Document, faults_told: str) -> InvalidInput:
+    return InvalidInput(f"{ref(SERVICE_ROLLOUT, document)}: {faults_told}")
+
+
+def _strategy(
+    spec: Spec | None, refused: Callable[[faults.Place, str], InvalidInput]
+) -> Strategy | ConfigMapKey | None:
+    if isinstance(spec, PresetSpec):
+        known = presets()
+        if spec.name not in known:
+            sentence = f"there is no preset {spec.name[:70]!r}; there are {', '.join(known)}"
+            raise refused(("strategy", "name"), sentence)
+        return parse(known[spec.name], spec.name, f"strategies/{spec.name}.yaml")
+    if isinstance(spec, ConfigMapSpec):
+        return ConfigMapKey(spec.configMap, spec.key)
+    if not isinstance(spec, StrategySpec):
+        return None
+    strategy = spec.made("inline")
+    for place, sentence in unsent(strategy):
+        raise refused(("strategy", *place), sentence)
+    return strategy
+
+
+class Status(Spec):
+    """Its fields are ours to write: who reads them finds no fault in one that a later version has."""
+
+    model_config = ConfigDict(extra="ignore")
+
+
+Moment = Annotated[str, Field(json_schema_extra={"format": "date-time"})]
+
+
+class EvidenceStatus(Status):
+    """What the judge has found at this weight."""
+
+    verdict: str = ""
+    """ADVANCE, ROLLBACK, CONTINUE, INCONCLUSIVE, NO_DATA, or BLIND."""
+    text: str = ""
+    """The same in a sentence."""
+    toGoOn: float | None = None  # noqa: N815 - as users read it
+    """How much of the evidence is there that it takes to go on; 1 is all of it."""
+    toGoBack: float | None = None  # noqa: N815
+    """How much of the evidence is there that it takes to go back; 1 is all of it."""
+    hurt: int | None = None
+    """How many requests the canary failed or rejected, as far as it is known."""
+
+
+class JournalStatus(Status):
+    """One decision."""
+
+    at: Moment
+    """When it was taken."""
+    text: str
+    """What was decided, and why."""
+    weight: float | None = None
+    """The canary's weight from then on, in percent."""
+
+
+class ConditionStatus(Status):
+    """One thing that is so, is not so, or is not known."""
+
+    type: Annotated[str, Field(max_length=316)]
+    """Ready, Reconciling, Stalled, Promoted."""
+    status: Annotated[str, Field(json_schema_extra={"enum": ["True", "False", "Unknown"]})]
+    """Whether it is so."""
+    reason: Annotated[str, Field(max_length=1024)] = ""
+    """Why, in a word."""
+    message: Annotated[str, Field(max_length=32768)] = ""
+    """Why, in a sentence."""
+    lastTransitionTime: Moment | None = None  # noqa: N815
+    """Since when it is so."""
+    observedGeneration: int | None = None  # noqa: N815
+    """For which generation of the spec it was found."""
+
+
+class ServiceRolloutStatus(Status):
+    """Where it stands."""
+
+    observedGeneration: int | None = None  # noqa: N815
+    """The generation of the spec that this is about."""
+    phase: str = ""
+    """Idle, Preflight, Shifting, Waiting, Paused, Confirming, Promoted, RollingBack, or RolledBack."""
+    stable: str = ""
+    """The version that serves."""
+    canary: str = ""
+    """The version on trial."""
+    attempt: int | None = None
+    """The number of this attempt."""
+    step: int | None = None
+    """The step of the strategy, counted from 0."""
+    weight: float | None = None
+    """Percent that the canary gets of what stable served."""
+    since: Moment | None = None
+    """Since when this weight stands."""
+    until: Moment | None = None
+    """By when the attempt must have ended; otherwise it is taken back."""
+    reason: str = ""
+    """Why it stands still or went back, in a word."""
+    message: str = ""
+    """What it does or waits for, in a sentence."""
+    evidence: EvidenceStatus | None = None
+    """What the judge has found at this weight."""
+    journal: list[JournalStatus] | None = None
+    """The last decisions, the oldest first."""
+    conditions: list[ConditionStatus] | None = None
+    """Ready, Reconciling, Stalled and Promoted, as kubectl, Argo CD and Flux read them."""
+    record: str = ""
+    """The engine's own memory, as JSON; of no use to others."""
