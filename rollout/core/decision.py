@@ -127,8 +127,8 @@ class Decision:
     `weight`: write it to every route; `taken_back`: with this reason beside it; `seal`: with the word that the canary
     is promoted. `bare`: remove the routes of ours, and leave the weights. `drill`: put the attempt's fault on its way,
     or remove what it does not ask for. `prepare`: add the subsets. `clean`: remove our claims and what we added for
-    nothing. `after`: look again in so many seconds. `passing`: what changed in the attempt need not be recorded at once,
-    for who takes over finds it again.
+    nothing. `after`: look again in so many seconds. `passing`: what changed in the attempt need not be recorded at
+    once, for who takes over finds it again.
     """
 
     attempt: Attempt

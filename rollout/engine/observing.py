@@ -110,7 +110,12 @@ def _route(vs: Document | None, ref: RouteRef, attempt: Attempt) -> RouteState:
     if claim is None:
         return state
     taken_at, put_at = (claim.at, 0.0) if claim.taken_back else (0.0, claim.at)
-    said = {"taken_back": claim.taken_back, "taken_at": taken_at, "put_at": put_at, "sealed": claim.sealed}
+    said: dict[str, Any] = {
+        "taken_back": claim.taken_back,
+        "taken_at": taken_at,
+        "put_at": put_at,
+        "sealed": claim.sealed,
+    }
     return replace(state, claimed=claim.weight, **said)
 
 

@@ -19,8 +19,9 @@ GROUP = "rollout.dev"
 class Claim:
     """Who moves the weights, and where they were put. `taken_back` is the take-back's own record.
 
-    `at` is when they were put there, or taken back (epoch seconds; 0: not known). `sealed` says that the canary is promoted: nothing may be taken back any more. `capacity` is the number of ready
-    endpoints with which stable carried everything: with it, a claim alone is enough for a safe take-back.
+    `at` is when they were put there, or taken back (epoch seconds; 0: not known). `sealed` says that the
+    canary is promoted: nothing may be taken back any more. `capacity` is the number of ready endpoints with which
+    stable carried everything: with it, a claim alone is enough for a safe take-back.
     """
 
     attempt: str
