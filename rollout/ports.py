@@ -1,6 +1,6 @@
 """What the engine needs from the world: a cluster of documents, and counters."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -27,10 +27,14 @@ class Cluster(Protocol):
     def create(self, kind: Kind, document: Document) -> Document:
         """Make the object. Raises `Conflict` if it exists, `InvalidInput` if the server rejects it."""
 
-    def patch(self, kind: Kind, namespace: str, name: str, patch: Document, version: str) -> Document:
-        """Apply a JSON merge patch (RFC 7386) to the very object that was read at `version`.
+    def patch(
+        self, kind: Kind, namespace: str, name: str, patch: Document, version: str, subresource: str = ""
+    ) -> Document:
+        """Apply a JSON merge patch (RFC 7386) to the very object that was read at `version`; returns all of it.
 
-        Raises `Conflict` if it changed since, `NotFound`, and `InvalidInput` if the server rejects it.
+        With the subresource "status" the status alone changes, whatever else is in the patch; without one, the status
+        of a kind that is written `apart` is left alone. Raises `Conflict` if the object changed since, `NotFound`, and
+        `InvalidInput` if the server rejects the patch.
         """
 
     def delete(self, kind: Kind, namespace: str, name: str, version: str) -> None:
@@ -38,6 +42,50 @@ class Cluster(Protocol):
 
     def may(self, verb: str, kind: Kind, namespace: str | None, name: str = "") -> bool:
         """Whether we have the right to `verb` (get, list, create, patch, delete) objects of `kind` there, or one."""
+
+
+@dataclass(frozen=True)
+class Change:
+    """What became of an object: how it stands, or, where it is `gone`, how it stood last.
+
+    Of one that is gone the resourceVersion says when it went. Where only objects with some labels are watched, one that
+    has lost them is gone as well.
+    """
+
+    document: Document
+    gone: bool = False
+
+
+class Watch(Protocol):
+    """What changes, as it comes; asked for when the first is taken."""
+
+    def __iter__(self) -> Iterator[Change | str]:
+        """Each change, in order, and between them versions up to which there are no others.
+
+        The first that comes is the version from which it began, as soon as the server has agreed to tell. Ends when
+        the server has told enough, or by `close`. Raises `Expired` where it is too late to be told of what came after
+        that version, and `Unavailable` or `Forbidden` as every call does.
+        """
+
+    def close(self) -> None:
+        """End it at once, also while another thread waits for the next change."""
+
+
+class Watchable(Cluster, Protocol):
+    """A cluster that also tells what changes."""
+
+    def listing(
+        self, kind: Kind, namespace: str | None = None, labels: Mapping[str, str] | None = None
+    ) -> tuple[list[Document], str]:
+        """What `list` gives, in any order, and the version at which all of it stood so.
+
+        Raises `Expired` where the list was long and changed too much while it was read: ask again.
+        """
+
+    def watch(
+        self, kind: Kind, namespace: str | None, labels: Mapping[str, str] | None, since: str, seconds: float
+    ) -> Watch:
+        """What changes after the version `since`, for so many seconds at most."""
 
 
 @dataclass(frozen=True)

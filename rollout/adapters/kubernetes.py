@@ -1,22 +1,41 @@
 """The Kubernetes API behind the Cluster port: raw documents, guarded writes, one error for each kind of no."""
 
+import builtins
 import json
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from typing import Any
 from urllib.parse import quote
 
 import urllib3
 from kubernetes import client, config
 from kubernetes.config.kube_config import KUBE_CONFIG_DEFAULT_LOCATION, KubeConfigMerger
+from kubernetes.utils.keepalive import tcp_keepalive_socket_options
 
 from rollout.adapters.retries import read
 from rollout.core.documents import MANAGER, Document, Kind, name_of, namespace_of
-from rollout.core.errors import Conflict, Forbidden, InvalidInput, NotFound, RolloutError, Unavailable, Unintelligible
+from rollout.core.errors import (
+    Conflict,
+    Expired,
+    Forbidden,
+    InvalidInput,
+    NotFound,
+    RolloutError,
+    Unavailable,
+    Unintelligible,
+)
+from rollout.ports import Change
 
 TIMEOUT = (3.0, 4.0)
 """Seconds to connect and to answer: together less than a lease lasts."""
 PAGE = 500
+SLACK = 10.0
+"""Seconds that a watch may be silent beyond its own end."""
+KEEPALIVE = {"idle": 10, "interval": 5, "count": 3}
+"""Seconds: a connection that was cut and nobody said so is noticed within half a minute."""
+READ = 1 << 18
+"""How much of a watch is read at once, at most; a line may be longer."""
 MERGE_PATCH = "application/merge-patch+json"
 Query = list[tuple[str, str]]
 
@@ -28,6 +47,7 @@ class KubernetesCluster:
         settings = client.Configuration()
         self.default_namespace = _configure(settings, context, kubeconfig)
         settings.retries = False
+        settings.socket_options = tcp_keepalive_socket_options(**KEEPALIVE)
         self._host = str(settings.host)
         self._api = client.ApiClient(settings)
         self._served: dict[str, str] = {}
@@ -38,9 +58,14 @@ class KubernetesCluster:
 
     def list(self, kind: Kind, namespace: str | None = None, labels: Mapping[str, str] | None = None) -> list[Document]:
         """See the port."""
-        query = [("limit", str(PAGE))]
-        if labels:
-            query.append(("labelSelector", ",".join(f"{key}={value}" for key, value in labels.items())))
+        found, _ = self.listing(kind, namespace, labels)
+        return sorted(found, key=lambda one: (namespace_of(one), name_of(one)))
+
+    def listing(
+        self, kind: Kind, namespace: str | None = None, labels: Mapping[str, str] | None = None
+    ) -> tuple[builtins.list[Document], str]:
+        """See the port: all pages are of the version of the first."""
+        query = [("limit", str(PAGE)), *_selector(labels)]
         found: list[Document] = []
         token = ""
         while True:
@@ -49,18 +74,36 @@ class KubernetesCluster:
             found += [{"apiVersion": page["apiVersion"], "kind": kind.name, **item} for item in page["items"]]
             token = page["metadata"].get("continue", "")
             if not token:
-                return sorted(found, key=lambda one: (namespace_of(one), name_of(one)))
+                return found, str(page["metadata"].get("resourceVersion", ""))
+
+    def watch(
+        self, kind: Kind, namespace: str | None, labels: Mapping[str, str] | None, since: str, seconds: float
+    ) -> "KubernetesWatch":
+        """See the port: lines of one answer that does not end."""
+        until = [("timeoutSeconds", str(max(1, round(seconds)))), ("allowWatchBookmarks", "true")]
+        query = [("watch", "true"), ("resourceVersion", since), *until, *_selector(labels)]
+        what = f"watch {kind.plural}" + (f" in namespace {namespace}" if namespace else "")
+
+        def ask() -> Any:
+            response = self._answered("GET", self._path(kind, namespace), query, None, what)
+            if response.status >= 300:
+                raise _refusal(int(response.status), response.read(), what)
+            return response.response
+
+        return KubernetesWatch(ask, what, since, seconds + SLACK)
 
     def create(self, kind: Kind, document: Document) -> Document:
         """See the port."""
         body = {**document, "apiVersion": kind.api_version(self._version(kind))}
         return self._call("POST", kind, namespace_of(document), "", [("fieldManager", MANAGER)], body)
 
-    def patch(self, kind: Kind, namespace: str, name: str, patch: Document, version: str) -> Document:
+    def patch(
+        self, kind: Kind, namespace: str, name: str, patch: Document, version: str, subresource: str = ""
+    ) -> Document:
         """See the port: a resourceVersion in the patch lets the server refuse it with a conflict."""
         metadata = {**patch.get("metadata", {}), "resourceVersion": version}
         body = {**patch, "metadata": metadata}
-        return self._call("PATCH", kind, namespace, name, [("fieldManager", MANAGER)], body)
+        return self._call("PATCH", kind, namespace, name, [("fieldManager", MANAGER)], body, subresource)
 
     def delete(self, kind: Kind, namespace: str, name: str, version: str) -> None:
         """See the port."""
@@ -104,23 +147,36 @@ class KubernetesCluster:
         name: str,
         query: Query | None = None,
         body: Document | None = None,
+        subresource: str = "",
     ) -> Document:
-        root = f"/apis/{kind.group}" if kind.group else "/api"
-        path = f"{root}/{self._version(kind)}"
-        if namespace is not None:
-            path += f"/namespaces/{quote(namespace, safe='')}"
-        path += f"/{kind.plural}"
-        if name:
-            path += f"/{quote(name, safe='')}"
+        path = self._path(kind, namespace) + "".join(f"/{quote(part, safe='')}" for part in (name, subresource) if part)
         verb = {"GET": "get" if name else "list", "POST": "create"}.get(method, method.lower())
         where = f" in namespace {namespace}" if namespace else ""
-        what = f"{verb} {kind.plural} {name}".rstrip() + where
+        what = f"{verb} {kind.plural}{f'/{subresource}' if subresource else ''} {name}".rstrip() + where
         return self._send(method, path, query or [], body, what)
 
+    def _path(self, kind: Kind, namespace: str | None) -> str:
+        root = f"/apis/{kind.group}" if kind.group else "/api"
+        place = f"/namespaces/{quote(namespace, safe='')}" if namespace is not None else ""
+        return f"{root}/{self._version(kind)}{place}/{kind.plural}"
+
     def _send(self, method: str, path: str, query: Query, body: Any, what: str) -> Document:
+        response = self._answered(method, path, query, body, what)
+        with _heard(self._host, what):
+            data, status = response.read(), int(response.status)
+        if status >= 300:
+            raise _refusal(status, data, what)
+        try:
+            document: Document = json.loads(data)
+        except ValueError as error:
+            raise Unintelligible(f"cannot {what}: what answers is no Kubernetes API") from error
+        return document
+
+    def _answered(self, method: str, path: str, query: Query, body: Any, what: str) -> Any:
+        """The answer, of which nothing but its head was read yet."""
         kind = MERGE_PATCH if method == "PATCH" else "application/json"
         headers = {"Accept": "application/json", "Content-Type": kind}
-        try:
+        with _heard(self._host, what):
             request = self._api.param_serialize(
                 method=method,
                 resource_path=path,
@@ -129,19 +185,88 @@ class KubernetesCluster:
                 body=body,
                 auth_settings=["BearerToken"],
             )
-            response = self._api.call_api(*request, _request_timeout=TIMEOUT)
-            data, status = response.read(), int(response.status)
-        except client.ApiException as error:
-            raise Unavailable(f"cannot {what}: {_short(error.reason or error)}") from error
-        except (urllib3.exceptions.HTTPError, OSError) as error:
-            raise Unavailable(f"cannot {what}: {self._host} does not answer ({type(error).__name__})") from error
-        if status >= 300:
-            raise _refusal(status, data, what)
+            return self._api.call_api(*request, _request_timeout=TIMEOUT)
+
+
+class KubernetesWatch:
+    """One answer of the API server that goes on: a line for each change. See `Watch` in the ports.
+
+    The lines are read as they are: the client's own informer makes typed objects of them, in which fields that it does
+    not know are lost (docs/decisions/0012).
+    """
+
+    def __init__(self, ask: Callable[[], Any], what: str, since: str, silence: float) -> None:
+        self._ask, self._what, self._since, self._silence = ask, what, since, silence
+        self._response: Any = None
+        self._closed = threading.Event()
+        self._lock = threading.Lock()
+
+    def __iter__(self) -> Iterator[Change | str]:
+        """See the port."""
+        response = self._ask()
+        with self._lock:
+            self._response = response
+            connection = response.connection
+            if connection is not None and connection.sock is not None:
+                connection.sock.settimeout(self._silence)  # until here it had to be quick
         try:
-            document: Document = json.loads(data)
-        except ValueError as error:
-            raise Unintelligible(f"cannot {what}: what answers is no Kubernetes API") from error
-        return document
+            if not self._closed.is_set():
+                yield self._since
+                for line in self._lines(response):
+                    yield self._told(line)
+        finally:
+            with self._lock:
+                self._response = None
+                response.close()
+
+    def close(self) -> None:
+        """See the port: a socket that is only closed leaves whoever reads from it waiting."""
+        with self._lock:
+            self._closed.set()
+            if self._response is not None:
+                with suppress(ValueError, RuntimeError, OSError):  # it has just ended by itself
+                    self._response.shutdown()
+
+    def _lines(self, response: Any) -> Iterator[bytes]:
+        rest = b""
+        while not self._closed.is_set():
+            try:
+                part = response.read1(READ)
+            except (urllib3.exceptions.HTTPError, OSError) as error:
+                if self._closed.is_set():
+                    return
+                raise Unavailable(f"cannot {self._what} any longer ({type(error).__name__})") from error
+            if not part:
+                return
+            *lines, rest = (rest + part).split(b"\n")
+            yield from (line for line in lines if line)
+
+    def _told(self, line: bytes) -> Change | str:
+        try:
+            event = json.loads(line)
+            kind, found = event["type"], event["object"]
+            if kind == "ERROR":
+                raise _refusal(int(found.get("code") or 500), json.dumps(found).encode(), self._what)
+            if kind == "BOOKMARK":
+                return str(found["metadata"]["resourceVersion"])
+            return Change(found, gone=kind == "DELETED")
+        except (ValueError, KeyError, TypeError) as error:
+            raise Unintelligible(f"cannot {self._what}: what answers is no Kubernetes API") from error
+
+
+def _selector(labels: Mapping[str, str] | None) -> Query:
+    return [("labelSelector", ",".join(f"{key}={value}" for key, value in labels.items()))] if labels else []
+
+
+@contextmanager
+def _heard(host: str, what: str) -> Iterator[None]:
+    """Where no answer comes, say so in our own words."""
+    try:
+        yield
+    except client.ApiException as error:
+        raise Unavailable(f"cannot {what}: {_short(error.reason or error)}") from error
+    except (urllib3.exceptions.HTTPError, OSError) as error:
+        raise Unavailable(f"cannot {what}: {host} does not answer ({type(error).__name__})") from error
 
 
 def _configure(settings: Any, context: str | None, kubeconfig: str | None) -> str:
@@ -189,6 +314,8 @@ def _refusal(status: int, data: bytes, what: str) -> RolloutError:
         return NotFound(f"cannot {what}: {said}")
     if status == 409:
         return Conflict(f"cannot {what}: {said}")
+    if status == 410:
+        return Expired(f"cannot {what}: {said}")
     if status in (400, 422):
         return InvalidInput(f"the API server refuses to {what}: {said}")
     return Unavailable(f"cannot {what}: {said}")

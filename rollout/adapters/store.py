@@ -67,18 +67,24 @@ class DocumentStore(ABC):
         with self._locked():
             if self._read(key) is not None:
                 raise Conflict(f"{ref(kind, document)} exists already")
-            self._write(key, copied(document))
+            self._write(key, _generated({}, copied(document)) if kind.apart else copied(document))
         return self.get(kind, key[1], key[2])
 
-    def patch(self, kind: Kind, namespace: str, name: str, patch: Document, version: str) -> Document:
+    def patch(
+        self, kind: Kind, namespace: str, name: str, patch: Document, version: str, subresource: str = ""
+    ) -> Document:
         """See the port."""
         with self._locked():
             found = self.get(kind, namespace, name)
             self._guard(kind, found, version)
-            changed = merged(found, patch)
-            metadata = changed["metadata"] | {"resourceVersion": version_of(found)}
-            # as an API server keeps it: without labels and annotations that are empty
-            changed["metadata"] = {key: value for key, value in metadata.items() if value != {}}
+            if subresource:
+                changed = merged(found, {key: value for key, value in patch.items() if key == subresource})
+            else:
+                changed = merged(found, patch)
+                metadata = changed["metadata"] | {"resourceVersion": version_of(found)}
+                # as an API server keeps it: without labels and annotations that are empty
+                changed["metadata"] = {key: value for key, value in metadata.items() if value != {}}
+                changed = _generated(found, changed) if kind.apart else changed
             if changed != found:
                 self._write((kind.name, namespace, name), changed)
         return self.get(kind, namespace, name)
@@ -97,3 +103,11 @@ class DocumentStore(ABC):
     def _guard(self, kind: Kind, found: Document, version: str) -> None:
         if version_of(found) != version:
             raise Conflict(f"{ref(kind, found)} changed since it was read; read it again")
+
+
+def _generated(before: Document, after: Document) -> Document:
+    """An object of a kind that is written apart, after a write to all but its status: with the generation of that."""
+    rest, old = ({k: v for k, v in one.items() if k not in ("metadata", "status")} for one in (after, before))
+    generation = int((before.get("metadata") or {}).get("generation") or 0) + (rest != old)
+    status = {"status": before["status"]} if "status" in before else {}
+    return {**rest, "metadata": after["metadata"] | {"generation": generation}, **status}

@@ -14,12 +14,17 @@ MANAGED_BY = {"app.kubernetes.io/managed-by": MANAGER}
 
 @dataclass(frozen=True)
 class Kind:
-    """One kind of object: `group` is empty for the core API; `versions` are those we can read, best first."""
+    """One kind of object: `group` is empty for the core API; `versions` are those we can read, best first.
+
+    `apart`: its status is written apart from the rest, by the subresource of that name, and the server counts the
+    generations of the rest.
+    """
 
     name: str
     plural: str
     group: str = ""
     versions: tuple[str, ...] = ("v1",)
+    apart: bool = False
 
     def api_version(self, version: str = "") -> str:
         """The `apiVersion` of a document of this kind.
@@ -43,7 +48,7 @@ ENDPOINT_SLICE = Kind("EndpointSlice", "endpointslices", "discovery.k8s.io")
 DEPLOYMENT = Kind("Deployment", "deployments", "apps")
 LEASE = Kind("Lease", "leases", "coordination.k8s.io")
 SECRET = Kind("Secret", "secrets")
-SERVICE_ROLLOUT = Kind("ServiceRollout", "servicerollouts", "rollout.dev", ("v1alpha1",))
+SERVICE_ROLLOUT = Kind("ServiceRollout", "servicerollouts", "rollout.dev", ("v1alpha1",), apart=True)
 
 KINDS = {
     kind.name: kind
@@ -57,6 +62,7 @@ KINDS = {
         DEPLOYMENT,
         LEASE,
         SECRET,
+        SERVICE_ROLLOUT,
     )
 }
 

@@ -4,7 +4,8 @@ RolloutError
 ├── InvalidInput    the user mends the command, the strategy or the objects    (exit 2)
 └── Unreachable     somebody restores the service, or grants the right         (exit 3)
     ├── Unavailable     no answer, or one that promises nothing; the write may have landed
-    │   └── Unintelligible  what answers there is not what was asked for
+    │   ├── Unintelligible  what answers there is not what was asked for
+    │   └── Expired         what was asked about lies too far back to be told; begin again with a list
     ├── Forbidden       the answer was no
     ├── NotFound        the object is not there
     └── Conflict        the object changed since it was read (or exists already); read again
@@ -29,6 +30,10 @@ class Unavailable(Unreachable):
 
 class Unintelligible(Unavailable):
     """What answers is something else. Before a start the user mends the address; later it may pass."""
+
+
+class Expired(Unavailable):
+    """The server no longer knows what came after the version that was named; whoever lists anew goes on from there."""
 
 
 class Forbidden(Unreachable):

@@ -8,7 +8,7 @@ import pytest
 
 from rollout.adapters.folder import FolderCluster
 from rollout.core.address import SecretKey
-from rollout.core.documents import CONFIG_MAP, SECRET, VIRTUAL_SERVICE, Document, name_of, version_of
+from rollout.core.documents import CONFIG_MAP, SECRET, SERVICE_ROLLOUT, VIRTUAL_SERVICE, Document, name_of, version_of
 from rollout.core.errors import Conflict, InvalidInput, NotFound
 from rollout.engine.asking import opened
 from rollout.ports import Cluster
@@ -124,3 +124,46 @@ def test_lists_of_a_virtual_service_are_replaced_whole(cluster: Cluster, name: s
     after = cluster.patch(VIRTUAL_SERVICE, "default", name, patch, version_of(made))
     assert [route["name"] for route in after["spec"]["http"]] == ["b"]
     assert after["spec"]["hosts"] == ["reviews"]
+
+
+def service_rollout(name: str, **more: object) -> Document:
+    metadata = {"name": name, "namespace": "default"}
+    spec = {"service": name, "version": "v1"}
+    head = {"apiVersion": SERVICE_ROLLOUT.api_version(), "kind": SERVICE_ROLLOUT.name}
+    return {**head, "metadata": metadata, "spec": spec, **more}
+
+
+def test_a_status_is_written_apart_from_the_rest(cluster: Cluster, name: str) -> None:
+    made = cluster.create(SERVICE_ROLLOUT, service_rollout(name, status={"attempt": 0}))
+    assert "status" not in made
+    patch = {"spec": {"version": "v2"}, "metadata": {"labels": {"a": "b"}}, "status": {"attempt": 1}}
+    told = cluster.patch(SERVICE_ROLLOUT, "default", name, patch, version_of(made), "status")
+    assert (told["status"], told["spec"]) == ({"attempt": 1}, made["spec"])
+    assert "labels" not in told["metadata"]
+    patch["status"] = {"attempt": 2}
+    after = cluster.patch(SERVICE_ROLLOUT, "default", name, patch, version_of(told))
+    assert (after["status"], after["metadata"]["labels"]) == ({"attempt": 1}, {"a": "b"})
+    assert after["spec"]["version"] == "v2"
+    assert cluster.get(SERVICE_ROLLOUT, "default", name) == after
+    with pytest.raises(Conflict):
+        cluster.patch(SERVICE_ROLLOUT, "default", name, {"status": {"attempt": 3}}, version_of(told), "status")
+    patch = {"status": {"attempt": None, "message": "x"}}
+    bare = cluster.patch(SERVICE_ROLLOUT, "default", name, patch, version_of(after), "status")
+    assert bare["status"] == {"message": "x"}
+
+
+def test_the_generation_counts_what_is_asked_for(cluster: Cluster, name: str) -> None:
+    at = cluster.create(SERVICE_ROLLOUT, service_rollout(name))
+    assert at["metadata"]["generation"] == 1
+    patches: list[tuple[Document, str, int]] = [
+        ({"status": {"attempt": 1}}, "status", 1),
+        ({"metadata": {"labels": {"a": "b"}}}, "", 1),
+        ({"metadata": {"generation": 7}}, "", 1),
+        ({"spec": {"version": "v2"}}, "", 2),
+        ({"spec": {"version": "v2"}}, "", 2),
+        ({"spec": {"version": "v3"}, "status": {"attempt": 2}}, "", 3),
+    ]
+    for patch, subresource, generation in patches:
+        at = cluster.patch(SERVICE_ROLLOUT, "default", name, patch, version_of(at), subresource)
+        assert at["metadata"]["generation"] == generation, patch
+    assert at["status"] == {"attempt": 1}

@@ -123,16 +123,19 @@ class ApiServer:
         wanted = [*(d for d in yaml.safe_load_all(parts.istio_crds()) if d), definition()]
         for crd in wanted:
             self.call("POST", "/apis/apiextensions.k8s.io/v1/customresourcedefinitions", crd)
+        for path in ("networking.istio.io/v1/virtualservices", "networking.istio.io/v1/destinationrules"):
+            self._until_served(path)
+        self._until_served("rollout.dev/v1alpha1/servicerollouts")
+
+    def _until_served(self, path: str) -> None:
         until = time.monotonic() + 60
         while time.monotonic() < until:
             try:
-                self.call("GET", "/apis/networking.istio.io/v1/virtualservices")
-                self.call("GET", "/apis/networking.istio.io/v1/destinationrules")
-                self.call("GET", "/apis/rollout.dev/v1alpha1/servicerollouts")
+                self.call("GET", f"/apis/{path}")
                 return
             except urllib.error.HTTPError:
                 time.sleep(0.3)
-        raise TimeoutError("the CRDs are not served")
+        raise TimeoutError(f"{path} is not served")
 
     def _run(self, *command: str) -> subprocess.Popen[bytes]:
         with (self.folder / f"{Path(command[0]).name}.log").open("ab") as log:

@@ -115,11 +115,13 @@ class FaultyCluster:
         made: Document = self._call("create", kind, lambda: self.world.cluster.create(kind, document))
         return made
 
-    def patch(self, kind: Kind, namespace: str, name: str, patch: Document, version: str) -> Document:
+    def patch(
+        self, kind: Kind, namespace: str, name: str, patch: Document, version: str, subresource: str = ""
+    ) -> Document:
         if self.world.random.random() < self.faults.conflict:
             self.world.touch(kind, namespace, name)
         made: Document = self._call(
-            "patch", kind, lambda: self.world.cluster.patch(kind, namespace, name, patch, version)
+            "patch", kind, lambda: self.world.cluster.patch(kind, namespace, name, patch, version, subresource)
         )
         return made
 
