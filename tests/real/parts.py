@@ -16,6 +16,7 @@ KUBERNETES = "v1.36.3"
 ETCD = "v3.6.8"
 ISTIO_API = "v1.31.4"
 PROMETHEUS = "v0.316.0"
+HELM = "v4.3.2"
 PROGRESS_EVERY = 15.0
 CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "mesh-rollout"
 
@@ -44,6 +45,10 @@ def prometheus() -> str:
             return found
     package = "github.com/prometheus/prometheus"
     return _built("prometheus", PROMETHEUS, lambda d: _module(d, package, PROMETHEUS, "/cmd/prometheus"))
+
+
+def helm() -> str:
+    return _found("helm") or _built("helm", HELM, lambda d: _module(d, "helm.sh/helm/v4/cmd/helm", HELM))
 
 
 def istio_crds() -> str:
@@ -142,7 +147,7 @@ def _alone(folder: Path) -> Iterator[None]:
 
 def main() -> None:
     """Have every part ready before the tests: what takes minutes should be seen to take them."""
-    for part in (etcd, kube_apiserver, prometheus, istio_crds):
+    for part in (etcd, kube_apiserver, prometheus, helm, istio_crds):
         try:
             part()
         except Missing as reason:

@@ -1,0 +1,303 @@
+"""The chart through a real Helm: what it renders, what it refuses, and what a real API server makes of it."""
+
+import json
+import os
+import subprocess
+import urllib.error
+import urllib.request
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlencode
+
+import pytest
+import yaml
+
+from rollout.core.documents import (
+    CONFIG_MAP,
+    DESTINATION_RULE,
+    ENDPOINT_SLICE,
+    LEASE,
+    POD,
+    SERVICE,
+    SERVICE_ROLLOUT,
+    VIRTUAL_SERVICE,
+)
+from rollout.engine.rights import FOR_DRILLS, FOR_SECRETS, FOR_SUBSETS, RIGHTS, Rights, pairs
+from tests.conftest import unavailable
+from tests.real import parts
+from tests.real.mesh import wait
+from tests.real.servers import ApiServer, Prometheus
+
+pytestmark = pytest.mark.real
+
+CHART = Path(__file__).parents[2] / "charts" / "rollout"
+ALL = {
+    "podDisruptionBudget": {"enabled": True}, "serviceAccount": {"annotations": {"a": "b"}}, "selector": "shard in (a)",
+    "metrics": {"service": {"annotations": {"c": "d"}}, "serviceMonitor": {"enabled": True, "labels": {"e": "f"}},
+                "prometheusRule": {"enabled": True, "labels": {"k": "l"}}},
+    "networkPolicy": {
+        "from": [{"namespaceSelector": {}}],
+        "egress": [{"ports": [{"port": 443}]}, {"to": [{"ipBlock": {"cidr": "10.0.0.0/8"}}]}],
+    },
+    "secrets": True, "imagePullSecrets": [{"name": "registry"}], "podLabels": {"sidecar.istio.io/inject": "true"},
+    "podAnnotations": {"g": "h"}, "priorityClassName": "system-cluster-critical", "nodeSelector": {"i": "j"},
+    "tolerations": [{"operator": "Exists"}], "affinity": {"nodeAffinity": {}},
+    "image": {"digest": f"sha256:{64 * 'a'}"},
+}  # fmt: skip
+WORLDS: dict[str, dict[str, Any]] = {
+    "as it is": {},
+    "everything": ALL,
+    "two namespaces": {"namespaces": ["bookinfo", "shop"]},
+    "a secret URL": {"prometheus": {"secret": {"name": "prometheus"}}},
+    "nothing beside": {
+        "podDisruptionBudget": {"enabled": False}, "networkPolicy": {"enabled": False}, "drills": False,
+        "metrics": {"service": {"enabled": False}}, "serviceAccount": {"create": False, "name": "theirs"},
+    },
+}  # fmt: skip
+
+
+class Helm:
+    """Helm with a home of its own."""
+
+    def __init__(self, home: Path) -> None:
+        self._home = home
+        self._binary = parts.helm()
+
+    def run(self, *arguments: str, values: Any = None) -> subprocess.CompletedProcess[str]:
+        given = self._home / "values.yaml"
+        given.write_text(yaml.safe_dump(values or {}))
+        home = {f"HELM_{name}_HOME": str(self._home) for name in ("CACHE", "CONFIG", "DATA")}
+        command = [self._binary, *arguments, *(["--values", str(given)] if values is not None else [])]
+        return subprocess.run(command, env=os.environ | home, capture_output=True, text=True, timeout=120)
+
+    def rendered(self, values: Any) -> list[dict[str, Any]]:
+        done = self.run("template", "rollout", str(CHART), "--namespace", "rollout-system", values=values)
+        assert done.returncode == 0, done.stderr
+        return [one for one in yaml.safe_load_all(done.stdout) if one]
+
+
+@pytest.fixture(scope="module")
+def helm(tmp_path_factory: pytest.TempPathFactory) -> Helm:
+    try:
+        return Helm(tmp_path_factory.mktemp("helm"))
+    except parts.Missing as reason:
+        unavailable(reason)
+        raise
+
+
+def of(kind: str, rendered: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [one for one in rendered if one["kind"] == kind]
+
+
+@pytest.mark.parametrize("world", WORLDS)
+def test_helm_has_nothing_to_say_against_it(helm: Helm, world: str) -> None:
+    done = helm.run("lint", "--strict", str(CHART), values=WORLDS[world])
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "0 chart(s) failed" in done.stdout
+    assert "[WARNING]" not in done.stdout
+
+
+PATHS = {
+    "ServiceAccount": "/api/v1/namespaces/{namespace}/serviceaccounts",
+    "Service": "/api/v1/namespaces/{namespace}/services",
+    "Deployment": "/apis/apps/v1/namespaces/{namespace}/deployments",
+    "PodDisruptionBudget": "/apis/policy/v1/namespaces/{namespace}/poddisruptionbudgets",
+    "NetworkPolicy": "/apis/networking.k8s.io/v1/namespaces/{namespace}/networkpolicies",
+    "Role": "/apis/rbac.authorization.k8s.io/v1/namespaces/{namespace}/roles",
+    "RoleBinding": "/apis/rbac.authorization.k8s.io/v1/namespaces/{namespace}/rolebindings",
+    "ClusterRole": "/apis/rbac.authorization.k8s.io/v1/clusterroles",
+    "ClusterRoleBinding": "/apis/rbac.authorization.k8s.io/v1/clusterrolebindings",
+}
+OF_OPERATORS = {"ServiceMonitor", "PrometheusRule"}
+"""Kinds that no API server has by itself."""
+
+
+@pytest.fixture
+def namespaces(api_server: ApiServer) -> None:
+    for name in ("rollout-system", "bookinfo", "shop"):
+        with suppress(urllib.error.HTTPError):  # another test may have made it
+            api_server.call("POST", "/api/v1/namespaces", {"metadata": {"name": name}})
+
+
+@pytest.mark.usefixtures("namespaces")
+@pytest.mark.parametrize("world", WORLDS)
+def test_an_api_server_takes_each_object(helm: Helm, api_server: ApiServer, world: str) -> None:
+    rendered = helm.rendered(WORLDS[world])
+    assert {one["kind"] for one in rendered} <= PATHS.keys() | OF_OPERATORS
+    for one in rendered:
+        if one["kind"] not in OF_OPERATORS:
+            path = PATHS[one["kind"]].format(namespace=one["metadata"].get("namespace"))
+            api_server.call("POST", f"{path}?dryRun=All&fieldValidation=Strict", one)
+
+
+@pytest.mark.parametrize("world", WORLDS)
+def test_the_pods_have_no_right_that_they_do_not_need(helm: Helm, world: str) -> None:
+    (deployment,) = of("Deployment", helm.rendered(WORLDS[world]))
+    pod = deployment["spec"]["template"]["spec"]
+    (container,) = pod["containers"]
+    assert pod["securityContext"]["runAsNonRoot"] is True
+    assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+    assert container["securityContext"] == {
+        "allowPrivilegeEscalation": False, "readOnlyRootFilesystem": True, "capabilities": {"drop": ["ALL"]},
+    }  # fmt: skip
+    assert {"hostNetwork", "hostPID", "hostIPC", "volumes"} & pod.keys() == set()
+    assert {"requests", "limits"} <= container["resources"].keys()
+    assert container["livenessProbe"]["httpGet"]["path"] == "/healthz"
+    assert container["readinessProbe"]["httpGet"]["path"] == "/readyz"
+
+
+def arguments(rendered: list[dict[str, Any]]) -> list[str]:
+    (deployment,) = of("Deployment", rendered)
+    told: list[str] = deployment["spec"]["template"]["spec"]["containers"][0]["args"]
+    return told
+
+
+ENDING = ["--lease-namespace=rollout-system", "--port=8080", "--workers=4"]
+
+
+def test_the_command_line(helm: Helm) -> None:
+    prometheus = "--prometheus=http://prometheus.istio-system.svc:9090"
+    assert arguments(helm.rendered({})) == ["controller", prometheus, *ENDING]
+    two = ["--namespace=bookinfo", "--namespace=shop"]
+    assert arguments(helm.rendered(WORLDS["two namespaces"])) == ["controller", *two, prometheus, *ENDING]
+    assert arguments(helm.rendered(ALL)) == ["controller", "--selector=shard in (a)", prometheus, *ENDING]
+
+
+def test_a_secret_url_stands_in_no_command_line(helm: Helm) -> None:
+    rendered = helm.rendered(WORLDS["a secret URL"])
+    assert arguments(rendered) == ["controller", *ENDING]
+    (deployment,) = of("Deployment", rendered)
+    (variable,) = deployment["spec"]["template"]["spec"]["containers"][0]["env"]
+    assert variable["name"] == "ROLLOUT_PROMETHEUS"
+    assert variable["valueFrom"] == {"secretKeyRef": {"name": "prometheus", "key": "url"}}
+
+
+def granted(rules: list[Any]) -> set[tuple[str, str, str]]:
+    return {
+        (group, resource, verb)
+        for rule in rules
+        for group in rule["apiGroups"]
+        for resource in rule["resources"]
+        for verb in rule["verbs"]
+    }
+
+
+WATCHED = (SERVICE_ROLLOUT, VIRTUAL_SERVICE, DESTINATION_RULE, SERVICE, POD, ENDPOINT_SLICE)
+OF_A_CONTROLLER: Rights = (
+    *((kind, ("list", "watch")) for kind in WATCHED),
+    (SERVICE_ROLLOUT, ("get", "patch")),
+    (DESTINATION_RULE, ("get",)),
+    (CONFIG_MAP, ("get",)),
+    (LEASE, ("get", "list")),
+)
+"""It keeps what it reads by watches, and reads anew what it could not write; strategies lie in ConfigMaps, and whoever
+drives a service by hand holds a Lease there."""
+ELSEWHERE = (CONFIG_MAP, LEASE)
+"""The command line writes its record and its Lease there; a controller, its record into the object's status."""
+
+
+def asked(*tables: Rights) -> set[tuple[str, str, str]]:
+    """What the engine asks for by these tables, and a controller besides."""
+    of_engine = ((kind, verb) for table in tables for kind, verb in pairs(table) if kind not in ELSEWHERE)
+    found = {(kind.group, kind.plural, verb) for kind, verb in (*of_engine, *pairs(OF_A_CONTROLLER))}
+    return found | {(SERVICE_ROLLOUT.group, f"{SERVICE_ROLLOUT.plural}/status", "patch")}
+
+
+def test_the_rights_are_those_that_the_engine_asks_for(helm: Helm) -> None:
+    (role,) = of("ClusterRole", helm.rendered({}))
+    assert granted(role["rules"]) == asked(RIGHTS, FOR_SUBSETS, FOR_DRILLS)
+    (role,) = of("ClusterRole", helm.rendered(ALL))
+    assert granted(role["rules"]) == asked(RIGHTS, FOR_SUBSETS, FOR_DRILLS, FOR_SECRETS)
+    (role,) = of("ClusterRole", helm.rendered({"drills": False}))
+    assert granted(role["rules"]) == asked(RIGHTS, FOR_SUBSETS)
+
+
+def test_with_namespaces_there_is_no_right_beyond_them(helm: Helm) -> None:
+    rendered = helm.rendered(WORLDS["two namespaces"])
+    assert not [one for one in rendered if one["kind"].startswith("Cluster")]
+    roles = {one["metadata"]["namespace"]: granted(one["rules"]) for one in of("Role", rendered)}
+    everything = asked(RIGHTS, FOR_SUBSETS, FOR_DRILLS)
+    leases = {(LEASE.group, LEASE.plural, verb) for verb in ("get", "create", "patch")}
+    assert roles == {"bookinfo": everything, "shop": everything, "rollout-system": leases}
+
+
+def test_who_has_the_account_may_do_that_and_no_more(helm: Helm, api_server: ApiServer) -> None:
+    """Installed for real: the API server itself is asked what the account may."""
+    (home, other) = (f"chart-{n}" for n in "ab")
+    config = ["--kubeconfig", str(api_server.kubeconfig())]
+    for name in (home, other):
+        api_server.call("POST", "/api/v1/namespaces", {"metadata": {"name": name}})
+    done = helm.run("install", "r", str(CHART), "--namespace", home, *config, values={"namespaces": [other]})
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert f"looks after the namespaces {other}" in done.stdout
+
+    def may(verb: str, kind: Any, namespace: str, subresource: str = "") -> bool:
+        attributes = {"verb": verb, "group": kind.group, "resource": kind.plural, "namespace": namespace}
+        spec = {
+            "user": f"system:serviceaccount:{home}:r-rollout",
+            "resourceAttributes": attributes | {"subresource": subresource},
+        }
+        path = "/apis/authorization.k8s.io/v1/subjectaccessreviews"
+        return bool(api_server.call("POST", path, {"spec": spec})["status"]["allowed"])
+
+    wait(lambda: may("patch", VIRTUAL_SERVICE, other), 20)  # the authorizer learns by a watch, as everybody does
+    wait(lambda: may("patch", SERVICE_ROLLOUT, other, "status") and may("create", LEASE, home), 20)
+    for verb, kind, namespace in (
+        ("patch", VIRTUAL_SERVICE, home), ("list", VIRTUAL_SERVICE, ""), ("create", LEASE, other),
+        ("delete", SERVICE_ROLLOUT, other), ("create", CONFIG_MAP, other), ("get", FOR_SECRETS[0][0], other),
+    ):  # fmt: skip
+        assert not may(verb, kind, namespace), (verb, kind, namespace)
+
+    done = helm.run("upgrade", "r", str(CHART), "--namespace", home, *config, "--reset-values", values={})
+    assert done.returncode == 0, done.stdout + done.stderr
+    wait(lambda: may("list", VIRTUAL_SERVICE, ""), 20)
+    done = helm.run("uninstall", "r", "--namespace", home, *config)
+    assert done.returncode == 0, done.stdout + done.stderr
+    wait(lambda: not may("list", VIRTUAL_SERVICE, ""), 20)
+    crd = api_server.call("GET", "/apis/apiextensions.k8s.io/v1/customresourcedefinitions/servicerollouts.rollout.dev")
+    assert "deletionTimestamp" not in crd["metadata"], "the definition, and with it all objects, outlives the chart"
+
+
+REFUSED: dict[str, tuple[dict[str, Any], str]] = {
+    "another key": ({"replica": 3}, "replica"),
+    "a key below": ({"image": {"name": "x"}}, "image"),
+    "a text for a number": ({"replicas": "two"}, "replicas"),
+    "no namespace": ({"namespaces": ["Shop"]}, "namespaces"),
+    "one namespace twice": ({"namespaces": ["a", "a"]}, "namespaces"),
+    "no URL": ({"prometheus": {"url": "prometheus:9090"}}, "prometheus"),
+    "no Prometheus": ({"prometheus": {"url": ""}}, "say where the mesh's metrics are: prometheus.url"),
+    "no account": ({"serviceAccount": {"create": False}}, "name the account: serviceAccount.name"),
+    "nothing to scrape": (
+        {"metrics": {"service": {"enabled": False}, "serviceMonitor": {"enabled": True}}},
+        "metrics.serviceMonitor needs metrics.service.enabled",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_bad_values_are_refused_by_their_name(helm: Helm, name: str) -> None:
+    values, said = REFUSED[name]
+    done = helm.run("template", "rollout", str(CHART), values=values)
+    assert done.returncode != 0
+    assert said in done.stderr
+
+
+def test_what_the_operators_get(helm: Helm, tmp_path: Path) -> None:
+    (monitor,) = of("ServiceMonitor", rendered := helm.rendered(ALL))
+    (service,) = of("Service", rendered)
+    assert monitor["spec"]["selector"]["matchLabels"].items() <= service["metadata"]["labels"].items()
+    assert [one["port"] for one in monitor["spec"]["endpoints"]] == [one["name"] for one in service["spec"]["ports"]]
+    assert monitor["metadata"]["labels"]["e"] == "f"
+    assert json.dumps(rendered).count(f"rollout@sha256:{64 * 'a'}") == 1
+    (alerts,) = of("PrometheusRule", rendered)
+    assert alerts["metadata"]["labels"]["k"] == "l"
+    expressions = [rule["expr"] for group in alerts["spec"]["groups"] for rule in group["rules"]]
+    assert expressions
+    prometheus = Prometheus(tmp_path, [])
+    try:
+        for one in expressions:
+            with urllib.request.urlopen(f"{prometheus.url}/api/v1/query?{urlencode({'query': one})}") as answer:
+                assert json.load(answer)["data"]["result"], "nobody is scraped here, so it fires"
+    finally:
+        prometheus.stop()

@@ -1,0 +1,42 @@
+"""The chart, as far as it is seen without Helm: its version is the package's, and its schema knows every value."""
+
+import json
+import tomllib
+from pathlib import Path
+from typing import Any
+
+from jsonschema import Draft7Validator
+
+from rollout.adapters import yaml_text
+
+ROOT = Path(__file__).parents[2]
+CHART = ROOT / "charts" / "rollout"
+VALUES = yaml_text.load((CHART / "values.yaml").read_text())
+SCHEMA = json.loads((CHART / "values.schema.json").read_text())
+
+
+def test_the_chart_has_the_packages_version() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    chart = yaml_text.load((CHART / "Chart.yaml").read_text())
+    assert (chart["version"], chart["appVersion"]) == (project["version"], project["version"])
+
+
+def names(values: Any, path: str = "") -> set[str]:
+    """The paths of all values, and of the mappings that have them."""
+    if not isinstance(values, dict):
+        return {path}
+    return {path}.union(*(names(below, f"{path}.{key}") for key, below in values.items()))
+
+
+def known(schema: Any, path: str = "") -> set[str]:
+    """The paths of all values that a schema has."""
+    below = schema.get("properties", {})
+    return {path}.union(*(known(one, f"{path}.{key}") for key, one in below.items()))
+
+
+def test_the_schema_knows_every_value_and_no_other() -> None:
+    Draft7Validator.check_schema(SCHEMA)
+    assert Draft7Validator(SCHEMA).is_valid(VALUES)
+    free = {".resources.requests.cpu", ".resources.requests.memory", ".resources.requests"}
+    free |= {".resources.limits.memory", ".resources.limits"}
+    assert names(VALUES) - free == known(SCHEMA) - {".global"}
