@@ -38,7 +38,10 @@ class Cluster(Protocol):
         """
 
     def delete(self, kind: Kind, namespace: str, name: str, version: str) -> None:
-        """Delete the very object that was read at `version`. Raises `Conflict`, `NotFound`."""
+        """Delete the very object that was read at `version`. Raises `Conflict`, `NotFound`.
+
+        One with finalizers gets a deletionTimestamp, and goes with the last of them.
+        """
 
     def may(self, verb: str, kind: Kind, namespace: str | None, name: str = "") -> bool:
         """Whether we have the right to `verb` (get, list, create, patch, delete) objects of `kind` there, or one."""

@@ -9,6 +9,8 @@ from rollout.adapters.counters import CounterFiles
 from rollout.adapters.folder import FolderCluster
 from rollout.core.errors import InvalidInput
 from rollout.engine.engine import Engine
+from rollout.engine.lease import Holder
+from rollout.engine.state import ConfigMapShelf, state_name
 from rollout.ports import Cluster, Metrics
 
 
@@ -41,5 +43,11 @@ def engine(cluster: Cluster, metrics: Metrics, service: str, namespace: str) -> 
     from rollout.adapters.probing import HttpProbes
     from rollout.adapters.webhooks import HttpWebhooks
 
-    identity = f"{socket.gethostname()}-{uuid.uuid4().hex[:8]}"
-    return Engine(cluster, metrics, HttpWebhooks(), HttpProbes(), service, namespace, identity)
+    lease = Holder(cluster, state_name(service), namespace, identity())
+    shelf = ConfigMapShelf(cluster, service, namespace)
+    return Engine(cluster, metrics, HttpWebhooks(), HttpProbes(), service, namespace, lease, shelf)
+
+
+def identity() -> str:
+    """A name for this process among those that drive; another each time."""
+    return f"{socket.gethostname()}-{uuid.uuid4().hex[:8]}"

@@ -1,9 +1,11 @@
 """The promises of the Cluster port over any keeper of whole documents: versions, conflicts, merge patches."""
 
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager
 
+from rollout.adapters import clock
 from rollout.core.documents import Document, Kind, carries, copied, name_of, namespace_of, ref, version_of
 from rollout.core.errors import Conflict, NotFound
 
@@ -85,6 +87,9 @@ class DocumentStore(ABC):
                 # as an API server keeps it: without labels and annotations that are empty
                 changed["metadata"] = {key: value for key, value in metadata.items() if value != {}}
                 changed = _generated(found, changed) if kind.apart else changed
+            if changed["metadata"].get("deletionTimestamp") and not changed["metadata"].get("finalizers"):
+                self._write((kind.name, namespace, name), None)
+                return changed
             if changed != found:
                 self._write((kind.name, namespace, name), changed)
         return self.get(kind, namespace, name)
@@ -92,8 +97,13 @@ class DocumentStore(ABC):
     def delete(self, kind: Kind, namespace: str, name: str, version: str) -> None:
         """See the port."""
         with self._locked():
-            self._guard(kind, self.get(kind, namespace, name), version)
-            self._write((kind.name, namespace, name), None)
+            found = self.get(kind, namespace, name)
+            self._guard(kind, found, version)
+            going = None
+            if found["metadata"].get("finalizers"):
+                since = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(clock.now()))
+                going = merged(found, {"metadata": {"deletionTimestamp": since}})
+            self._write((kind.name, namespace, name), going)
 
     def may(self, verb: str, kind: Kind, namespace: str | None, name: str = "") -> bool:
         """Whoever reaches the store may do everything."""

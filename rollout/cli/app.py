@@ -61,9 +61,6 @@ Fitting = Annotated[
 ]
 NoCreate = Annotated[bool, typer.Option("--no-create", help="Refuse instead of adding missing subsets.")]
 
-PRESET = "canary"
-"""The strategy where none is named."""
-
 
 def main() -> None:
     """Run the command line; the errors that we raise on purpose become sentences and exit codes."""
@@ -170,17 +167,17 @@ def promote(
 ) -> None:
     """Carry a service to another version, step by step, and take it back on evidence of harm."""
     from rollout.adapters.strategy_files import load
-    from rollout.cli import foretelling
+    from rollout.engine import choosing
     from rollout.engine.survey import Request
 
     def asked() -> "Asked":
-        named = load(strategy or PRESET)
+        named = load(strategy or choosing.PRESET)
         needed = named.measures
         engine, metrics = _counting(service, namespace, cluster, context, prometheus, needed)
         request = Request(service, engine.namespace, to, named, stable, not no_create)
 
         def choose(named: Request) -> Request:
-            return _confirmed(named if strategy else foretelling.chosen(named, engine.load), yes)
+            return _confirmed(named if strategy else choosing.chosen(named, engine.load), yes)
 
         return engine, metrics, request, choose
 
@@ -338,10 +335,11 @@ def plan(
     from rollout.adapters.strategy_files import load
     from rollout.cli import console
     from rollout.cli.planning import planned, told
+    from rollout.engine import choosing
     from rollout.engine.survey import Request, survey
 
     _check_output(output)
-    named = load(strategy or PRESET)
+    named = load(strategy or choosing.PRESET)
     world, metrics = _world(cluster, context, prometheus, metrics=False)
     request = Request(service, _namespace(world, cluster, namespace), to, named, stable, not no_create)
     counters = metrics if cluster or prometheus else None

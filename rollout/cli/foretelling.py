@@ -2,20 +2,19 @@
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from rollout.core.attempt import Attempt
 from rollout.core.errors import Unreachable
 from rollout.core.quantities import share, spoken
 from rollout.core.strategy import Strategy
+from rollout.engine.choosing import NO_HISTORY
 from rollout.engine.looking import Eyes
 from rollout.engine.past import Load
-from rollout.engine.survey import Request
-from rollout.judge.forecast import StepForecast, fitting, forecast, warnings
+from rollout.judge.forecast import StepForecast, forecast, warnings
 from rollout.ports import Metrics, Target
 
 UNASKED = "no Prometheus is named (--prometheus URL or ROLLOUT_PROMETHEUS)"
-NO_HISTORY = "there is no history of its traffic yet"
 TITLES = ("weight", "requests to {}", "evidence after", "goes back if {} fails", "hurt until then", "hurt if all fail")
 
 
@@ -66,20 +65,6 @@ def measured(metrics: Metrics | None, attempt: Attempt, target: Target) -> tuple
     except Unreachable as error:
         return None, str(error)
     return load, "" if load else NO_HISTORY
-
-
-def fitted(base: Strategy, load: Load | None, unknown: str = NO_HISTORY) -> tuple[Strategy, str]:
-    """The strategy with a start and bakes that suit the load, and why; as it is where the load is `unknown`."""
-    if load is None:
-        return base, f"{base.name} as it is, not fitted to the traffic: {unknown}"
-    made = fitting(load.rps, load.rate, base, load.look)
-    return replace(made, name=f"{base.name} (fitted)"), made.description
-
-
-def chosen(request: Request, load: Load | None) -> Request:
-    """The request with the strategy that fits its service's load."""
-    strategy, why = fitted(request.strategy, load)
-    return replace(request, strategy=strategy, why=why)
 
 
 def outlook(strategy: Strategy, load: Load) -> Outlook:

@@ -17,6 +17,7 @@ from rollout.core.probe import HEADER
 from rollout.core.quantities import spoken
 from rollout.core.query import Hook, Measured, Query
 from rollout.core.strategy import Route, Strategy, load, together
+from rollout.engine import choosing
 from rollout.engine.observing import Scene, pair_of, plan_subsets, read_scene
 from rollout.engine.past import Load
 from rollout.engine.querying import examined
@@ -64,7 +65,7 @@ def planned(cluster: Cluster, attempt: Attempt, metrics: Metrics | None, fit: bo
     """The plan of an attempt that would start now; with `fit` its strategy is fitted to the traffic first."""
     scene = read_scene(cluster, attempt)
     load, unknown = foretelling.measured(metrics, attempt, scene.target(attempt))
-    strategy, why = foretelling.fitted(attempt.strategy, load, unknown) if fit else (attempt.strategy, "")
+    strategy, why = choosing.fitted(attempt.strategy, load, unknown) if fit else (attempt.strategy, "")
     attempt = replace(attempt, strategy=strategy)
     answers, unasked = _queried(attempt, metrics)
     least = strategy.propagation + sum(step.bake.min for step in strategy.steps[:-1]) + strategy.confirm

@@ -38,6 +38,8 @@ class Reason(StrEnum):
     UNANSWERED = "Unanswered"
     INTERRUPTED = "Interrupted"
     STATE_LOST = "StateLost"
+    SUPERSEDED = "Superseded"
+    DELETED = "Deleted"
 
 
 MOVES: tuple[tuple[str, Phase, Phase], ...] = (

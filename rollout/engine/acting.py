@@ -91,7 +91,8 @@ class Hands:
     def _back_by_claim(self, vs: Document, claim: Claim, reason: Reason, now: float) -> Document:
         pair = Pair(self._host, claim.stable, claim.canary)
         rest = self._remaining(vs, pair, claim, now)
-        at = claim.at if claim.taken_back and rest == claim.weight else now
+        stands = rest == claim.weight == max(percents(vs, pair, claim.keys), default=Decimal(0))
+        at = claim.at if claim.taken_back and stands else now
         after = self._claim(
             vs, pair, replace(claim, weight=rest, taken_back=claim.taken_back or reason, at=at), TRIES, ()
         )

@@ -11,14 +11,14 @@ from rollout.core.strategy import Gate, Pause
 from rollout.engine import rights
 from rollout.engine.acting import Hands
 from rollout.engine.asking import Asker, question
-from rollout.engine.lease import Holder
+from rollout.engine.lease import Hold
 from rollout.engine.looking import Eyes
 from rollout.engine.notifying import Notifier
 from rollout.engine.observing import Scene, observe, plan_subsets, read_scene
 from rollout.engine.past import Load
 from rollout.engine.probing import Prober
 from rollout.engine.querying import Queries, examined
-from rollout.engine.state import StateStore
+from rollout.engine.state import Shelf, StateStore
 from rollout.engine.survey import Request, known_service, survey
 from rollout.ports import Cluster, Metrics, Probes, Webhooks
 
@@ -51,12 +51,12 @@ class Engine:
         probes: Probes,
         service: str,
         namespace: str,
-        identity: str,
+        lease: Hold,
+        shelf: Shelf,
     ) -> None:
         self._cluster, self._asker, self._prober = cluster, Asker(cluster, webhooks, namespace), Prober(probes)
         self.service, self.namespace = service, namespace
-        self.states = StateStore(cluster, service, namespace)
-        self.lease = Holder(cluster, service, namespace, identity)
+        self.lease, self.states = lease, StateStore(shelf)
         self._metrics, self._eyes, self._queries = metrics, Eyes(metrics), Queries(metrics, self._asker)
         self._notifier = Notifier(self._asker)
         self._hands = Hands(cluster, service, namespace)
@@ -77,16 +77,18 @@ class Engine:
         if self.states.read().attempt is None:
             known_service(self._cluster, self.service, self.namespace)
 
-    def examine(self, request: Request, now: float) -> Attempt:
+    def examine(self, request: Request, now: float, entitled: bool = False) -> Attempt:
         """The attempt that would start now, once everything that it needs was found there. Writes nothing.
 
-        Raises `InvalidInput` if it cannot work, `Forbidden` with every right that is missing, and `Unavailable` if
-        the cluster or the metrics do not answer.
+        Where we are known to be `entitled` to what it takes, the API is not asked for each right. Raises
+        `InvalidInput` if it cannot work, `Forbidden` with every right that is missing, and `Unavailable` if the
+        cluster or the metrics do not answer.
         """
         attempt = survey(self._cluster, request, 0, now)
         scene = read_scene(self._cluster, attempt)
         _, missing, _ = plan_subsets(attempt, scene)
-        rights.demand(self._cluster, attempt, subsets=bool(missing))
+        if not entitled:
+            rights.demand(self._cluster, attempt, subsets=bool(missing))
         try:
             self.load = self._eyes.ask(attempt, scene.target(attempt))
             examined(self._metrics, attempt, now)
@@ -114,7 +116,7 @@ class Engine:
         untold = record.attempt.notices if record.attempt and request.strategy.notify else ()
         attempt = replace(survey(self._cluster, request, number, now), fence=self.lease.fence, notices=untold)
         attempt = noticed(None, attempt, now)
-        self.states.write(Record(attempt, record.past()))
+        self.states.write(Record(attempt, record.past()), now)
         return attempt
 
     def resume(self, now: float) -> None:
@@ -148,7 +150,7 @@ class Engine:
     def _say(self, attempt: Attempt, now: float) -> Attempt:
         """Write what a person says into the record; who drives reads it there."""
         attempt = noticed(self.states.record.attempt, attempt, now)
-        self.states.write(replace(self.states.record, attempt=attempt))
+        self.states.write(replace(self.states.record, attempt=attempt), now)
         return attempt
 
     def tick(self, now: float) -> Tick:
@@ -321,7 +323,7 @@ class Engine:
         return after != before and now - self._recorded >= CHECKPOINT_EVERY
 
     def _record(self, attempt: Attempt, now: float) -> None:
-        self.states.write(replace(self.states.record, attempt=attempt))
+        self.states.write(replace(self.states.record, attempt=attempt), now)
         self._know(attempt)
         self._recorded = now
 

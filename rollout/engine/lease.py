@@ -2,26 +2,54 @@
 
 import math
 from datetime import UTC, datetime
+from typing import Protocol
 
 from rollout.core.documents import LEASE, MANAGED_BY, Document, version_of
 from rollout.core.errors import Conflict, NotFound
 from rollout.core.quantities import moment
-from rollout.engine.state import state_name
 from rollout.ports import Cluster
 
 DURATION = 15.0
 RENEW_EVERY = 5.0
 
 
+class Hold(Protocol):
+    """One process's right to drive a service. `fence` counts who had it, while it is ours (0: it is not).
+
+    `other` is who holds it, as far as we know.
+    """
+
+    fence: int
+    other: str
+
+    def hold(self, now: float, floor: int = 0) -> bool:
+        """Take or keep it, counted from above `floor`; False while another has it. Raises `Unreachable`."""
+
+    def doubt(self) -> None:
+        """Ask the API next time, however fresh it seems."""
+
+    def sure(self, now: float) -> bool:
+        """Whether nobody can have taken it from us yet."""
+
+    def wait(self, now: float) -> float:
+        """Seconds until another's may be taken."""
+
+    def unattended(self, now: float) -> float | None:
+        """Since when nobody drives (0: nobody ever did), None while somebody does."""
+
+    def release(self, now: float) -> None:
+        """Let it go at once, so that the next need not wait."""
+
+
 class Holder:
-    """One process's hold on the Lease of a service.
+    """One process's hold on a Lease by name: that of a service, or the controller's.
 
     Another's lease has expired when we have seen it unchanged for `DURATION` by our own clock: remote clocks are
     not to be trusted. `fence` is the Lease's transition count while we hold it, else 0.
     """
 
-    def __init__(self, cluster: Cluster, service: str, namespace: str, identity: str) -> None:
-        self._cluster, self._namespace, self._name = cluster, namespace, state_name(service)
+    def __init__(self, cluster: Cluster, name: str, namespace: str, identity: str) -> None:
+        self._cluster, self._namespace, self._name = cluster, namespace, name
         self.identity = identity
         self.fence = 0
         self.other = ""
@@ -51,6 +79,26 @@ class Holder:
             self.other = holder
             return False
         return self._write(lease, max(transitions, floor) + 1, now)
+
+    def lift(self, now: float, floor: int) -> bool:
+        """Count our hold anew, from above `floor`; False if it is lost. Raises `Unreachable` without an answer."""
+        lease = self._cluster.get(LEASE, self._namespace, self._name)
+        if (lease.get("spec") or {}).get("holderIdentity") != self.identity:
+            self.fence = 0
+            return False
+        return self._write(lease, floor + 1, now)
+
+    def free(self, now: float) -> bool:
+        """Whether no other holds it, by the API; changes nothing. Raises `Unreachable` without an answer."""
+        try:
+            lease = self._cluster.get(LEASE, self._namespace, self._name)
+        except NotFound:
+            return True
+        holder = str((lease.get("spec") or {}).get("holderIdentity") or "")
+        if holder in ("", self.identity) or self.expires(version_of(lease), now) <= now:
+            return True
+        self.other = holder
+        return False
 
     def doubt(self) -> None:
         """Ask the API next time, however fresh our hold seems."""

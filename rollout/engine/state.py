@@ -1,12 +1,15 @@
-"""The record of a service, kept in one ConfigMap: read it, write it guarded by its version."""
+"""The record of a service: read it, write it guarded by its version, wherever it lies."""
 
 import functools
+from dataclasses import replace
+from typing import Protocol
 
 from pydantic import TypeAdapter, ValidationError
 
 from rollout.core.attempt import Record
-from rollout.core.documents import CONFIG_MAP, MANAGED_BY, Document, version_of
+from rollout.core.documents import CONFIG_MAP, MANAGED_BY, SERVICE_ROLLOUT, Document, version_of
 from rollout.core.errors import InvalidInput, NotFound
+from rollout.engine.status import FINALIZER, Trouble, status_of, updating
 from rollout.ports import Cluster
 
 _RECORD = TypeAdapter(Record)
@@ -24,41 +27,166 @@ def state_name(service: str) -> str:
     return f"rollout-{service}"
 
 
-class StateStore:
-    """The record of one service. `write` fails with `Conflict` if anybody wrote since the last `read`."""
+class Shelf(Protocol):
+    """The object in which the record of one service lies."""
+
+    title: str
+    """How errors name it."""
+    remedy: str
+    """What a person does where what lies there is no record of ours."""
+
+    @property
+    def version(self) -> str:
+        """The object's version as it was read or written last; empty where there is none."""
+
+    def load(self) -> Record | None:
+        """The record; None where there is none. Raises `ValidationError` if it is damaged."""
+
+    def keep(self, record: Record, now: float) -> None:
+        """Write the record to the very object that was loaded. Raises `Conflict` if it changed since."""
+
+
+class ConfigMapShelf:
+    """A ConfigMap for each service: nothing of ours need be installed."""
+
+    remedy = "delete it, then `rollout abort` takes back what it had in flight"
 
     def __init__(self, cluster: Cluster, service: str, namespace: str) -> None:
         self._cluster, self._namespace, self._name = cluster, namespace, state_name(service)
+        self.title = f"ConfigMap {namespace}/{self._name}"
         self.version = ""
-        """The resourceVersion at which the record was read or written last; empty where there is none."""
-        self.record = Record()
 
-    def read(self) -> Record:
-        """The record as it stands; an empty one where there is none. Raises `InvalidInput` if it is damaged."""
+    def load(self) -> Record | None:
+        """See `Shelf`."""
         try:
             document = self._cluster.get(CONFIG_MAP, self._namespace, self._name)
         except NotFound:
-            self.version, self.record = "", Record()
-            return self.record
+            self.version = ""
+            return None
         self.version = version_of(document)
-        try:
-            self.record = _parsed((document.get("data") or {}).get(KEY, ""))
-        except ValidationError as error:
-            raise InvalidInput(
-                f"ConfigMap {self._namespace}/{self._name} holds no record of ours ({error.error_count()} faults); "
-                "delete it, then `rollout abort` takes back what it had in flight"
-            ) from error
-        return self.record
+        return _parsed((document.get("data") or {}).get(KEY, ""))
 
-    def write(self, record: Record) -> None:
-        """Keep the record."""
+    def keep(self, record: Record, now: float) -> None:
+        """See `Shelf`."""
+        del now
         data = {KEY: _RECORD.dump_json(record).decode()}
         if self.version:
             kept = self._cluster.patch(CONFIG_MAP, self._namespace, self._name, {"data": data}, self.version)
         else:
             kept = self._cluster.create(CONFIG_MAP, self._document(data))
-        self.version, self.record = version_of(kept), record
+        self.version = version_of(kept)
 
     def _document(self, data: dict[str, str]) -> Document:
         metadata = {"name": self._name, "namespace": self._namespace, "labels": dict(MANAGED_BY)}
         return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": data}
+
+
+class StatusShelf:
+    """The status of a ServiceRollout, beside what it says to people.
+
+    A finalizer of ours stands on the object while an attempt is in flight; that it went says that all was cleaned up,
+    so that this need not be recorded. `observing`: whether a write says that the spec as it stands was acted upon.
+    """
+
+    remedy = "remove status.record, and what it had in flight is taken back"
+
+    def __init__(self, cluster: Cluster, name: str, namespace: str, observing: bool) -> None:
+        self._cluster, self._namespace, self._name, self._observing = cluster, namespace, name, observing
+        self.title = f"the status of ServiceRollout {namespace}/{name}"
+        self.trouble: Trouble | None = None
+        """Why the spec cannot be obeyed, to be told with the next write."""
+        self._document: Document = {"metadata": {}}
+
+    @property
+    def version(self) -> str:
+        """See `Shelf`."""
+        return version_of(self._document)
+
+    def load(self) -> Record | None:
+        """See `Shelf`."""
+        self._document = self._cluster.get(SERVICE_ROLLOUT, self._namespace, self._name)
+        return self._record()
+
+    def keep(self, record: Record, now: float) -> None:
+        """See `Shelf`. The finalizer comes before an attempt's first record, and goes after its last."""
+        flies = record.attempt is not None and not (record.attempt.phase.ended and record.attempt.cleaned)
+        if flies and not self._marked:
+            self._mark([*self._finalizers, FINALIZER])
+        text = _RECORD.dump_json(_with_cleaned(record, False)).decode()
+        if text != (self._document.get("status") or {}).get(KEY):
+            self._write(status_of(self._document, record, self.trouble, now, self._observing) | {KEY: text})
+        if self._marked and not flies:
+            self._unmark()
+
+    def tell(self, now: float) -> None:
+        """Bring to date what the status says beside the record that was read, where nothing is in flight."""
+        self._write(status_of(self._document, self._record(), self.trouble, now, self._observing))
+        if self._marked:
+            self._unmark()
+
+    def forget(self, now: float) -> None:
+        """Remove a record that cannot be read, or that nobody has, and say so."""
+        self._write(status_of(self._document, None, self.trouble, now, self._observing) | {KEY: None})
+        if self._marked:
+            self._unmark()
+
+    @property
+    def _finalizers(self) -> list[str]:
+        return self._document["metadata"].get("finalizers") or []
+
+    @property
+    def _marked(self) -> bool:
+        return FINALIZER in self._finalizers
+
+    def _record(self) -> Record | None:
+        text = (self._document.get("status") or {}).get(KEY)
+        return _with_cleaned(_parsed(text), not self._marked) if text else None
+
+    def _unmark(self) -> None:
+        self._mark([one for one in self._finalizers if one != FINALIZER])
+
+    def _mark(self, finalizers: list[str]) -> None:
+        self._document = self._patch({"metadata": {"finalizers": finalizers}})
+
+    def _write(self, status: Document) -> None:
+        if patch := updating(self._document.get("status") or {}, status):
+            self._document = self._patch({"status": patch}, "status")
+
+    def _patch(self, patch: Document, subresource: str = "") -> Document:
+        version = version_of(self._document)
+        return self._cluster.patch(SERVICE_ROLLOUT, self._namespace, self._name, patch, version, subresource)
+
+
+def _with_cleaned(record: Record, cleaned: bool) -> Record:
+    """The record with whether all was cleaned up after an attempt that ended."""
+    a = record.attempt
+    return replace(record, attempt=replace(a, cleaned=cleaned)) if a and a.phase.ended else record
+
+
+class StateStore:
+    """The record of one service. `write` fails with `Conflict` if anybody wrote since the last `read`."""
+
+    def __init__(self, shelf: Shelf) -> None:
+        self._shelf = shelf
+        self.record = Record()
+
+    @property
+    def version(self) -> str:
+        """The version of its object at which it was read or written last; empty where there is none."""
+        return self._shelf.version
+
+    def read(self) -> Record:
+        """The record as it stands; an empty one where there is none. Raises `InvalidInput` if it is damaged."""
+        try:
+            self.record = self._shelf.load() or Record()
+        except ValidationError as error:
+            faults = f"{error.error_count()} faults"
+            raise InvalidInput(
+                f"{self._shelf.title} holds no record of ours ({faults}); {self._shelf.remedy}"
+            ) from error
+        return self.record
+
+    def write(self, record: Record, now: float) -> None:
+        """Keep the record."""
+        self._shelf.keep(record, now)
+        self.record = record

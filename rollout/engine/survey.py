@@ -149,6 +149,18 @@ def _asked(cluster: Cluster, fault: Fault, request: Request) -> str:
     return fqdn(name, namespace)
 
 
+def serves(cluster: Cluster, service: str, namespace: str, version: str) -> bool:
+    """Whether every route that chooses a version of the service sends to this one alone.
+
+    Raises `InvalidInput` where no route leads to it.
+    """
+    host = fqdn(service, namespace)
+    found = routing_to(everywhere(cluster, VIRTUAL_SERVICE, namespace)[0], host)
+    if not found:
+        raise InvalidInput(no_route(service, namespace))
+    return set().union(*(serving(vs, host) for vs in found)) - {""} == {version}
+
+
 def known_service(cluster: Cluster, service: str, namespace: str) -> Document:
     """The Service. Raises `InvalidInput` with those that are there."""
     try:

@@ -100,6 +100,19 @@ def test_a_delete_is_guarded(cluster: Cluster, name: str) -> None:
         cluster.get(CONFIG_MAP, "default", name)
 
 
+def test_what_has_a_finalizer_goes_with_it(cluster: Cluster, name: str) -> None:
+    document = config_map(name)
+    document["metadata"]["finalizers"] = ["rollout.dev/traffic"]
+    made = cluster.create(CONFIG_MAP, document)
+    cluster.delete(CONFIG_MAP, "default", name, version_of(made))
+    going = cluster.get(CONFIG_MAP, "default", name)
+    assert going["metadata"]["deletionTimestamp"]
+    gone = cluster.patch(CONFIG_MAP, "default", name, {"metadata": {"finalizers": []}}, version_of(going))
+    assert not gone["metadata"].get("finalizers")
+    with pytest.raises(NotFound):
+        cluster.get(CONFIG_MAP, "default", name)
+
+
 def test_lists_are_selected_and_ordered(cluster: Cluster, name: str) -> None:
     for suffix in ("b", "a"):
         document = config_map(f"{name}-{suffix}")

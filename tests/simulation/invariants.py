@@ -8,7 +8,7 @@ from typing import Any
 from rollout.adapters.store import Key
 from rollout.core.attempt import Attempt
 from rollout.core.decision import EASE_EVERY, needed
-from rollout.core.documents import CONFIG_MAP, DESTINATION_RULE, VIRTUAL_SERVICE, Document
+from rollout.core.documents import CONFIG_MAP, DESTINATION_RULE, SERVICE_ROLLOUT, VIRTUAL_SERVICE, Document
 from rollout.core.lifecycle import Phase, Reason
 from rollout.core.probe import HEADER, Outcome
 from rollout.core.query import Effect
@@ -36,21 +36,26 @@ class Watcher:
         self.recorded: Attempt | None = None
         self.stood_since = NEVER
         self.edited_after_end = False
+        self.foreign = False
+        """Whether what the canary has was last set by somebody else."""
         self.subset_since = NEVER
         self.pinned = _foreign(world.virtual_service())
         world.cluster.on_write = self
 
     def __call__(self, key: Key, before: Document | None, after: Document | None) -> None:
-        if key[0] == CONFIG_MAP.name and not self.world.by_hand:
+        if key[0] in (CONFIG_MAP.name, SERVICE_ROLLOUT.name) and not self.world.by_hand:
             attempt = self.world.attempt()
-            assert attempt is not None
-            self._recorded(attempt)
+            assert attempt is not None or self.world.declared
+            if attempt is not None and attempt != self.recorded:
+                self._recorded(attempt)
         if key[0] == VIRTUAL_SERVICE.name and key[2] != "reviews":
             self._drilled(before, after)
             return
         if key[0] == DESTINATION_RULE.name and after is not None:
             self._subsets(after)
         if key[0] == VIRTUAL_SERVICE.name and before is not None and after is not None:
+            if _exposed(before) != _exposed(after):
+                self.foreign = self.world.by_hand
             if self.world.by_hand:
                 self.pinned = _foreign(after)
                 promoted = '"promoted":true' in json.dumps(after["metadata"]).replace("\\", "")
@@ -73,12 +78,24 @@ class Watcher:
             raise Violation(f"I6: a drill outlived its attempt: {left}")
         if self.edited_after_end:
             return  # whoever edits after the end has the last word
-        if attempt.phase is Phase.ROLLED_BACK and exposed != 0:
+        if attempt.phase is Phase.ROLLED_BACK and exposed != 0 and attempt.since:  # else what lies there is not ours
             raise Violation(f"rolled back, yet the canary has {exposed} %")
         if attempt.phase is Phase.PROMOTED and exposed != 100:
             raise Violation(f"promoted, yet the canary has {exposed} %")
         if any("/attempt" in key for key in world.virtual_service()["metadata"].get("annotations") or {}):
             raise Violation("I6: our claim outlived its attempt")
+
+    def settled(self) -> None:
+        """What must hold when a controller has nothing left to do: also where the object, or its record, is gone."""
+        attempt = self.world.attempt()
+        if attempt is not None:
+            self.finished()
+            return
+        vs = self.world.virtual_service()
+        if not bare(vs, HOST) or any("/attempt" in key for key in vs["metadata"].get("annotations") or {}):
+            raise Violation("I6: something of ours outlived the object, or its record")
+        if self.world.exposed() and not self.foreign:
+            raise Violation(f"nobody drives, yet the canary has {self.world.exposed()} %")
 
     # --- records -----------------------------------------------------------------------------------------------
 
@@ -211,12 +228,16 @@ class Watcher:
         if {r["destination"].get("subset") for r in ours["route"]} != {version}:
             raise Violation(f"the route for probes does not lead to {version}: {ours}")
 
+    def _capacity(self) -> int:
+        """With how many endpoints stable carried everything when the attempt began; where nobody began, with all."""
+        return min(4, self.recorded.capacity) if self.recorded and self.recorded.capacity else 4
+
     def _reached(self) -> None:
         world, attempt = self.world, self.recorded
         assert attempt is not None
         if attempt.id in self.breached or attempt.id in self.taken_back:
             raise Violation("I9: a route of ours reaches the canary after a breach or a take-back")
-        if world.ready["v2"] < needed(4, attempt.load):
+        if world.ready["v2"] < needed(self._capacity(), attempt.load):
             raise Violation(f"I3: a route of ours for {world.ready['v2']} ready endpoints")
         if world.now - self.subset_since < world.strategy.propagation - 0.01:
             raise Violation("I13: a route of ours before the subset had reached the proxies")
@@ -248,7 +269,7 @@ class Watcher:
             raise Violation(f"I2: rose to {now} %, recorded is {attempt and attempt.weight} %")
         if attempt.id in self.breached:
             raise Violation(f"I9: rose to {now} % after a breach")
-        if world.ready["v2"] < needed(4, now):
+        if world.ready["v2"] < needed(self._capacity(), now):
             raise Violation(f"I3: rose to {now} % on {world.ready['v2']} ready endpoints")
         if world.drilled():
             raise Violation(f"I6: rose to {now} % while a fault lies on the canary's way")

@@ -8,13 +8,14 @@ from dataclasses import replace
 import pytest
 
 from rollout.adapters import clock
-from rollout.cli import driving, foretelling
+from rollout.cli import driving
 from rollout.cli.driving import Manners
 from rollout.core.attempt import Attempt
 from rollout.core.documents import POD, Kind
 from rollout.core.errors import Forbidden, InvalidInput, Unavailable
 from rollout.core.lifecycle import Phase, Reason
 from rollout.core.strategy import ERRORS, RESTARTS, OnInconclusive
+from rollout.engine import choosing
 from rollout.engine.engine import Engine
 from rollout.engine.past import Load
 from rollout.engine.survey import Request
@@ -80,7 +81,7 @@ class Chooser:
         self.asked += 1
         if self.refuses:
             raise Refused
-        return foretelling.chosen(request, self.engine.load)
+        return choosing.chosen(request, self.engine.load)
 
 
 class Refused(Exception):
@@ -96,7 +97,7 @@ def test_a_strategy_is_chosen_by_the_traffic_and_recorded_with_its_reason(stage:
     assert (code, choose.asked) == (0, 1)
     assert engine.load == Load(120.0, 0.0, 2.0, 60.0)
     assert attempt is not None
-    assert attempt.strategy == foretelling.chosen(world.request(), engine.load).strategy
+    assert attempt.strategy == choosing.chosen(world.request(), engine.load).strategy
     assert [entry.text for entry in attempt.journal[:2]] == [
         "v1 → v2 with strategy test (fitted)",
         attempt.strategy.description,

@@ -265,7 +265,7 @@ def test_what_is_left_untold_is_told_by_the_next_rollout() -> None:
     assert engine.acquire(world.now)
     record = engine.states.read()
     left = replace(attempt, notices=played_notices(world))
-    engine.states.write(replace(record, attempt=left))
+    engine.states.write(replace(record, attempt=left), world.now)
     world.edit(lambda vs: vs["spec"].update({"http": copied(world.routes)}))
     world.webhooks.arrived.clear()
     engine.begin(world.request(), world.now)

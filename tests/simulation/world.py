@@ -8,28 +8,31 @@ from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from typing import Any
 
-from rollout.adapters.store import Key
+from rollout.adapters.store import Key, merged
 from rollout.core.attempt import Attempt, Word
 from rollout.core.documents import (
+    CONFIG_MAP,
     DESTINATION_RULE,
     ENDPOINT_SLICE,
     POD,
     SERVICE,
+    SERVICE_ROLLOUT,
     VIRTUAL_SERVICE,
     Document,
     Kind,
     copied,
 )
-from rollout.core.errors import Conflict, InvalidInput, Unavailable, Unreachable
+from rollout.core.errors import Conflict, InvalidInput, NotFound, Unavailable, Unreachable
 from rollout.core.probe import HEADER, Expected, Probe
 from rollout.core.query import Points
 from rollout.core.strategy import ERRORS, Bake, Fault, Mirror, OnInconclusive, Route, Safe, Step, Strategy
 from rollout.engine.engine import Engine
-from rollout.engine.state import StateStore
+from rollout.engine.lease import Holder
+from rollout.engine.state import ConfigMapShelf, Shelf, StateStore, StatusShelf
 from rollout.engine.survey import Request
 from rollout.judge.looks import ALL, FAILED, REJECTED, Series, Snapshot, within
 from rollout.mesh.routes import Pair, percents
-from rollout.ports import Answered, Errand, Question, Target
+from rollout.ports import Answered, Cluster, Errand, Question, Target
 from tests.fakes.memory import MemoryCluster
 
 HOST = "reviews.shop.svc.cluster.local"
@@ -410,6 +413,8 @@ class World:
     slow: dict[str, float] = field(default_factory=lambda: {"v1": 0.0, "v2": 0.0})
     outage: tuple[float, float] = (0.0, 0.0)
     strategy: Strategy = field(default_factory=strategy)
+    declared: Document = field(default_factory=dict)
+    """The spec of a ServiceRollout, where a controller drives."""
 
     def __post_init__(self) -> None:
         self.random = random.Random(self.seed)
@@ -445,6 +450,8 @@ class World:
             for i in range(4):
                 labels = {"app": "reviews", "version": version}
                 self.cluster.create(POD, _document(POD, f"reviews-{version}-{i}", labels=labels))
+        if self.declared:
+            self.cluster.create(SERVICE_ROLLOUT, _document(SERVICE_ROLLOUT, "reviews", spec=self.declared))
         self._endpoints()
 
     def _endpoints(self) -> None:
@@ -520,7 +527,9 @@ class World:
     def engine(self, name: str, faults: Faults) -> Engine:
         self.processes.append(FaultyCluster(self, faults))
         probes = VirtualProbes(self)
-        return Engine(self.processes[-1], self.metrics, ProcessWebhooks(self), probes, "reviews", "shop", name)
+        cluster, hooks = self.processes[-1], ProcessWebhooks(self)
+        lease = Holder(cluster, "rollout-reviews", "shop", name)
+        return Engine(cluster, self.metrics, hooks, probes, "reviews", "shop", lease, self._shelf(cluster))
 
     def request(self) -> Request:
         return Request("reviews", "shop", "v2", self.strategy)
@@ -535,9 +544,25 @@ class World:
     def attempt(self) -> Attempt | None:
         """What is recorded; None also where the record is damaged."""
         try:
-            return StateStore(self.cluster, "reviews", "shop").read().attempt
-        except InvalidInput:
+            return StateStore(self._shelf(self.cluster)).read().attempt
+        except (InvalidInput, NotFound):
             return None
+
+    def _shelf(self, cluster: Cluster) -> Shelf:
+        if self.declared:
+            return StatusShelf(cluster, "reviews", "shop", observing=False)
+        return ConfigMapShelf(cluster, "reviews", "shop")
+
+    def spoil_record(self, text: str | None) -> None:
+        """Somebody removes the record, or writes something else there."""
+        if not self.declared:
+            key = (CONFIG_MAP.name, "shop", "rollout-reviews")
+            if key in self.cluster.documents:
+                self.write_by_hand(key, (text and {**self.cluster.documents[key], "data": {"record": text}}) or None)
+            return
+        key = (SERVICE_ROLLOUT.name, "shop", "reviews")
+        if (self.cluster.documents.get(key) or {}).get("status"):
+            self.write_by_hand(key, merged(self.cluster.documents[key], {"status": {"record": text}}))
 
 
 def drive(world: World, faults: Callable[[int], Faults], each: Callable[[World], None], limit: float = 1500.0) -> int:

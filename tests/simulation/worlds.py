@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 from rollout.adapters.strategy_files import load
 from rollout.core.attempt import Word
-from rollout.core.documents import CONFIG_MAP, DESTINATION_RULE, LEASE, Document, copied
+from rollout.core.documents import DESTINATION_RULE, LEASE, Document, copied
 from rollout.core.errors import RolloutError
 from rollout.core.lifecycle import Phase, Reason
 from rollout.core.query import Hook
@@ -38,7 +38,7 @@ SPEED = {"ab-test": 20, "blue-green": 10, "canary": 5, "cautious": 50, "dark-lau
 class Outcome:
     """How a world ended."""
 
-    phase: Phase
+    phase: Phase | None
     reason: str
     bad: bool
     lives: int
@@ -59,7 +59,7 @@ def play(seed: int, preset: str = "", failing: float | None = None) -> Outcome:
 
     def each(w: World) -> None:
         approve(w)
-        _events(w)
+        events(w)
         if w.random.random() < 0.03 * w.trouble and w.attempt() is not None:
             try:
                 rival.tick(w.now)
@@ -69,7 +69,7 @@ def play(seed: int, preset: str = "", failing: float | None = None) -> Outcome:
                 w.log.append("the rival dies")
 
     try:
-        lives = drive(world, lambda life: _faults(world, life), each)
+        lives = drive(world, lambda life: faults_of(world, life), each)
         if world.attempt() is not None:
             _end(world)
             watcher.finished()
@@ -148,12 +148,12 @@ def _hooked(world: World) -> None:
     world.webhooks.check = answer
 
 
-def _faults(world: World, life: int) -> Faults:
+def faults_of(world: World, life: int) -> Faults:
     k = world.trouble if life < 12 else 0.0
     return Faults(unavailable=0.01 * k, lost_reply=0.02 * k, conflict=0.03 * k, stale=0.01 * k, crash=0.0015 * k)
 
 
-def _events(world: World) -> None:
+def events(world: World) -> None:
     r, k = world.random, world.trouble
     if world.now > START + 350:
         world.set_ready("v1", 4) if world.ready["v1"] < 4 else None
@@ -241,17 +241,16 @@ def _subset_gone(world: World) -> None:
 
 
 def _lease_gone(world: World) -> None:
-    world.write_by_hand((LEASE.name, "shop", "rollout-reviews"), None)
+    for key in [key for key in world.cluster.documents if key[0] == LEASE.name]:
+        world.write_by_hand(key, None)
 
 
 def _record_gone(world: World) -> None:
-    world.write_by_hand((CONFIG_MAP.name, "shop", "rollout-reviews"), None)
+    world.spoil_record(None)
 
 
 def _record_damaged(world: World) -> None:
-    key = (CONFIG_MAP.name, "shop", "rollout-reviews")
-    if key in world.cluster.documents:
-        world.write_by_hand(key, {**world.cluster.documents[key], "data": {"record": "{"}})
+    world.spoil_record("{")
 
 
 def _abort(world: World) -> None:
@@ -265,7 +264,7 @@ def _resume(world: World) -> None:
 def _second(world: World, act: Callable[[Engine], object]) -> None:
     """Another process does something without the lease, with the faults of its own calls."""
     try:
-        act(world.engine("second", _faults(world, 1)))
+        act(world.engine("second", faults_of(world, 1)))
     except (RolloutError, Crash) as error:
         world.log.append(f"{world.now - START:.0f}: the second process fails: {error!r}")
 

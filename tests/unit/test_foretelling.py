@@ -13,6 +13,7 @@ from rollout.cli.planning import planned, told
 from rollout.core.attempt import Attempt
 from rollout.core.errors import InvalidInput, Unavailable
 from rollout.core.strategy import Strategy
+from rollout.engine import choosing
 from rollout.engine.looking import Eyes
 from rollout.engine.past import HISTORY, Load
 from rollout.engine.survey import survey
@@ -127,7 +128,7 @@ def test_answers_that_nobody_timed_are_refused_by_the_same_question() -> None:
 
 
 def test_a_known_load_chooses_and_says_why() -> None:
-    chosen, why = foretelling.fitted(CANARY, Load(3.0, 0.0, 5.0, HISTORY))
+    chosen, why = choosing.fitted(CANARY, Load(3.0, 0.0, 5.0, HISTORY))
     assert chosen.name == "canary (fitted)"
     assert [step.weight for step in chosen.steps] == [10, 25, 50, 100]
     assert why == chosen.description
@@ -137,7 +138,7 @@ def test_a_known_load_chooses_and_says_why() -> None:
 
 
 def test_an_unknown_load_leaves_the_preset_as_it_is_and_says_so() -> None:
-    chosen, why = foretelling.fitted(CANARY, None)
+    chosen, why = choosing.fitted(CANARY, None)
     assert chosen is CANARY
     assert why == "canary as it is, not fitted to the traffic: there is no history of its traffic yet"
 

@@ -14,7 +14,7 @@ from rollout.core.attempt import Attempt, Record
 from rollout.core.errors import InvalidInput
 from rollout.core.lifecycle import Phase
 from rollout.core.strategy import Gate, OnNo, OnTimeout, Pause
-from rollout.engine.state import StateStore
+from rollout.engine.state import ConfigMapShelf, StateStore
 
 WHOLE = "bake: 1m\nconfirm: 1m\nchecks: []\nsteps:\n- weight: 5\n{}- weight: 100\n"
 
@@ -80,14 +80,14 @@ def waiting(cluster: Path) -> Path:
     steps = parse(WHOLE.format("- gate: {person: true}\n"), "s", "s.yaml")
     now = time.time()
     attempt = Attempt(1, "reviews", "bookinfo", "v1", "v2", steps, (), now, now + 900, Phase.WAITING, step=1)
-    store = StateStore(FolderCluster(cluster), "reviews", "bookinfo")
+    store = StateStore(ConfigMapShelf(FolderCluster(cluster), "reviews", "bookinfo"))
     store.read()
-    store.write(Record(attempt))
+    store.write(Record(attempt), 0.0)
     return cluster
 
 
 def recorded(folder: Path) -> Attempt:
-    attempt = StateStore(FolderCluster(folder), "reviews", "bookinfo").read().attempt
+    attempt = StateStore(ConfigMapShelf(FolderCluster(folder), "reviews", "bookinfo")).read().attempt
     assert attempt is not None
     return attempt
 

@@ -14,7 +14,7 @@ from rollout.cli.explaining import explained
 from rollout.core.attempt import Record
 from rollout.core.errors import InvalidInput, Unavailable
 from rollout.core.lifecycle import Phase
-from rollout.engine.state import StateStore
+from rollout.engine.state import ConfigMapShelf, StateStore
 from tests.unit.test_bad_input import state
 from tests.unit.test_report import attempt
 
@@ -33,7 +33,9 @@ def asked(cluster: Path, *more: str) -> Result:
 )
 def test_nothing_to_retry_is_bad_input(phase: Phase | None, said: str, cluster: Path) -> None:
     if phase:
-        StateStore(FolderCluster(cluster), "reviews", "bookinfo").write(Record(replace(attempt(), phase=phase)))
+        StateStore(ConfigMapShelf(FolderCluster(cluster), "reviews", "bookinfo")).write(
+            Record(replace(attempt(), phase=phase)), 0.0
+        )
     before = state(cluster)
     done = asked(cluster)
     assert isinstance(done.exception, InvalidInput)
@@ -44,7 +46,7 @@ def test_nothing_to_retry_is_bad_input(phase: Phase | None, said: str, cluster: 
 def test_it_begins_and_ends_as_promote_does(cluster: Path) -> None:
     """With a strategy that compares nothing, for nobody counts anything here."""
     undone = replace(attempt(), strategy=undoing.strategy())
-    StateStore(FolderCluster(cluster), "reviews", "bookinfo").write(Record(undone))
+    StateStore(ConfigMapShelf(FolderCluster(cluster), "reviews", "bookinfo")).write(Record(undone), 0.0)
     done = asked(cluster, "--output", "json")
     document = json.loads(done.stdout)
     assert (done.exit_code, document["exit"], document["phase"]) == (0, 0, "Promoted")
@@ -53,7 +55,7 @@ def test_it_begins_and_ends_as_promote_does(cluster: Path) -> None:
 
 
 def test_what_is_compared_needs_metrics(cluster: Path) -> None:
-    StateStore(FolderCluster(cluster), "reviews", "bookinfo").write(Record(attempt()))
+    StateStore(ConfigMapShelf(FolderCluster(cluster), "reviews", "bookinfo")).write(Record(attempt()), 0.0)
     before = state(cluster)
     done = asked(cluster)
     assert isinstance(done.exception, Unavailable)

@@ -1,0 +1,109 @@
+"""What the status of a ServiceRollout says of its record: fields for people, and conditions that tools wait for."""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from rollout.core.attempt import Attempt, Record
+from rollout.core.documents import Document
+from rollout.core.lifecycle import Phase
+
+FINALIZER = "rollout.dev/traffic"
+"""Stands on the object while an attempt is in flight: traffic goes back before it may go."""
+IDLE = "Idle"
+"""The phase where nothing was ever tried."""
+TOLD_LINES = 20
+"""How many of the journal's last lines are told."""
+
+
+@dataclass(frozen=True)
+class Trouble:
+    """Why the spec cannot be obeyed now: a reason in one word, and a sentence."""
+
+    reason: str
+    message: str
+
+
+def status_of(document: Document, record: Record | None, trouble: Trouble | None, now: float, observing: bool) -> Any:
+    """The whole status but for the record's own text. `observing`: the spec as it stands was acted upon.
+
+    Conditions are those of kstatus (Ready, Reconciling, Stalled), and Promoted: that spec.version serves all traffic.
+    """
+    attempt = record.attempt if record else None
+    before = document.get("status") or {}
+    seen = document["metadata"].get("generation", 0) if observing else before.get("observedGeneration", 0)
+    found: Document = {"observedGeneration": seen, "phase": IDLE}
+    if attempt is not None:
+        found |= _attempted(attempt)
+    told = _conditions(attempt, str((document.get("spec") or {}).get("version", "")), trouble)
+    found["conditions"] = [_since(one, before.get("conditions") or [], now, seen) for one in told]
+    return found
+
+
+def updating(before: Document, after: Document) -> Document:
+    """The merge patch that makes one status the other, as far as `after` is concerned; empty where it is that."""
+    patch = {
+        key: value for key, value in after.items() if before.get(key) != value or (value is None and key in before)
+    }
+    return patch | {key: None for key in before if key not in after and key != "record"}
+
+
+def _attempted(a: Attempt) -> Document:
+    found: Document = {
+        "phase": a.phase.value,
+        "stable": a.stable,
+        "canary": a.canary,
+        "attempt": a.number,
+        "step": max(a.step, 0),
+        "weight": float(a.weight),
+        "since": stamp(a.since or a.started),
+        "message": a.message,
+        "journal": [
+            {"at": stamp(one.at), "text": one.text, "weight": float(one.weight or 0)} for one in a.journal[-TOLD_LINES:]
+        ],
+    }
+    if not a.phase.ended:
+        found["until"] = stamp(a.deadline)
+    if a.reason:
+        found["reason"] = a.reason.value
+    if a.last:
+        found["evidence"] = {
+            "verdict": a.last.verdict.value,
+            "text": a.last.text,
+            "toGoOn": round(a.last.to_go_on, 3),
+            "toGoBack": round(a.last.to_go_back, 3),
+            "hurt": a.last.hurt,
+        }
+    return found
+
+
+def _conditions(a: Attempt | None, version: str, trouble: Trouble | None) -> list[Document]:
+    flies = a is not None and not a.phase.ended
+    back = a is not None and a.phase is Phase.ROLLED_BACK and a.canary == version
+    text, reason = (a.message, (a.reason or a.phase).value) if a else (f"{version} serves", IDLE)
+    if not flies and not back:
+        text, reason = f"{version} serves", "Promoted" if a and a.phase is Phase.PROMOTED else IDLE
+    stalled = trouble or (Trouble(reason, text) if back else None)
+    serves = not flies and not stalled
+    return [
+        _condition("Ready", serves, *((reason, text) if not trouble or flies else (trouble.reason, trouble.message))),
+        _condition("Reconciling", flies, reason if flies else "Settled", text if flies else ""),
+        _condition("Stalled", bool(stalled), stalled.reason if stalled else "None", stalled.message if stalled else ""),
+        _condition("Promoted", serves, reason, text),
+    ]
+
+
+def _condition(kind: str, holds: bool, reason: str, message: str) -> Document:
+    return {"type": kind, "status": "True" if holds else "False", "reason": reason, "message": message}
+
+
+def _since(one: Document, before: list[Document], now: float, generation: int) -> Document:
+    """The condition with when its status last changed."""
+    known = next((old for old in before if old["type"] == one["type"] and old["status"] == one["status"]), None)
+    at = known["lastTransitionTime"] if known else stamp(now)
+    return {**one, "lastTransitionTime": at, "observedGeneration": generation}
+
+
+def stamp(at: float) -> str:
+    """An epoch second as Kubernetes writes times."""
+    return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
