@@ -5,6 +5,7 @@ import collections
 import sys
 
 from tests.simulation.invariants import Violation
+from tests.simulation.replicas import storm
 from tests.simulation.worlds import play
 
 
@@ -14,12 +15,13 @@ def main() -> int:
     parser.add_argument("--seeds", type=int, default=200)
     parser.add_argument("--preset", default="", help="its steps instead of the world's own")
     parser.add_argument("--failing", type=float, help="the share that the canary fails, instead of the world's own")
+    parser.add_argument("--controller", action="store_true", help="two replicas of the controller drive")
     options = parser.parse_args()
     ends: collections.Counter[str] = collections.Counter()
     violations = 0
     for seed in range(options.first, options.first + options.seeds):
         try:
-            outcome = play(seed, options.preset, options.failing)
+            outcome = storm(seed) if options.controller else play(seed, options.preset, options.failing)
         except Violation as violation:
             violations += 1
             print(violation, file=sys.stderr)

@@ -1,0 +1,84 @@
+"""Names that are due, each at its time: one name is never in two hands, and never twice in the line."""
+
+import heapq
+import math
+import threading
+from collections.abc import Hashable
+from typing import Generic, TypeVar
+
+T = TypeVar("T", bound=Hashable)
+
+
+class Queue(Generic[T]):
+    """Names with the moment (by the caller's clock) at which each is due. Safe for threads.
+
+    What becomes due while somebody has it in hand is due again as soon as that one gives it back.
+    """
+
+    def __init__(self) -> None:
+        self._condition = threading.Condition()
+        self._due: dict[T, float] = {}
+        self._heap: list[tuple[float, int, T]] = []
+        self._count = 0
+        self._held: set[T] = set()
+        self._closed = False
+
+    def add(self, name: T, at: float) -> None:
+        """Make it due at `at`, unless it is due before."""
+        with self._condition:
+            if at < self._due.get(name, math.inf):
+                self._due[name] = at
+                if name not in self._held:
+                    self._push(name)
+
+    def take(self, now: float) -> T | None:
+        """The name that has been due for longest, now in the caller's hand until `done`; None if none is due."""
+        with self._condition:
+            if self._next() > now:
+                return None
+            _, _, name = heapq.heappop(self._heap)
+            del self._due[name]
+            self._held.add(name)
+            return name
+
+    def done(self, name: T) -> None:
+        """Give a name back."""
+        with self._condition:
+            self._held.discard(name)
+            if name in self._due:
+                self._push(name)
+
+    def next(self) -> float:
+        """When the next one that nobody has in hand is due; infinite where none is."""
+        with self._condition:
+            return self._next()
+
+    def wait(self, seconds: float) -> None:
+        """Wait until something is added, for so many seconds at most."""
+        with self._condition:
+            if not self._closed:
+                self._condition.wait(seconds)
+
+    def close(self) -> None:
+        """Nobody waits any more."""
+        with self._condition:
+            self._closed = True
+            self._condition.notify_all()
+
+    def __len__(self) -> int:
+        """How many wait, due or not."""
+        with self._condition:
+            return len(self._due)
+
+    def _push(self, name: T) -> None:
+        self._count += 1
+        heapq.heappush(self._heap, (self._due[name], self._count, name))
+        self._condition.notify()
+
+    def _next(self) -> float:
+        while self._heap:
+            at, _, name = self._heap[0]
+            if self._due.get(name) == at and name not in self._held:
+                return at
+            heapq.heappop(self._heap)  # it was made due at another time since
+        return math.inf

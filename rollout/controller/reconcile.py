@@ -1,0 +1,255 @@
+"""One object, one tick: what a ServiceRollout asks for, and what its engine does about it."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from rollout.adapters.spelling.service_rollout import ConfigMapKey, ServiceRollout, declared
+from rollout.adapters.strategy_files import load, parse
+from rollout.controller.leading import Leader, Led
+from rollout.core.attempt import Attempt, Record
+from rollout.core.documents import (
+    CONFIG_MAP,
+    SERVICE_ROLLOUT,
+    Document,
+    annotations_of,
+    name_of,
+)
+from rollout.core.errors import InvalidInput, NotFound
+from rollout.core.lifecycle import Phase, Reason
+from rollout.core.strategy import Strategy
+from rollout.engine.choosing import PRESET, chosen
+from rollout.engine.engine import Engine
+from rollout.engine.state import StatusShelf
+from rollout.engine.status import FINALIZER, IDLE, Trouble
+from rollout.engine.survey import Request, serves
+from rollout.ports import Cluster, Metrics, Probes, Webhooks
+
+Key = tuple[str, str]
+"""An object's namespace and name."""
+NEVER = math.inf
+"""Seconds until we look again where only a change can bring anything new."""
+AGAIN = 15.0
+"""Seconds after which what could not begin is tried again, though we heard of no change."""
+RETRY = "rollout.dev/retry"
+"""The annotation that asks to try once more what attempt of this number did not achieve."""
+SUSPENDED = "spec.suspend"
+LOST = Trouble(
+    "StateLost", "its record was removed or damaged: what it had in flight was taken back; `rollout retry` begins anew"
+)
+LASTING_TROUBLE = ("InvalidSpec", LOST.reason)
+"""Troubles that only a change of the object itself can end."""
+
+
+@dataclass(frozen=True)
+class World:
+    """What the engines of a controller share: `view` gives the cluster as the engine of one object reads it."""
+
+    view: Callable[[Key], Cluster]
+    metrics: Metrics
+    webhooks: Callable[[], Webhooks]
+    probes: Callable[[], Probes]
+
+
+class Reconciler:
+    """The engines of all objects that are not at rest. One object is in one thread's hands at a time.
+
+    `changed` hears of each attempt as it was before and after a tick.
+    """
+
+    def __init__(
+        self, world: World, leader: Leader, changed: Callable[[Document, Attempt | None, Attempt | None], None]
+    ) -> None:
+        self._world, self._leader, self._changed = world, leader, changed
+        self._flights: dict[Key, _Flight] = {}
+
+    def reconcile(self, key: Key, now: float) -> float:
+        """Take one step for an object; returns after how many seconds to look again, if nothing changes before.
+
+        Raises what the engine raises; nothing of it concerns any other object.
+        """
+        try:
+            document = self._world.view(key).get(SERVICE_ROLLOUT, *key)
+        except NotFound:
+            return self._gone(key, now)
+        if at_rest(document):
+            self._flights.pop(key, None)
+            return NEVER
+        service = str((document.get("spec") or {}).get("service", ""))
+        flight = self._flights.get(key)
+        if flight is None or flight.engine.service != service:
+            flight = self._flights[key] = _Flight(self._world, self._leader, key, service)
+        before = flight.attempt
+        try:
+            return flight.step(document, now)
+        finally:
+            if flight.attempt is not before:
+                self._changed(document, before, flight.attempt)
+
+    def _gone(self, key: Key, now: float) -> float:
+        """Somebody deleted the object though our finalizer stood on it: what its claims hold goes back."""
+        flight = self._flights.get(key)
+        if flight is not None:
+            flight.engine.clear(now)
+            del self._flights[key]
+        return NEVER
+
+
+def at_rest(document: Document) -> bool:
+    """Whether its status already says all that there is to say, and nothing is to be done.
+
+    Seen from the object alone, so that ten thousand of them are known at once after a start.
+    """
+    metadata, status = document["metadata"], document.get("status") or {}
+    if metadata.get("deletionTimestamp") and FINALIZER not in (metadata.get("finalizers") or []):
+        return True
+    if metadata.get("deletionTimestamp") or FINALIZER in (metadata.get("finalizers") or []):
+        return False
+    if not _seen(document) or _asked_again(document, status.get("attempt")):
+        return False
+    if (reason := _stalled(document)) and reason not in LASTING_TROUBLE:
+        return status.get("phase") == Phase.ROLLED_BACK and reason == status.get("reason")
+    return status.get("phase") in (IDLE, Phase.PROMOTED, Phase.ROLLED_BACK)
+
+
+def _stalled(document: Document) -> str:
+    """Why the object is stalled, by its status; empty where it is not."""
+    for one in (document.get("status") or {}).get("conditions") or []:
+        if one.get("type") == "Stalled" and one.get("status") == "True":
+            return str(one.get("reason", ""))
+    return ""
+
+
+def _seen(document: Document) -> bool:
+    """Whether the spec as it stands was acted upon."""
+    return bool((document.get("status") or {}).get("observedGeneration") == document["metadata"].get("generation"))
+
+
+def _begun(document: Document) -> bool:
+    """Whether something was in flight, or ended, whatever the record says."""
+    flies = FINALIZER in (document["metadata"].get("finalizers") or [])
+    return flies or (document.get("status") or {}).get("phase", IDLE) != IDLE
+
+
+def _asked_again(document: Document, number: object) -> bool:
+    return annotations_of(document).get(RETRY) == str(number or 0)
+
+
+class _Flight:
+    """The engine of one object, with what was seen of its attempt last."""
+
+    def __init__(self, world: World, leader: Leader, key: Key, service: str) -> None:
+        self._cluster = world.view(key)
+        namespace, name = key
+        self._shelf = StatusShelf(self._cluster, name, namespace, observing=True)
+        lease = Led(leader, self._cluster, service, namespace)
+        self.engine = Engine(
+            self._cluster, world.metrics, world.webhooks(), world.probes(), service, namespace, lease, self._shelf
+        )
+        self.attempt: Attempt | None = None
+
+    def step(self, document: Document, now: float) -> float:
+        """Go on with what is in flight, or begin what the spec asks for."""
+        wanted, self._shelf.trouble = _wanted(document)
+        try:
+            record = self.engine.states.read()
+        except InvalidInput:
+            return self._lost(now)
+        attempt = record.attempt
+        if attempt is None and _begun(document):
+            return self._lost(now)
+        if attempt is None or (attempt.phase.ended and attempt.cleaned and not attempt.notices):
+            return self._landed(document, wanted, record, now)
+        if not attempt.phase.ended:
+            self._turned(document, wanted, attempt, now)
+        tick = self.engine.tick(now)
+        self.attempt = tick.attempt
+        return tick.after
+
+    def _lost(self, now: float) -> float:
+        """Nobody knows what was in flight: what the claims hold goes back, and nothing begins by itself."""
+        self.engine.clear(now)
+        self.attempt, self._shelf.trouble = None, LOST
+        self._shelf.forget(now)
+        return 0.0
+
+    def _turned(self, document: Document, wanted: ServiceRollout | None, a: Attempt, now: float) -> None:
+        """What the object says now of an attempt that began before."""
+        if document["metadata"].get("deletionTimestamp"):
+            self.engine.take_back(Reason.DELETED, "the ServiceRollout is deleted", now)
+        elif wanted is not None and wanted.version != a.canary and a.phase is not Phase.ROLLING_BACK:
+            self.engine.take_back(Reason.SUPERSEDED, f"spec.version is {wanted.version} now", now)
+        elif wanted is not None and wanted.suspend != (a.message == f"paused by {SUSPENDED}"):
+            if not wanted.suspend:
+                self.engine.resume(now)
+            elif a.phase not in (Phase.PAUSED, Phase.PREFLIGHT, Phase.ROLLING_BACK):
+                self.engine.pause(now, SUSPENDED, "")
+
+    def _landed(self, document: Document, wanted: ServiceRollout | None, record: Record, now: float) -> float:
+        """Nothing is in flight: begin, or say why not."""
+        if wanted is None or wanted.suspend or document["metadata"].get("deletionTimestamp"):
+            self._shelf.tell(now)
+            return NEVER
+        try:
+            if self._due(document, wanted, record):
+                return self._begin(wanted, now)
+        except InvalidInput as error:
+            self._shelf.trouble = Trouble("Preflight", str(error))
+        self._shelf.tell(now)
+        return AGAIN if self._shelf.trouble else NEVER
+
+    def _due(self, document: Document, wanted: ServiceRollout, record: Record) -> bool:
+        """Whether the version is to be tried. One that went back stands so until another is asked for, or a retry."""
+        if other := self._elder(document, wanted):
+            raise InvalidInput(
+                f"ServiceRollout {other} is older and has the Service {wanted.service} already; delete one"
+            )
+        last = record.attempt
+        if last is not None and last.canary == wanted.version:
+            return last.phase is Phase.ROLLED_BACK and _asked_again(document, last.number)
+        if last is None and _stalled(document) == LOST.reason and _seen(document) and not _asked_again(document, 0):
+            self._shelf.trouble = LOST
+            return False
+        return not serves(self._cluster, wanted.service, wanted.namespace, wanted.version)
+
+    def _elder(self, document: Document, wanted: ServiceRollout) -> str:
+        """An older object for the same Service."""
+        every = self._cluster.list(SERVICE_ROLLOUT, wanted.namespace)
+        same = (one for one in every if (one.get("spec") or {}).get("service") == wanted.service)
+        first = min(same, key=_age, default=document)
+        return "" if name_of(first) == wanted.name else name_of(first)
+
+    def _begin(self, wanted: ServiceRollout, now: float) -> float:
+        if not self.engine.acquire(now):
+            return 1.0
+        strategy = self._strategy(wanted)
+        request = Request(wanted.service, wanted.namespace, wanted.version, strategy or load(PRESET))
+        self.engine.examine(request, now, entitled=True)
+        self.attempt = self.engine.begin(request if strategy else chosen(request, self.engine.load), now)
+        return 0.0
+
+    def _strategy(self, wanted: ServiceRollout) -> Strategy | None:
+        if not isinstance(wanted.strategy, ConfigMapKey):
+            return wanted.strategy
+        name, key = wanted.strategy.name, wanted.strategy.key
+        where = f"ConfigMap {wanted.namespace}/{name}"
+        try:
+            data = self._cluster.get(CONFIG_MAP, wanted.namespace, name).get("data") or {}
+        except NotFound:
+            raise InvalidInput(f"spec.strategy.configMap: there is no {where}") from None
+        if key not in data:
+            raise InvalidInput(
+                f"spec.strategy.key: {where} has no key {key} (there: {', '.join(sorted(data)) or 'none'})"
+            )
+        return parse(data[key], name, f"{where}, {key}")
+
+
+def _wanted(document: Document) -> tuple[ServiceRollout | None, Trouble | None]:
+    try:
+        return declared(document), None
+    except InvalidInput as error:
+        return None, Trouble("InvalidSpec", str(error))
+
+
+def _age(document: Document) -> tuple[str, str]:
+    return str(document["metadata"].get("creationTimestamp", "")), name_of(document)

@@ -1,0 +1,205 @@
+"""Controllers in a virtual world: replicas that lead by turns, hear of changes late or never, die and begin anew."""
+
+import random
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from rollout.adapters.store import Key
+from rollout.controller.leading import Leader
+from rollout.controller.reconcile import NEVER, RETRY, Reconciler, at_rest
+from rollout.controller.reconcile import World as Shared
+from rollout.core.attempt import Attempt
+from rollout.core.documents import SERVICE_ROLLOUT, Document, version_of
+from rollout.core.errors import RolloutError
+from rollout.engine.lease import RENEW_EVERY
+from tests.simulation.invariants import Violation, Watcher
+from tests.simulation.world import START, Crash, Faults, FaultyCluster, ProcessWebhooks, VirtualProbes, World
+from tests.simulation.worlds import BAD, Outcome, events, faults_of
+
+OBJECT = ("shop", "reviews")
+RESYNC = 60.0
+"""Seconds after which a replica looks at everything, whatever it has heard."""
+SPEC: Document = {
+    "service": "reviews",
+    "version": "v2",
+    "strategy": {
+        "bake": {"min": "6s", "max": "40s"},
+        "inconclusive": "advanceNoted",
+        "steps": [{"weight": 5}, {"weight": 25}, {"weight": 50}, {"weight": 100}],
+        "confirm": "10s",
+        "deadline": "400s",
+        "checks": [{"errors": {}}],
+    },
+}
+
+
+@dataclass
+class Replica:
+    """One process of the controller."""
+
+    world: World
+    name: str
+    faults: Faults = field(default_factory=Faults)
+    deaf: bool = False
+    """Whether its watches are cut: it hears of nothing."""
+
+    def __post_init__(self) -> None:
+        cluster = FaultyCluster(self.world, self.faults)
+        self.world.processes.append(cluster)
+        shared = Shared(
+            lambda _: cluster,
+            self.world.metrics,
+            lambda: ProcessWebhooks(self.world),
+            lambda: VirtualProbes(self.world),
+        )
+        self.leader = Leader(cluster, "rollout-system", self.name)
+        self.reconciler = Reconciler(shared, self.leader, self._changed)
+        self.told: list[tuple[Attempt | None, Attempt | None]] = []
+        self.renew_at, self.due, self.resync_at = 0.0, 0.0, self.world.now + RESYNC
+
+    def _changed(self, document: Document, before: Attempt | None, after: Attempt | None) -> None:
+        del document
+        self.told.append((before, after))
+
+    def hears(self, at: float) -> None:
+        """Something changed that it may depend on."""
+        if not self.deaf:
+            self.due = min(self.due, at)
+
+    def turn(self) -> None:
+        """Whatever is due now. Raises `Crash`."""
+        now = self.world.now
+        if now >= self.renew_at:
+            self.renew_at = now + (RENEW_EVERY if self.leader.renew(now) else 1.0)
+        if now >= self.resync_at:
+            self.due, self.resync_at = now, now + RESYNC
+        if now >= self.due and self.leader.sure(now):
+            self.due = NEVER  # what is heard of while it works counts
+            self.due = min(self.due, now + self.reconciler.reconcile(OBJECT, now))
+
+
+def replicas(world: World, faults: Callable[[int], Faults] = lambda _: Faults()) -> list[Replica]:
+    """Two of them, new."""
+    return [Replica(world, f"replica-{n}", faults(n)) for n in (1, 2)]
+
+
+def controlled(
+    world: World,
+    faults: Callable[[int], Faults] = lambda _: Faults(),
+    each: Callable[[World], None] = lambda _: None,
+    living: list[Replica] | None = None,
+    until: Callable[[World], bool] = lambda _: False,
+    limit: float = 1500.0,
+) -> None:
+    """Run two replicas, or those that are `living`, until the object is at rest, or as is said."""
+    living = [] if living is None else living
+    if not living:
+        living += replicas(world, faults)
+    lives = len(world.processes)
+    seen, limit = world.cluster.on_write, world.now + limit
+
+    def wrote(key: Key, before: Document | None, after: Document | None) -> None:
+        if seen:
+            seen(key, before, after)
+        for one in living:
+            one.hears(world.now + world.random.choice([0.0, 0.1, 2.0]) * world.trouble)
+
+    world.cluster.on_write = wrote
+    while world.now < limit and not _over(world) and not until(world):
+        for place, one in enumerate(living):
+            try:
+                one.turn()
+            except Crash:
+                lives += 1
+                world.log.append(f"{world.now - START:.0f}: {one.name} dies")
+                living[place] = Replica(world, f"replica-{lives}", faults(lives))
+                living[place].renew_at = world.now + 2.0
+            except RolloutError as error:
+                one.due = world.now + 1.0
+                world.log.append(f"{world.now - START:.0f}: {one.name}: {error}")
+        each(world)
+        world.pass_time(0.2)
+    world.cluster.on_write = seen
+
+
+def _over(world: World) -> bool:
+    document = world.cluster.documents.get((SERVICE_ROLLOUT.name, *OBJECT))
+    if document is None:
+        return True
+    return at_rest(document)
+
+
+ACTS: tuple[Document, ...] = (
+    {},
+    {"mirror": {"percent": 50, "for": "8s", "safe": "reads"}},
+    {"route": {"headers": {"beta": "yes"}, "percent": "20%", "sticky": "60s"}},
+)
+"""What may stand before the first weight."""
+
+
+def storm(seed: int) -> Outcome:
+    """Run the controllers of a seed's world until nothing is left to do. Raises `Violation`: how to see it again."""
+    r = random.Random(seed)
+    act = ACTS[seed % 3]
+    strategy = {**SPEC["strategy"], "drift": {"gitopsManagers": ["argocd"]}}
+    strategy["steps"] = [*([act] if act else []), *strategy["steps"]]
+    world = World(seed, trouble=r.choice([0.0, 0.5, 1.0, 2.0]), declared={**SPEC, "strategy": strategy})
+    world.rps = r.choice([0, 3, 40, 120, 300]) if r.random() < 0.5 else 120
+    world.failing["v2"] = BAD if r.random() < 0.3 else 0.0
+    watcher = Watcher(world)
+    living: list[Replica] = []
+
+    def each(w: World) -> None:
+        events(w)
+        _people(w)
+        for one in living:
+            if w.random.random() < 0.002 * w.trouble:
+                one.deaf = not one.deaf
+
+    try:
+        controlled(world, lambda life: faults_of(world, life), each, living)
+        world.trouble = world.metrics.down_until = world.metrics.garbage = 0.0
+        world.set_ready("v1", 4)
+        controlled(world, living=living)
+        watcher.settled()
+    except (Violation, AssertionError) as error:
+        story = "\n".join(world.log[-12:])
+        again = f"python -m tests.simulation --controller --from {seed} --seeds 1"
+        raise Violation(f"seed {seed}: {error}\n{story}\nsee it again: {again}") from error
+    a = world.attempt()
+    lives = len(world.processes)
+    return Outcome(a.phase if a else None, str(a and a.reason), world.failing["v2"] > 0, lives, a.message if a else "")
+
+
+def _people(world: World) -> None:
+    """What people do to the object."""
+    r, k = world.random, world.trouble
+    if world.now > START + 300:
+        return
+    document = world.cluster.documents.get((SERVICE_ROLLOUT.name, *OBJECT))
+    if document is None or document["metadata"].get("deletionTimestamp"):
+        return
+    for chance, change in (
+        (0.0005, {"spec": {"version": "v1"}}),
+        (0.0005, {"spec": {"version": "v2"}}),
+        (0.001, {"spec": {"suspend": True}}),
+        (0.01, {"spec": {"suspend": False}}),
+        (0.0005, {"spec": {"strategy": {"steps": []}}}),
+        (0.0005, {"metadata": {"annotations": {RETRY: "1"}}}),
+        (0.0003, None),
+    ):
+        if r.random() < chance * k:
+            world.log.append(f"{world.now - START:.0f}: {change or 'deleted'}")
+            asked(world, change)
+            return
+
+
+def asked(world: World, change: Document | None) -> None:
+    """Somebody changes the object, or deletes it."""
+    version = version_of(world.cluster.get(SERVICE_ROLLOUT, *OBJECT))
+    world.by_hand = True
+    if change is None:
+        world.cluster.delete(SERVICE_ROLLOUT, *OBJECT, version)
+    else:
+        world.cluster.patch(SERVICE_ROLLOUT, *OBJECT, change, version)
+    world.by_hand = False

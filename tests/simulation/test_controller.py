@@ -1,0 +1,143 @@
+"""The controller's loop in the virtual world: the same engine, led by one of two replicas."""
+
+from decimal import Decimal
+
+import pytest
+
+from rollout.controller.reconcile import RETRY
+from rollout.core.documents import SERVICE_ROLLOUT, Document
+from rollout.core.lifecycle import Phase, Reason
+from tests.simulation.invariants import Watcher
+from tests.simulation.replicas import OBJECT, SPEC, asked, controlled, replicas, storm
+from tests.simulation.world import START, World
+
+
+def status(world: World) -> Document:
+    found: Document = world.cluster.get(SERVICE_ROLLOUT, *OBJECT).get("status") or {}
+    return found
+
+
+def conditions(world: World) -> dict[str, tuple[str, str]]:
+    return {one["type"]: (one["status"], one["reason"]) for one in status(world)["conditions"]}
+
+
+@pytest.mark.parametrize("failing", [0.0, 0.1])
+def test_a_new_version_in_the_spec_is_a_release(failing: float) -> None:
+    world = World(3, trouble=0.0, declared=SPEC, failing={"v1": 0.0, "v2": failing})
+    watcher = Watcher(world)
+    controlled(world)
+    watcher.finished()
+    attempt = world.attempt()
+    assert attempt is not None
+    assert attempt.phase is (Phase.ROLLED_BACK if failing else Phase.PROMOTED)
+    assert world.exposed() == (Decimal(0) if failing else Decimal(100))
+    told = conditions(world)
+    if failing:
+        assert told["Ready"] == ("False", "Breach")
+        assert told["Stalled"] == ("True", "Breach")
+    else:
+        assert told["Ready"] == told["Promoted"] == ("True", "Promoted")
+    assert world.now < START + 200
+
+
+@pytest.mark.parametrize("part", range(8))
+def test_no_invariant_breaks_whatever_happens_to_two_replicas(part: int) -> None:
+    ends = [storm(seed) for seed in range(part, 200, 8)]
+    assert any(one.phase is Phase.PROMOTED for one in ends)
+    assert not [one for one in ends if one.bad and one.phase is Phase.PROMOTED]
+
+
+def test_a_new_target_in_the_middle_takes_back_first() -> None:
+    world = World(4, trouble=0.0, declared=SPEC)
+    watcher = Watcher(world)
+    living = replicas(world)
+    controlled(world, living=living, until=lambda w: w.exposed() == 25)
+    asked(world, {"spec": {"version": "v1"}})
+    controlled(world, living=living)
+    watcher.finished()
+    attempt = world.attempt()
+    assert attempt is not None
+    assert (attempt.phase, attempt.reason) == (Phase.ROLLED_BACK, Reason.SUPERSEDED)
+    assert conditions(world)["Ready"][0] == "True", "v1 is asked for, and serves"
+
+
+def test_what_went_back_stays_so_until_it_is_asked_for_again() -> None:
+    world = World(5, trouble=0.0, declared=SPEC, failing={"v1": 0.0, "v2": 0.1})
+    living = replicas(world)
+    controlled(world, living=living)
+    world.failing["v2"] = 0.0
+    written = world.cluster.get(SERVICE_ROLLOUT, *OBJECT)
+    for _ in range(600):
+        for one in living:
+            one.turn()
+        world.pass_time(1.0)
+    assert world.cluster.get(SERVICE_ROLLOUT, *OBJECT) == written
+    asked(world, {"metadata": {"annotations": {RETRY: "1"}}})
+    controlled(world, living=living)
+    attempt = world.attempt()
+    assert attempt is not None
+    assert (attempt.number, attempt.phase) == (2, Phase.PROMOTED)
+
+
+def test_a_suspended_one_stands_and_goes_on() -> None:
+    world = World(6, trouble=0.0, declared=SPEC)
+    living = replicas(world)
+    controlled(world, living=living, until=lambda w: w.exposed() == 25)
+    asked(world, {"spec": {"suspend": True}})
+    controlled(world, living=living, limit=100.0)
+    assert status(world)["phase"] == Phase.PAUSED
+    assert world.exposed() == 25
+    asked(world, {"spec": {"suspend": False}})
+    controlled(world, living=living)
+    assert status(world)["phase"] == Phase.PROMOTED
+
+
+def test_a_deleted_object_gives_all_back_and_goes() -> None:
+    world = World(7, trouble=0.0, declared=SPEC)
+    watcher = Watcher(world)
+    living = replicas(world)
+    controlled(world, living=living, until=lambda w: w.exposed() == 25)
+    asked(world, None)
+    controlled(world, living=living)
+    assert not world.cluster.list(SERVICE_ROLLOUT)
+    watcher.settled()
+    assert world.exposed() == 0
+
+
+def test_one_that_is_spelt_wrongly_is_told_so_and_moves_nothing() -> None:
+    world = World(8, trouble=0.0, declared={**SPEC, "strategy": {**SPEC["strategy"], "steps": [{"weight": 5}]}})
+    before = world.virtual_service()
+    controlled(world)
+    assert conditions(world)["Stalled"] == ("True", "InvalidSpec")
+    told = next(one["message"] for one in status(world)["conditions"] if one["type"] == "Stalled")
+    assert "spec.strategy.steps" in told
+    assert world.virtual_service() == before
+
+
+def test_the_younger_of_two_for_one_service_waits() -> None:
+    world = World(9, trouble=0.0, declared=SPEC)
+    twin = {"name": "twin", "namespace": "shop", "creationTimestamp": "2030-01-01T00:00:00Z"}
+    world.cluster.create(SERVICE_ROLLOUT, {"metadata": twin, "spec": SPEC})
+    (one, _) = replicas(world)
+    one.turn()
+    one.reconciler.reconcile(("shop", "twin"), world.now)
+    told = world.cluster.get(SERVICE_ROLLOUT, "shop", "twin")["status"]["conditions"]
+    (stalled,) = (condition for condition in told if condition["type"] == "Stalled")
+    assert stalled["status"] == "True"
+    assert "ServiceRollout reviews is older" in stalled["message"]
+
+
+@pytest.mark.parametrize("text", [None, "{"])
+def test_a_lost_record_is_a_reason_to_take_back(text: str | None) -> None:
+    world = World(10, trouble=0.0, declared=SPEC)
+    watcher = Watcher(world)
+    living = replicas(world)
+    controlled(world, living=living, until=lambda w: w.exposed() == 25)
+    world.spoil_record(text)
+    controlled(world, living=living)
+    watcher.settled()
+    assert world.exposed() == 0
+    assert conditions(world)["Stalled"] == ("True", "StateLost")
+    asked(world, {"metadata": {"annotations": {RETRY: "0"}}})
+    controlled(world, living=living)
+    assert world.exposed() == 100
