@@ -44,9 +44,11 @@ fix: $(READY) ## format, and mend what can be mended
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-lock: ## renew requirements.lock from pyproject.toml (needs uv)
-	uv pip compile --universal --generate-hashes --no-emit-index-url --no-annotate --python-version 3.11 \
-	  --all-extras --group dev pyproject.toml -o requirements.lock
+LOCK := uv pip compile --universal --generate-hashes --no-emit-index-url --no-annotate --python-version 3.11
+
+lock: ## renew both lock files from pyproject.toml, that of the image being a part of the other (needs uv)
+	$(LOCK) --all-extras --group dev pyproject.toml -o requirements.lock
+	$(LOCK) --constraint requirements.lock pyproject.toml -o requirements.image.lock
 
 crd: $(READY) ## write the chart's CustomResourceDefinition anew from its models
 	$(BIN)/python -m rollout.adapters.crd charts/rollout/crds/servicerollouts.yaml

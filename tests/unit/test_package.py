@@ -1,7 +1,9 @@
 """The wheel holds the packages, the presets and the command, and nothing else."""
 
+import re
 import subprocess
 import sys
+import tomllib
 import zipfile
 from pathlib import Path
 
@@ -19,3 +21,18 @@ def test_the_wheel(tmp_path: Path) -> None:
     assert "rollout = rollout.__main__:main" in entry
     tops = {name.split("/")[0] for name in names}
     assert {top for top in tops if not top.endswith(".dist-info")} == {"rollout", "strategies"}
+
+
+def pinned(lock: str) -> set[str]:
+    """Each requirement of a lock file, with its hashes."""
+    blocks = (ROOT / lock).read_text().split("\n")
+    text = "\n".join(line for line in blocks if not line.startswith("#"))
+    return {block.strip(" \\\n") for block in re.split(r"\n(?=\S)", text)}
+
+
+def test_the_images_lock_is_a_part_of_the_other() -> None:
+    image, whole = pinned("requirements.image.lock"), pinned("requirements.lock")
+    assert image < whole, "run `make lock`"
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    named = {block.split("==")[0] for block in image}
+    assert {re.match(r"[\w-]+", one)[0].lower() for one in project["dependencies"]} <= named  # type: ignore[index]
