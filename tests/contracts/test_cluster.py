@@ -1,4 +1,4 @@
-"""The promises of the Cluster port: one suite for the memory, the folder, and a real API server."""
+"""The promises of the Cluster port: one suite for the memory, the folder, a real API server, and what watches keep."""
 
 import uuid
 from collections.abc import Callable, Iterator
@@ -7,27 +7,65 @@ from pathlib import Path
 import pytest
 
 from rollout.adapters.folder import FolderCluster
+from rollout.adapters.store import Key
+from rollout.controller.cache import Cache, CachedCluster, Scope
+from rollout.controller.reflector import Reflectors
 from rollout.core.address import SecretKey
 from rollout.core.documents import CONFIG_MAP, SECRET, SERVICE_ROLLOUT, VIRTUAL_SERVICE, Document, name_of, version_of
 from rollout.core.errors import Conflict, InvalidInput, NotFound
 from rollout.engine.asking import opened
 from rollout.ports import Cluster
-from tests.fakes.memory import MemoryCluster
+from tests.fakes.memory import MemoryCluster, WatchedMemory
 
 Make = Callable[[], Cluster]
 
 
-@pytest.fixture(params=["memory", "folder", pytest.param("kubernetes", marks=pytest.mark.real)])
+SCOPES = [Scope.of(kind) for kind in (CONFIG_MAP, SECRET, VIRTUAL_SERVICE, SERVICE_ROLLOUT)]
+
+
+class Telling(WatchedMemory):
+    """A cluster that tells a cache of each write before the writer has its answer."""
+
+    def __init__(self, cache: Cache) -> None:
+        super().__init__()
+        self._cache = cache
+        for scope in SCOPES:
+            cache.cover(scope)
+            cache.replaced(scope, [], "0")
+
+    def _write(self, key: Key, document: Document | None) -> None:
+        super()._write(key, document)
+        for scope in SCOPES:
+            change = self.history[-1].told(scope.kind, None, {})
+            if change is not None:
+                self._cache.changed(scope, change)
+
+
+REAL = [pytest.param(name, marks=pytest.mark.real) for name in ("kubernetes", "cached kubernetes")]
+
+
+@pytest.fixture(params=["memory", "folder", "cached memory", *REAL])
 def cluster(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Cluster]:
+    cache = Cache()
     if request.param == "memory":
         yield MemoryCluster()
     elif request.param == "folder":
         yield FolderCluster(tmp_path)
+    elif request.param == "cached memory":
+        yield CachedCluster(Telling(cache), cache)
     else:
         from rollout.adapters.kubernetes import KubernetesCluster  # noqa: PLC0415
 
-        server = request.getfixturevalue("api_server")
-        yield KubernetesCluster(None, str(server.kubeconfig()))
+        server = KubernetesCluster(None, str(request.getfixturevalue("api_server").kubeconfig()))
+        if request.param == "kubernetes":
+            yield server
+            return
+        reflectors = Reflectors(server, cache)
+        for scope in SCOPES:
+            reflectors.start(scope)
+            assert reflectors.wait(scope, 10)
+        yield CachedCluster(server, cache)
+        reflectors.close()
 
 
 @pytest.fixture
