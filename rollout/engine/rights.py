@@ -12,6 +12,7 @@ from rollout.core.documents import (
     POD,
     SECRET,
     SERVICE,
+    SERVICE_ROLLOUT,
     VIRTUAL_SERVICE,
     Kind,
 )
@@ -38,6 +39,16 @@ FOR_DRILLS: Rights = ((VIRTUAL_SERVICE, ("get", "patch", "create", "delete")),)
 """Only where the strategy has a step `fault`, in the namespace of the Service that it is on, or of ours."""
 FOR_UNDO: Rights = ((DEPLOYMENT, ("list", "patch")),)
 """Only where `undo` must scale the old version up."""
+CONTROLLED: Rights = (
+    (SERVICE_ROLLOUT, ("get", "list", "patch")),
+    *((kind, verbs) for kind, verbs in RIGHTS if kind not in (CONFIG_MAP, LEASE)),
+    (CONFIG_MAP, ("get",)),
+    (LEASE, ("get", "list")),
+)
+"""A controller, where its objects are: their status keeps the record, a ConfigMap may keep the strategy, and whoever
+drives a service by hand holds a Lease there."""
+LEADING: Rights = ((LEASE, ("get", "create", "patch")),)
+"""A controller, in its own namespace."""
 
 
 def pairs(rights: Rights) -> Iterator[tuple[Kind, str]]:

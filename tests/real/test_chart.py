@@ -23,7 +23,7 @@ from rollout.core.documents import (
     SERVICE_ROLLOUT,
     VIRTUAL_SERVICE,
 )
-from rollout.engine.rights import FOR_DRILLS, FOR_SECRETS, FOR_SUBSETS, RIGHTS, Rights, pairs
+from rollout.engine.rights import CONTROLLED, FOR_DRILLS, FOR_SECRETS, FOR_SUBSETS, LEADING, Rights, pairs
 from tests.conftest import unavailable
 from tests.real import parts
 from tests.real.mesh import wait
@@ -184,41 +184,33 @@ def granted(rules: list[Any]) -> set[tuple[str, str, str]]:
 
 
 WATCHED = (SERVICE_ROLLOUT, VIRTUAL_SERVICE, DESTINATION_RULE, SERVICE, POD, ENDPOINT_SLICE)
-OF_A_CONTROLLER: Rights = (
-    *((kind, ("list", "watch")) for kind in WATCHED),
-    (SERVICE_ROLLOUT, ("get", "patch")),
-    (DESTINATION_RULE, ("get",)),
-    (CONFIG_MAP, ("get",)),
-    (LEASE, ("get", "list")),
-)
-"""It keeps what it reads by watches, and reads anew what it could not write; strategies lie in ConfigMaps, and whoever
-drives a service by hand holds a Lease there."""
-ELSEWHERE = (CONFIG_MAP, LEASE)
-"""The command line writes its record and its Lease there; a controller, its record into the object's status."""
+BY_WATCHES: Rights = (*((kind, ("list", "watch")) for kind in WATCHED), (DESTINATION_RULE, ("get",)))
+"""What it reads is kept current by watches, and what it could not write is read anew."""
 
 
 def asked(*tables: Rights) -> set[tuple[str, str, str]]:
-    """What the engine asks for by these tables, and a controller besides."""
-    of_engine = ((kind, verb) for table in tables for kind, verb in pairs(table) if kind not in ELSEWHERE)
-    found = {(kind.group, kind.plural, verb) for kind, verb in (*of_engine, *pairs(OF_A_CONTROLLER))}
+    """What a controller asks for, these tables included."""
+    found = {
+        (kind.group, kind.plural, verb) for table in (CONTROLLED, BY_WATCHES, *tables) for kind, verb in pairs(table)
+    }
     return found | {(SERVICE_ROLLOUT.group, f"{SERVICE_ROLLOUT.plural}/status", "patch")}
 
 
 def test_the_rights_are_those_that_the_engine_asks_for(helm: Helm) -> None:
     (role,) = of("ClusterRole", helm.rendered({}))
-    assert granted(role["rules"]) == asked(RIGHTS, FOR_SUBSETS, FOR_DRILLS)
+    assert granted(role["rules"]) == asked(FOR_SUBSETS, FOR_DRILLS)
     (role,) = of("ClusterRole", helm.rendered(ALL))
-    assert granted(role["rules"]) == asked(RIGHTS, FOR_SUBSETS, FOR_DRILLS, FOR_SECRETS)
+    assert granted(role["rules"]) == asked(FOR_SUBSETS, FOR_DRILLS, FOR_SECRETS)
     (role,) = of("ClusterRole", helm.rendered({"drills": False}))
-    assert granted(role["rules"]) == asked(RIGHTS, FOR_SUBSETS)
+    assert granted(role["rules"]) == asked(FOR_SUBSETS)
 
 
 def test_with_namespaces_there_is_no_right_beyond_them(helm: Helm) -> None:
     rendered = helm.rendered(WORLDS["two namespaces"])
     assert not [one for one in rendered if one["kind"].startswith("Cluster")]
     roles = {one["metadata"]["namespace"]: granted(one["rules"]) for one in of("Role", rendered)}
-    everything = asked(RIGHTS, FOR_SUBSETS, FOR_DRILLS)
-    leases = {(LEASE.group, LEASE.plural, verb) for verb in ("get", "create", "patch")}
+    everything = asked(FOR_SUBSETS, FOR_DRILLS)
+    leases = {(kind.group, kind.plural, verb) for kind, verb in pairs(LEADING)}
     assert roles == {"bookinfo": everything, "shop": everything, "rollout-system": leases}
 
 

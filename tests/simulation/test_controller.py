@@ -4,12 +4,16 @@ from decimal import Decimal
 
 import pytest
 
+from rollout.adapters.store import Key
 from rollout.controller.reconcile import RETRY
-from rollout.core.documents import SERVICE_ROLLOUT, Document
+from rollout.core.documents import DESTINATION_RULE, SERVICE_ROLLOUT, Document
 from rollout.core.lifecycle import Phase, Reason
+from rollout.engine.rights import CONTROLLED, FOR_SUBSETS, LEADING, pairs
 from tests.simulation.invariants import Watcher
 from tests.simulation.replicas import OBJECT, SPEC, asked, controlled, replicas, storm
 from tests.simulation.world import START, World
+from tests.simulation.worlds import faults_of
+from tests.unit.test_crd import STATUS
 
 
 def status(world: World) -> Document:
@@ -125,6 +129,35 @@ def test_the_younger_of_two_for_one_service_waits() -> None:
     (stalled,) = (condition for condition in told if condition["type"] == "Stalled")
     assert stalled["status"] == "True"
     assert "ServiceRollout reviews is older" in stalled["message"]
+
+
+def test_the_rights_that_the_chart_gives_are_those_that_are_used() -> None:
+    used: set[tuple[str, str]] = set()
+    for seed in range(5):
+        spec = {**SPEC, "strategy": {"configMap": "ours"}} if seed == 1 else SPEC
+        world = World(seed, trouble=0.0, declared=spec, failing={"v1": 0.0, "v2": 0.1 if seed % 2 else 0.0})
+        if seed % 3 == 0:
+            world.cluster.documents.pop((DESTINATION_RULE.name, "shop", "reviews"))
+        controlled(world)
+        used = used.union(*(process.asked for process in world.processes))
+    expected = {(kind.name, verb) for table in (CONTROLLED, FOR_SUBSETS, LEADING) for kind, verb in pairs(table)}
+    assert used == expected
+
+
+def test_no_status_has_what_its_definition_has_not() -> None:
+    told = 0
+
+    def wrote(key: Key, before: Document | None, after: Document | None) -> None:
+        nonlocal told
+        if key[0] == SERVICE_ROLLOUT.name and after and after.get("status"):
+            told += 1
+            assert [*STATUS.iter_errors(after["status"])] == []
+
+    for seed in range(6):
+        world = World(seed, trouble=1.0, declared=SPEC, failing={"v1": 0.0, "v2": 0.1 if seed % 2 else 0.0})
+        world.cluster.on_write = wrote
+        controlled(world, lambda life, world=world: faults_of(world, life))  # type: ignore[misc]
+    assert told > 50
 
 
 @pytest.mark.parametrize("text", [None, "{"])

@@ -97,6 +97,18 @@ def readable(node: Any) -> Any:
     return [readable(one) for one in node] if isinstance(node, list) else node
 
 
+def closed(node: Any) -> Any:
+    """Where only known keys may stand, as they alone are kept."""
+    if isinstance(node, list):
+        return [closed(one) for one in node]
+    if not isinstance(node, dict):
+        return node
+    found = {key: closed(below) for key, below in node.items()}
+    return found | {"additionalProperties": False} if node.get("type") == "object" and "properties" in node else found
+
+
+STATUS = Draft4Validator(closed(SCHEMA["properties"]["status"]))
+"""Of what we write: no key would be dropped."""
 READER = Draft4Validator(readable(copied(SCHEMA)))
 """OpenAPI v3.0 has the validations of JSON Schema's draft 4."""
 
