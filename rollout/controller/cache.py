@@ -50,7 +50,7 @@ class Cache:
     def cover(self, scope: Scope) -> None:
         """Begin to keep what a scope holds; reads go to the API until it was listed."""
         with self._lock:
-            self._shelf(scope).scopes.setdefault(scope, Standing())
+            self._shelf(scope).cover(scope)
 
     def replaced(self, scope: Scope, documents: list[Document], version: str) -> None:
         """All of a scope, as it stood at a version: what is not among it is gone."""

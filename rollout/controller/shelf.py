@@ -26,6 +26,11 @@ class Scope:
         """The scope with labels as documents have them."""
         return Scope(kind, namespace, pairs(labels))
 
+    @property
+    def clue(self) -> tuple[str, str] | None:
+        """One of its labels, by which it is found; None if it has none."""
+        return min(self.labels, default=None)
+
     def __str__(self) -> str:
         wanted = ",".join(f"{key}={value}" for key, value in sorted(self.labels))
         where = f" in {self.namespace}" if self.namespace is not None else ""
@@ -60,10 +65,20 @@ class Shelf:
     scopes: dict[Scope, Standing] = field(default_factory=dict)
     asking: int = 0
     """How many requests are under way, of whose answers nobody knows how old they will be."""
+    _places: defaultdict[tuple[str | None, tuple[str, str] | None], list[Scope]] = field(
+        default_factory=lambda: defaultdict(list)
+    )
+    """The scopes by namespace and clue: hundreds may be followed, each with labels of its own."""
     _kept: dict[str, dict[str, Document]] = field(default_factory=dict)
     _named: defaultdict[tuple[str, str, str], set[str]] = field(default_factory=lambda: defaultdict(set))
     """By namespace, label and its value: the names."""
     _gone: dict[Name, int] = field(default_factory=dict)
+
+    def cover(self, scope: Scope) -> None:
+        """Keep what this scope holds from now on."""
+        if scope not in self.scopes:
+            self.scopes[scope] = Standing()
+            self._places[scope.namespace, scope.clue].append(scope)
 
     # --- what is told ------------------------------------------------------------------------------------------
 
@@ -123,8 +138,13 @@ class Shelf:
 
     def forget(self, scope: Scope) -> None:
         """Keep no longer what no other scope covers."""
+        if self.scopes.pop(scope, None) is None:
+            return
+        place = self._places[scope.namespace, scope.clue]
+        place.remove(scope)
+        if not place:
+            del self._places[scope.namespace, scope.clue]
         within = list(self._within(scope))
-        self.scopes.pop(scope, None)
         for name, _ in within:
             kept = self.kept(*name)
             if kept is not None and not any(self._around(kept)):
@@ -169,7 +189,12 @@ class Shelf:
         return any(self.scopes[one].trusted for one in self._over(namespace, labels))
 
     def _over(self, namespace: str | None, labels: Labels) -> Iterator[Scope]:
-        return (one for one in self.scopes if one.namespace in (None, namespace) and one.labels <= labels)
+        """The scopes that hold all objects with these labels."""
+        for space in {None, namespace}:
+            for clue in (None, *labels):
+                for one in self._places.get((space, clue), ()):
+                    if one.labels <= labels:
+                        yield one
 
     def _around(self, document: Document) -> Iterator[Scope]:
         """The scopes that the object stands in."""
