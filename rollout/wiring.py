@@ -3,6 +3,7 @@
 import gc
 import socket
 import uuid
+from collections.abc import Callable
 from pathlib import Path
 
 from rollout.adapters.counters import CounterFiles
@@ -11,7 +12,7 @@ from rollout.core.errors import InvalidInput
 from rollout.engine.engine import Engine
 from rollout.engine.lease import Holder
 from rollout.engine.state import ConfigMapShelf, state_name
-from rollout.ports import Cluster, Metrics
+from rollout.ports import Cluster, Metrics, Probes, Watchable, Webhooks
 
 
 def folder_world(folder: Path) -> tuple[Cluster, Metrics]:
@@ -27,6 +28,21 @@ def kube_world(context: str | None, prometheus: str | None, need_metrics: bool =
     return KubernetesCluster(context), metrics
 
 
+def watched_world(context: str | None, prometheus: str | None) -> tuple[Watchable, Metrics]:
+    """A cluster that also tells what changes, and the Prometheus at a URL."""
+    from rollout.adapters.kubernetes import KubernetesCluster
+
+    return KubernetesCluster(context), prometheus_at(prometheus)
+
+
+def hooks() -> tuple[Callable[[], Webhooks], Callable[[], Probes]]:
+    """What makes the ways to webhooks, and to send probes, for one engine."""
+    from rollout.adapters.probing import HttpProbes
+    from rollout.adapters.webhooks import HttpWebhooks
+
+    return HttpWebhooks, HttpProbes
+
+
 def prometheus_at(url: str | None) -> Metrics:
     """The Prometheus at a URL. Raises `InvalidInput` without one."""
     from rollout.adapters.prometheus import PrometheusMetrics
@@ -40,12 +56,10 @@ def prometheus_at(url: str | None) -> Metrics:
 
 def engine(cluster: Cluster, metrics: Metrics, service: str, namespace: str) -> Engine:
     """An engine with this process's identity."""
-    from rollout.adapters.probing import HttpProbes
-    from rollout.adapters.webhooks import HttpWebhooks
-
+    webhooks, probes = hooks()
     lease = Holder(cluster, state_name(service), namespace, identity())
     shelf = ConfigMapShelf(cluster, service, namespace)
-    return Engine(cluster, metrics, HttpWebhooks(), HttpProbes(), service, namespace, lease, shelf)
+    return Engine(cluster, metrics, webhooks(), probes(), service, namespace, lease, shelf)
 
 
 def identity() -> str:

@@ -767,6 +767,41 @@ def simulate(
 
 
 @app.command()
+def controller(
+    namespace: Annotated[
+        list[str],
+        typer.Option("--namespace", "-n", metavar="NS", help="Only there; may be given again. Else: everywhere."),
+    ] = [],  # noqa: B006 - typer copies it
+    selector: Annotated[
+        str, typer.Option(metavar="LABELS", help="Only objects with these labels, such as team=a,tier=b.")
+    ] = "",
+    context: Context = "",
+    prometheus: Prometheus = "",
+    lease_namespace: Annotated[
+        str, typer.Option(metavar="NS", help="Where its Lease is, by which one of several leads.")
+    ] = "rollout-system",
+    port: Annotated[int, typer.Option(help="Of /metrics, /healthz and /readyz.", min=0, max=65535)] = 8080,
+    workers: Annotated[int, typer.Option(help="How many objects are worked on at a time.", min=1, max=256)] = 8,
+) -> None:
+    """Carry every ServiceRollout of a cluster to the version that it asks for, unattended."""
+    from rollout.controller.controller import Settings, lease_name
+    from rollout.controller.serve import Options, serve
+
+    labels = _labels(selector)
+    settings = Settings(lease_namespace, tuple(dict.fromkeys(namespace)), labels, workers, lease_name(labels))
+    serve(Options(context, prometheus, port), settings)
+
+
+def _labels(selector: str) -> dict[str, str]:
+    from rollout.core.errors import InvalidInput
+
+    pairs = [part.split("=") for part in selector.split(",")] if selector else []
+    if any(len(pair) != 2 or not all(pair) for pair in pairs):
+        raise InvalidInput(f"--selector is like team=a,tier=b, not {selector!r}")
+    return {key.strip(): value.strip() for key, value in pairs}
+
+
+@app.command()
 def demo(
     scenario: Annotated[
         list[str] | None,

@@ -3,19 +3,20 @@
 import heapq
 import math
 import threading
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 from typing import Generic, TypeVar
 
 T = TypeVar("T", bound=Hashable)
 
 
 class Queue(Generic[T]):
-    """Names with the moment (by the caller's clock) at which each is due. Safe for threads.
+    """Names with the moment (by the `clock`, in seconds) at which each is due. Safe for threads.
 
     What becomes due while somebody has it in hand is due again as soon as that one gives it back.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
         self._condition = threading.Condition()
         self._due: dict[T, float] = {}
         self._heap: list[tuple[float, int, T]] = []
@@ -31,15 +32,24 @@ class Queue(Generic[T]):
                 if name not in self._held:
                     self._push(name)
 
-    def take(self, now: float) -> T | None:
-        """The name that has been due for longest, now in the caller's hand until `done`; None if none is due."""
+    def take(self, timeout: float = 0.0) -> T | None:
+        """The name that has been due for longest, now in the caller's hand until `done`.
+
+        Waits so many seconds until one is due; None if none is, or the queue is closed.
+        """
         with self._condition:
-            if self._next() > now:
-                return None
-            _, _, name = heapq.heappop(self._heap)
-            del self._due[name]
-            self._held.add(name)
-            return name
+            end = self._clock() + timeout
+            while not self._closed:
+                now, at = self._clock(), self._next()
+                if at <= now:
+                    _, _, name = heapq.heappop(self._heap)
+                    del self._due[name]
+                    self._held.add(name)
+                    return name
+                if now >= end:
+                    break
+                self._condition.wait(min(at, end) - now)
+            return None
 
     def done(self, name: T) -> None:
         """Give a name back."""
@@ -47,17 +57,6 @@ class Queue(Generic[T]):
             self._held.discard(name)
             if name in self._due:
                 self._push(name)
-
-    def next(self) -> float:
-        """When the next one that nobody has in hand is due; infinite where none is."""
-        with self._condition:
-            return self._next()
-
-    def wait(self, seconds: float) -> None:
-        """Wait until something is added, for so many seconds at most."""
-        with self._condition:
-            if not self._closed:
-                self._condition.wait(seconds)
 
     def close(self) -> None:
         """Nobody waits any more."""

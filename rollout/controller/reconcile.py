@@ -1,5 +1,6 @@
 """One object, one tick: what a ServiceRollout asks for, and what its engine does about it."""
 
+import functools
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -49,6 +50,9 @@ class World:
     metrics: Metrics
     webhooks: Callable[[], Webhooks]
     probes: Callable[[], Probes]
+    follow: Callable[[Cluster, str, str], Callable[[], None]]
+    """Keep what a rollout of this Service (namespace and name) looks at every moment current, until the answer is
+    called."""
 
 
 class Reconciler:
@@ -73,11 +77,12 @@ class Reconciler:
         except NotFound:
             return self._gone(key, now)
         if at_rest(document):
-            self._flights.pop(key, None)
+            self._drop(key)
             return NEVER
         service = str((document.get("spec") or {}).get("service", ""))
         flight = self._flights.get(key)
         if flight is None or flight.engine.service != service:
+            self._drop(key)
             flight = self._flights[key] = _Flight(self._world, self._leader, key, service)
         before = flight.attempt
         try:
@@ -91,8 +96,22 @@ class Reconciler:
         flight = self._flights.get(key)
         if flight is not None:
             flight.engine.clear(now)
-            del self._flights[key]
+            self._drop(key)
         return NEVER
+
+    def _drop(self, key: Key) -> None:
+        flight = self._flights.pop(key, None)
+        if flight is not None:
+            flight.unfollow()
+
+    def flies(self, key: Key) -> bool:
+        """Whether something of this object is in flight, as far as this process has seen."""
+        flight = self._flights.get(key)
+        return bool(flight and flight.attempt and not flight.attempt.phase.ended)
+
+    def attempts(self) -> dict[Key, Attempt]:
+        """What is in flight now, and what has just ended."""
+        return {key: flight.attempt for key, flight in list(self._flights.items()) if flight.attempt is not None}
 
 
 def at_rest(document: Document) -> bool:
@@ -147,6 +166,19 @@ class _Flight:
             self._cluster, world.metrics, world.webhooks(), world.probes(), service, namespace, lease, self._shelf
         )
         self.attempt: Attempt | None = None
+        self._follow = functools.partial(world.follow, self._cluster, namespace, service)
+        self._unfollow: Callable[[], None] | None = None
+
+    def follow(self) -> None:
+        """Be told at once of whatever changes among the pods."""
+        if self._unfollow is None:
+            self._unfollow = self._follow()
+
+    def unfollow(self) -> None:
+        """Nothing is in flight any more."""
+        if self._unfollow is not None:
+            self._unfollow()
+            self._unfollow = None
 
     def step(self, document: Document, now: float) -> float:
         """Go on with what is in flight, or begin what the spec asks for."""
@@ -160,6 +192,7 @@ class _Flight:
             return self._lost(now)
         if attempt is None or (attempt.phase.ended and attempt.cleaned and not attempt.notices):
             return self._landed(document, wanted, record, now)
+        self.follow()
         if not attempt.phase.ended:
             self._turned(document, wanted, attempt, now)
         tick = self.engine.tick(now)
@@ -222,6 +255,7 @@ class _Flight:
     def _begin(self, wanted: ServiceRollout, now: float) -> float:
         if not self.engine.acquire(now):
             return 1.0
+        self.follow()
         strategy = self._strategy(wanted)
         request = Request(wanted.service, wanted.namespace, wanted.version, strategy or load(PRESET))
         self.engine.examine(request, now, entitled=True)

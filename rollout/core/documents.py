@@ -48,6 +48,7 @@ ENDPOINT_SLICE = Kind("EndpointSlice", "endpointslices", "discovery.k8s.io")
 DEPLOYMENT = Kind("Deployment", "deployments", "apps")
 LEASE = Kind("Lease", "leases", "coordination.k8s.io")
 SECRET = Kind("Secret", "secrets")
+EVENT = Kind("Event", "events")
 SERVICE_ROLLOUT = Kind("ServiceRollout", "servicerollouts", "rollout.dev", ("v1alpha1",), apart=True)
 
 KINDS = {

@@ -51,6 +51,7 @@ class Replica:
             self.world.metrics,
             lambda: ProcessWebhooks(self.world),
             lambda: VirtualProbes(self.world),
+            lambda *_: lambda: None,
         )
         self.leader = Leader(cluster, "rollout-system", self.name)
         self.reconciler = Reconciler(shared, self.leader, self._changed)

@@ -45,8 +45,9 @@ def test_the_readme_names_the_rights_that_we_check() -> None:
         assert written(rights) in flat
 
 
-SHARED = {"pydantic", "typer", "rich", "urllib3"}
-"""Models stand where data enters; the terminal is the command line's; urllib3 lies under both clients."""
+SHARED = {"pydantic", "typer", "rich", "urllib3", "prometheus_client"}
+"""Models stand where data enters; the terminal is the command line's; urllib3 lies under both clients; by the last the
+playground reads what its Envoys count, and the controller tells what it does."""
 
 
 def test_each_library_has_one_importing_module() -> None:

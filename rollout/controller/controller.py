@@ -1,0 +1,282 @@
+"""The controller's threads: one that leads, some that work, and the watches that wake them."""
+
+import hashlib
+import logging
+import random
+import threading
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from rollout.adapters import clock
+from rollout.controller.cache import Cache, CachedCluster, Changed, Scope
+from rollout.controller.events import event_of
+from rollout.controller.leading import LEASE_NAME, Leader
+from rollout.controller.queue import Queue
+from rollout.controller.reconcile import Key, Reconciler, World
+from rollout.controller.reflector import Reflectors
+from rollout.core.attempt import Attempt
+from rollout.core.documents import (
+    DESTINATION_RULE,
+    ENDPOINT_SLICE,
+    EVENT,
+    POD,
+    SERVICE,
+    SERVICE_ROLLOUT,
+    VIRTUAL_SERVICE,
+    Document,
+    name_of,
+    namespace_of,
+)
+from rollout.core.errors import NotFound, RolloutError
+from rollout.core.lifecycle import Phase
+from rollout.engine.lease import RENEW_EVERY
+from rollout.engine.lookup import ROOT_NAMESPACE
+from rollout.ports import Cluster, Metrics, Probes, Watchable, Webhooks
+
+log = logging.getLogger("rollout")
+
+WATCHED = (SERVICE_ROLLOUT, VIRTUAL_SERVICE, DESTINATION_RULE, SERVICE)
+"""What is kept current of all services; their pods only while something is in flight."""
+RESYNC = 600.0
+"""Seconds after which every object is looked at again, whatever was heard of it; it costs no request."""
+RETRY, SELDOM = 1.0, 60.0
+"""Seconds after which an object is tried again that could not be worked on: at first, and at most."""
+LISTED = 30.0
+"""Seconds that the first lists may take."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a controller is for: `namespaces` (none: all), and of them the objects with these labels.
+
+    `home` is the namespace of its Lease; controllers for other labels need a Lease of another name.
+    """
+
+    home: str
+    namespaces: tuple[str, ...] = ()
+    labels: dict[str, str] = field(default_factory=dict)
+    workers: int = 8
+    lease: str = LEASE_NAME
+
+    @property
+    def spaces(self) -> tuple[str | None, ...]:
+        """The namespaces as lists ask for them: None is all."""
+        return self.namespaces or (None,)
+
+
+def lease_name(labels: dict[str, str]) -> str:
+    """The Lease of the controllers for the objects with these labels: each shard has a leader of its own.
+
+    >>> lease_name({}), lease_name({"team": "a"})
+    ('rollout-controller', 'rollout-controller-289b4946')
+    """
+    if not labels:
+        return LEASE_NAME
+    told = ",".join(f"{key}={value}" for key, value in sorted(labels.items()))
+    return f"{LEASE_NAME}-{hashlib.sha256(told.encode()).hexdigest()[:8]}"
+
+
+class Told(Protocol):
+    """Who counts what happens."""
+
+    def worked(self, seconds: float) -> None:
+        """One tick is over."""
+
+    def failed(self, error: str) -> None:
+        """One tick failed."""
+
+    def reacted(self, seconds: float) -> None:
+        """Traffic was taken back, so long after the tick began."""
+
+    def changed(self, before: Attempt | None, after: Attempt | None) -> None:
+        """An attempt stands otherwise than before."""
+
+
+class Controller:
+    """All that runs in one process, but for its HTTP server."""
+
+    def __init__(
+        self,
+        cluster: Watchable,
+        metrics: Metrics,
+        webhooks: Callable[[], Webhooks],
+        probes: Callable[[], Probes],
+        settings: Settings,
+        identity: str,
+        told: Told,
+    ) -> None:
+        self._cluster, self.settings, self._told = cluster, settings, told
+        self.cache = Cache(self._heard)
+        self.reflectors = Reflectors(cluster, self.cache)
+        self.queue: Queue[Key] = Queue(clock.now)
+        self.leader = Leader(cluster, settings.home, identity, settings.spaces, settings.lease)
+        world = World(self._view, metrics, webhooks, probes, self._follow)
+        self.reconciler = Reconciler(world, self.leader, self._changed)
+        self._failures: dict[Key, int] = {}
+        self._began: dict[Key, float] = {}
+        self._over = threading.Event()
+        self._threads: list[threading.Thread] = []
+        self.beat = clock.now()
+        """When a worker last looked for work (epoch seconds)."""
+
+    # --- life --------------------------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Begin to watch, and to stand for the lead."""
+        for scope in self._scopes():
+            self.reflectors.start(scope)
+        self._run("lead", self._lead)
+        for number in range(self.settings.workers):
+            self._run(f"work {number}", self._work)
+
+    def stop(self) -> None:
+        """Finish the ticks that are under way, let the lead go, and end."""
+        self._over.set()
+        self.queue.close()
+        for thread in self._threads:
+            thread.join(10.0)
+        with suppress(RolloutError):
+            self.leader.release(clock.now())
+        self.reflectors.close()
+
+    @property
+    def ready(self) -> bool:
+        """Whether all that is watched has been listed."""
+        return all(self.cache.synced(scope) for scope in self._scopes())
+
+    def _run(self, name: str, loop: Callable[[], None]) -> None:
+        thread = threading.Thread(target=loop, name=name, daemon=True)
+        thread.start()
+        self._threads.append(thread)
+
+    def _scopes(self) -> Sequence[Scope]:
+        spaces = self.settings.spaces
+        found = [
+            Scope.of(kind, space, self.settings.labels if kind is SERVICE_ROLLOUT else {})
+            for kind in WATCHED
+            for space in spaces
+        ]
+        return found if None in spaces else [*found, Scope.of(DESTINATION_RULE, ROOT_NAMESPACE)]
+
+    # --- the lead ----------------------------------------------------------------------------------------------
+
+    def _lead(self) -> None:
+        resync = 0.0
+        led = False
+        while not self._over.is_set():
+            now = clock.now()
+            leads = self._renewed(now)
+            if leads and self.ready and (not led or now >= resync):
+                log.info("leading: fence %d", self.leader.fence) if not led else None
+                self._look_at_all(now, 0.0 if not led else 30.0)
+                led, resync = True, now + RESYNC * random.uniform(0.9, 1.1)  # noqa: S311 - it spreads work
+            led = led and leads
+            self._over.wait(RENEW_EVERY * random.uniform(0.8, 1.0) if leads and led else 1.0)  # noqa: S311
+
+    def _renewed(self, now: float) -> bool:
+        try:
+            return self.leader.renew(now)
+        except RolloutError as error:
+            log.warning("cannot renew the lead: %s", error)
+            return self.leader.sure(now)
+
+    def _look_at_all(self, now: float, within: float) -> None:
+        view = CachedCluster(self._cluster, self.cache)
+        for space in self.settings.spaces:
+            for document in view.list(SERVICE_ROLLOUT, space, self.settings.labels):
+                key = (namespace_of(document), name_of(document))
+                self.queue.add(key, now + random.uniform(0.0, within))  # noqa: S311
+
+    # --- work --------------------------------------------------------------------------------------------------
+
+    def _work(self) -> None:
+        while not self._over.is_set():
+            self.beat = clock.now()
+            if not self.leader.sure(self.beat):
+                self._over.wait(0.2)
+                continue
+            key = self.queue.take(1.0)
+            if key is None:
+                continue
+            started = clock.now()
+            try:
+                after = self._reconciled(key)
+            finally:
+                self.queue.done(key)
+            self._told.worked(clock.now() - started)
+            if after < RESYNC:
+                self.queue.add(key, clock.now() + after)
+
+    def _reconciled(self, key: Key) -> float:
+        """After how many seconds to look again. Nothing that goes wrong with one object concerns another."""
+        view = self._view(key)
+        view.fresh()
+        self._began[key] = clock.now()
+        try:
+            after = self.reconciler.reconcile(key, clock.now())
+        except Exception as error:
+            self._failures[key] = failures = self._failures.get(key, 0) + 1
+            known = isinstance(error, RolloutError)
+            self._told.failed(type(error).__name__)
+            log.log(
+                logging.WARNING if known else logging.ERROR, "%s/%s: %s", *key, error or type(error).__name__,
+                exc_info=None if known else error,
+            )  # fmt: skip
+            flies = self.reconciler.flies(key)
+            return RETRY if flies else min(SELDOM, RETRY * 2 ** min(failures, 10)) * random.uniform(0.8, 1.2)  # noqa: S311
+        self._failures.pop(key, None)
+        return after
+
+    def _view(self, key: Key) -> CachedCluster:
+        narrow = bool(self.settings.namespaces)
+        return CachedCluster(self._cluster, self.cache, "/".join(key), narrow)
+
+    def _follow(self, cluster: Cluster, namespace: str, service: str) -> Callable[[], None]:
+        """Watch the pods of a Service, and whether they are ready, until that is called."""
+        try:
+            selector = (cluster.get(SERVICE, namespace, service).get("spec") or {}).get("selector") or {}
+        except NotFound:
+            return lambda: None
+        scopes = [
+            Scope.of(ENDPOINT_SLICE, namespace, {"kubernetes.io/service-name": service}),
+            *([Scope.of(POD, namespace, selector)] if selector else []),
+        ]
+        for scope in scopes:
+            self.reflectors.start(scope)
+        for scope in scopes:
+            self.reflectors.wait(scope, 2.0)
+
+        def unfollow() -> None:
+            for scope in scopes:
+                self.reflectors.stop(scope)
+
+        return unfollow
+
+    # --- what wakes --------------------------------------------------------------------------------------------
+
+    def _heard(self, changed: Changed) -> None:
+        now = clock.now()
+        kind, namespace, name = changed.key
+        if kind == SERVICE_ROLLOUT.name and changed.writer != f"{namespace}/{name}":
+            self.queue.add((namespace, name), now)
+        for reader in changed.readers:
+            if reader:
+                space, _, one = reader.partition("/")
+                self.queue.add((space, one), now)
+
+    def _changed(self, document: Document, before: Attempt | None, after: Attempt | None) -> None:
+        now = clock.now()
+        self._told.changed(before, after)
+        if after and after.phase is Phase.ROLLING_BACK and (before is None or before.phase is not after.phase):
+            self._told.reacted(now - self._began[namespace_of(document), name_of(document)])
+        where = f"{namespace_of(document)}/{name_of(document)}"
+        if after is not None and (before is None or before.message != after.message):
+            log.info("%s: %s %s %%: %s", where, after.phase, after.weight, after.message)
+        event = event_of(document, before, after, now)
+        if event is not None:
+            try:
+                self._cluster.create(EVENT, event)
+            except RolloutError as error:
+                log.warning("%s: no Event: %s", where, error)

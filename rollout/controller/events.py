@@ -1,0 +1,50 @@
+"""What people see under `kubectl describe` and `kubectl get events`: one Event for each change of how it stands."""
+
+from rollout.core.attempt import Attempt
+from rollout.core.documents import EVENT, MANAGED_BY, MANAGER, SERVICE_ROLLOUT, Document, name_of, namespace_of
+from rollout.core.lifecycle import Phase
+from rollout.engine.status import stamp
+
+TOLD = {
+    Phase.PREFLIGHT: ("Normal", "Started"),
+    Phase.WAITING: ("Normal", "Waiting"),
+    Phase.PAUSED: ("Warning", "Paused"),
+    Phase.ROLLED_BACK: ("Warning", "RolledBack"),
+    Phase.PROMOTED: ("Normal", "Promoted"),
+}
+"""The phases whose beginning is told, and how."""
+
+
+def event_of(document: Document, before: Attempt | None, after: Attempt | None, now: float) -> Document | None:
+    """The Event that tells this change; None where there is none to tell."""
+    if after is None or (before and (before.id, before.phase) == (after.id, after.phase)) or after.phase not in TOLD:
+        return None
+    if before is None and after.phase is not Phase.PREFLIGHT:
+        return None  # another process has told it
+    kind, reason = TOLD[after.phase]
+    metadata, at = document["metadata"], stamp(now)
+    return {
+        "apiVersion": EVENT.api_version(),
+        "kind": EVENT.name,
+        "metadata": {
+            "name": f"{name_of(document)}.{int(now * 1e6):x}",
+            "namespace": namespace_of(document),
+            "labels": dict(MANAGED_BY),
+        },
+        "involvedObject": {
+            "apiVersion": SERVICE_ROLLOUT.api_version(),
+            "kind": SERVICE_ROLLOUT.name,
+            "name": name_of(document),
+            "namespace": namespace_of(document),
+            "uid": metadata.get("uid", ""),
+            "resourceVersion": metadata.get("resourceVersion", ""),
+        },
+        "type": kind,
+        "reason": reason,
+        "message": after.message[:1024],
+        "source": {"component": MANAGER},
+        "reportingComponent": f"rollout.dev/{MANAGER}",
+        "firstTimestamp": at,
+        "lastTimestamp": at,
+        "count": 1,
+    }

@@ -1,0 +1,232 @@
+"""The controller as its own process on a real API server, with a real Prometheus and a real Envoy."""
+
+import signal
+import subprocess
+import time
+import urllib.error
+from collections.abc import Iterator
+from typing import Any
+
+import httpx
+import pytest
+import yaml
+
+from rollout.core.documents import VIRTUAL_SERVICE, Document, annotations_of
+from rollout.playground.stage import NAMESPACE, free_ports
+from tests.real.mesh import STRATEGY, Mesh, Process, wait
+
+pytestmark = pytest.mark.real
+
+OBJECTS = f"/apis/rollout.dev/v1alpha1/namespaces/{NAMESPACE}/servicerollouts"
+HOME = "rollout-system"
+
+
+class Controllers:
+    """Some replicas, and the object that they obey."""
+
+    def __init__(self, mesh: Mesh) -> None:
+        self.mesh = mesh
+        self.running: dict[int, Process] = {}
+
+    def start(self) -> int:
+        """One more replica; returns the port of its HTTP server."""
+        (port,) = free_ports(1)
+        arguments = ("controller", "--namespace", NAMESPACE, "--lease-namespace", HOME, "--port", str(port))
+        log = (self.mesh.folder / f"controller-{port}.log").open("w")
+        self.running[port] = subprocess.Popen(
+            self.mesh.command(*arguments), env=self.mesh.environment(), stdout=log, stderr=log, text=True
+        )
+        wait(lambda: self.answers(port, "readyz") == 200, 30)
+        return port
+
+    def answers(self, port: int, path: str) -> int:
+        try:
+            return httpx.get(f"http://127.0.0.1:{port}/{path}", timeout=5.0).status_code
+        except httpx.HTTPError:
+            return 0
+
+    def log(self, port: int) -> str:
+        return (self.mesh.folder / f"controller-{port}.log").read_text()
+
+    def leader(self) -> int:
+        """The port of the replica that leads."""
+        found: list[int] = []
+
+        def leads() -> bool:
+            found[:] = [p for p in self.running if "rollout_leader 1.0" in self.metrics(p)]
+            return len(found) == 1
+
+        wait(leads, 30)
+        return found[0]
+
+    def metrics(self, port: int) -> str:
+        return httpx.get(f"http://127.0.0.1:{port}/metrics", timeout=5.0).text
+
+    def end(self, port: int, how: signal.Signals = signal.SIGTERM) -> int:
+        process = self.running.pop(port)
+        process.send_signal(how)
+        return process.wait(30)
+
+    # --- the object --------------------------------------------------------------------------------------------
+
+    def declare(self, version: str, **strategy: Any) -> None:
+        spec = {"service": "reviews", "version": version, "strategy": yaml.safe_load(STRATEGY) | strategy}
+        metadata = {"name": "reviews", "namespace": NAMESPACE}
+        body = {"apiVersion": "rollout.dev/v1alpha1", "kind": "ServiceRollout", "metadata": metadata, "spec": spec}
+        self.mesh.server.call("POST", OBJECTS, body)
+
+    def patch(self, change: Document) -> None:
+        self.mesh.server.call("PATCH", f"{OBJECTS}/reviews", change)
+
+    def read(self) -> Document:
+        found: Document = self.mesh.server.call("GET", f"{OBJECTS}/reviews")
+        return found
+
+    def status(self) -> Document:
+        found: Document = self.read().get("status") or {}
+        return found
+
+    def wait_for(self, phase: str, within: float = 120.0) -> Document:
+        try:
+            wait(lambda: self.status().get("phase") == phase, within)
+        except AssertionError:
+            logs = "".join(self.log(port)[-3000:] for port in self.running)
+            raise AssertionError(f"{phase}? {self.status().get('message')}\n{logs}") from None
+        return self.status()
+
+    def events(self) -> list[str]:
+        found = self.mesh.server.call("GET", f"/api/v1/namespaces/{NAMESPACE}/events")["items"]
+        return [one["reason"] for one in sorted(found, key=lambda one: str(one["metadata"]["name"]))]
+
+
+@pytest.fixture
+def controllers(mesh: Mesh) -> Iterator[Controllers]:
+    try:
+        mesh.server.call("GET", f"/api/v1/namespaces/{HOME}")
+    except urllib.error.HTTPError:
+        mesh.server.call("POST", "/api/v1/namespaces", {"metadata": {"name": HOME}})
+    mesh.server.call("DELETE", f"/apis/coordination.k8s.io/v1/namespaces/{HOME}/leases")
+    mesh.server.call("DELETE", f"/api/v1/namespaces/{NAMESPACE}/events")
+    made = Controllers(mesh)
+    try:
+        yield made
+    finally:
+        for process in made.running.values():
+            process.kill()
+            process.wait(10)
+        try:
+            mesh.server.call("PATCH", f"{OBJECTS}/reviews", {"metadata": {"finalizers": []}})
+            mesh.server.call("DELETE", f"{OBJECTS}/reviews")
+        except urllib.error.HTTPError:
+            pass  # no test has left one
+
+
+def test_a_new_version_in_the_spec_is_a_release(controllers: Controllers) -> None:
+    mesh, port = controllers.mesh, controllers.start()
+    controllers.declare("v1")
+    wait(lambda: controllers.status().get("phase") == "Idle", 20)
+    controllers.patch({"spec": {"version": "v2"}})
+    status = controllers.wait_for("Promoted")
+    assert {c["type"]: c["status"] for c in status["conditions"]} == {
+        "Ready": "True", "Reconciling": "False", "Stalled": "False", "Promoted": "True",
+    }  # fmt: skip
+    assert mesh.weights() == {"v1": 0, "v2": 100}
+    wait(lambda: not controllers.read()["metadata"].get("finalizers"), 10)
+    assert not annotations_of(mesh.cluster.get(VIRTUAL_SERVICE, NAMESPACE, "reviews"))
+    assert mesh.seen() == []
+    assert controllers.events() == ["Started", "Promoted"]
+    assert controllers.end(port) == 0
+
+
+def test_a_bad_version_goes_back_and_stays_so(controllers: Controllers) -> None:
+    mesh, port = controllers.mesh, controllers.start()
+    mesh.playground.fail("v2", 0.2)
+    controllers.declare("v2")
+    status = controllers.wait_for("RolledBack")
+    assert status["reason"] == "Breach"
+    assert mesh.canary() == 0
+    assert {kind.split("|")[2] for kind in mesh.seen()} == {"v2"}
+    text = controllers.metrics(port)
+    assert 'rollout_attempts_total{phase="RolledBack",reason="Breach"} 1.0' in text
+    assert "rollout_reaction_seconds_count 1.0" in text
+    asked = text.count("rollout_api_requests_total")
+    assert asked > 3
+    mesh.playground.fail("v2")
+    time.sleep(5)
+    assert controllers.status() == status, "nobody tries it again by himself"
+    controllers.patch({"metadata": {"annotations": {"rollout.dev/retry": "1"}}})
+    assert controllers.wait_for("Promoted")["attempt"] == 2
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])
+def test_another_replica_goes_on_where_one_ended(controllers: Controllers, how: signal.Signals) -> None:
+    mesh = controllers.mesh
+    controllers.start()
+    controllers.start()
+    controllers.declare("v2")
+    wait(lambda: mesh.canary() == 25, 60)
+    began = time.monotonic()
+    controllers.end(controllers.leader(), how)
+    if how is signal.SIGTERM:
+        wait(lambda: "rollout_leader 1.0" in controllers.metrics(next(iter(controllers.running))), 5)
+        assert time.monotonic() - began < 5, "it lets the lead go"
+    controllers.wait_for("Promoted")
+    assert mesh.seen() == []
+    path = [one["weight"] for one in controllers.status()["journal"]]
+    assert path == sorted(path)
+
+
+def test_a_foreign_weight_is_put_back_at_once_and_a_foreign_timeout_kept(controllers: Controllers) -> None:
+    mesh, port = controllers.mesh, controllers.start()
+    controllers.declare("v2", bake={"min": "15s", "max": "60s"})
+    wait(lambda: mesh.canary() == 5, 60)
+    time.sleep(2)
+    mesh.edit(lambda route: route.update({"timeout": "9s"}))
+
+    def raised(route: Document) -> None:
+        for entry in route["route"]:
+            entry["weight"] = 40 if entry["destination"]["subset"] == "v2" else 60
+
+    mesh.edit(raised)
+    began = time.monotonic()
+    wait(lambda: mesh.canary() == 5, 5)
+    assert time.monotonic() - began < 1.0
+    assert mesh.routes()[-1]["timeout"] == "9s"
+    wait(lambda: "rollout_drift_total 1.0" in controllers.metrics(port), 10)
+
+
+def test_a_deleted_object_gives_all_back_before_it_goes(controllers: Controllers) -> None:
+    mesh = controllers.mesh
+    controllers.start()
+    controllers.declare("v2")
+    wait(lambda: mesh.canary() == 25, 60)
+    mesh.server.call("DELETE", f"{OBJECTS}/reviews")
+    wait(lambda: not mesh.server.call("GET", OBJECTS)["items"], 30)
+    assert mesh.canary() == 0
+    assert not annotations_of(mesh.cluster.get(VIRTUAL_SERVICE, NAMESPACE, "reviews"))
+
+
+def test_prometheus_gone_for_a_while_moves_nobody(controllers: Controllers) -> None:
+    mesh = controllers.mesh
+    controllers.start()
+    controllers.declare("v2")
+    wait(lambda: mesh.canary() == 25, 60)
+    mesh.prometheus.stop()
+    try:
+        time.sleep(15)
+        assert mesh.canary() == 25
+        assert controllers.status()["phase"] == "Shifting"
+    finally:
+        mesh.prometheus.start()
+    controllers.wait_for("Promoted")
+
+
+def test_an_api_server_that_restarts_is_found_again(controllers: Controllers) -> None:
+    mesh = controllers.mesh
+    controllers.start()
+    controllers.declare("v2")
+    wait(lambda: mesh.canary() == 25, 60)
+    mesh.server.stop()
+    mesh.server.start()
+    controllers.wait_for("Promoted")
+    assert mesh.seen() == []
