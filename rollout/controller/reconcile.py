@@ -197,7 +197,7 @@ class _Flight:
             self._turned(document, wanted, attempt, now)
         tick = self.engine.tick(now)
         self.attempt = tick.attempt
-        return tick.after
+        return max(tick.after, tick.rest)
 
     def _lost(self, now: float) -> float:
         """Nobody knows what was in flight: what the claims hold goes back, and nothing begins by itself."""

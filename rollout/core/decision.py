@@ -16,6 +16,8 @@ from rollout.core.strategy import Gate, OnInconclusive, OnNo, OnTimeout, Overlay
 FIGHT_COUNT, FIGHT_SECONDS = 3, 60.0
 ASK_SELDOM = 60.0
 """Seconds between two questions to a webhook that does not say yes, at most."""
+ROUNDING = 1e-3
+"""Seconds by which the end of a look may miss the end of a bake: times of looks are sums."""
 EASE_EVERY = 30.0
 """Seconds after which a take-back that stable could not carry at once gives it a quarter more."""
 
@@ -499,10 +501,11 @@ def _baking(o: Observation) -> Answer:
     bake = a.strategy.steps[a.step].bake
     least, most = (a.strategy.confirm, math.inf) if confirming else (bake.min, bake.max)
     stood = o.now - a.landed
-    fresh = reading.looked_at >= a.landed + least and reading.looked_at > a.landed
+    fresh = reading.looked_at >= a.landed + least - ROUNDING and reading.looked_at > a.landed
     asked = all(one.at >= a.landed + least for one in o.measured)
     if stood < least or not asked or (not fresh and a.strategy.checks and (confirming or bake.max > 0)):
-        return Decision(_said(o, reading), after=1.0, passing=True)
+        rest = min(least - stood, 1.0) if stood < least else 1.0
+        return Decision(_said(o, reading), after=max(rest, 0.05), passing=True)
     if not a.strategy.checks or confirming:
         return None
     # Nobody is hurt by a mirror: it may wait until the canary looks no worse, and need not prove more than that.

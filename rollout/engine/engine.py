@@ -24,17 +24,23 @@ from rollout.ports import Cluster, Metrics, Probes, Webhooks
 
 CHECKPOINT_EVERY = 20.0
 """Seconds between two records of nothing but what each look changes."""
+SELDOM = 60.0
+"""Seconds after which we look again while nobody but a person can bring anything new."""
 LASTING = {field.name for field in fields(Attempt)} - {"checkpoint", "last", "measured", "probed"}
 """What is recorded as soon as it changes."""
 
 
 @dataclass(frozen=True)
 class Tick:
-    """What one tick came to: the attempt (None: nothing in flight), and when to look again, in seconds."""
+    """What one tick came to: the attempt (None: nothing in flight), and when to look again, in seconds.
+
+    Who is told at once of whatever changes in the cluster need not look before `rest` seconds have passed.
+    """
 
     attempt: Attempt | None
     after: float
     waiting_for: str = ""
+    rest: float = 0.0
 
 
 class Engine:
@@ -179,7 +185,19 @@ class Engine:
             decision = take_back(observation, Reason.STATE_LOST, "its record was deleted or damaged")
         else:
             decision = decide(observation)
-        return Tick(self._tell(self._carry_out(decision, attempt, scene, now), now), decision.after)
+        after = self._tell(self._carry_out(decision, attempt, scene, now), now)
+        return Tick(after, decision.after, rest=self._rest(decision, after, now))
+
+    def _rest(self, d: Decision, a: Attempt, now: float) -> float:
+        """Seconds in which nothing can happen, if nothing changes in the cluster."""
+        if a.notices:
+            return d.after
+        if a.waits_for_person:
+            return max(d.after, min(SELDOM, a.deadline - now))
+        looks = a.phase in (Phase.SHIFTING, Phase.CONFIRMING) and a.strategy.checks
+        if not (d.passing and looks) or a.probe or a.strategy.queries:
+            return d.after
+        return max(d.after, min(self._eyes.due, a.deadline) - now)
 
     def leave(self, now: float) -> Attempt | None:
         """Write down that this process leaves before people were told all; who drives next tells them."""

@@ -36,9 +36,12 @@ class Eyes:
         self._intervals: dict[str, float | None] = {}
         self._reporter = ""
         self._attempt = ""
+        self._landed = 0.0
         self._evidence = Evidence()
         self.horizon = 0.0
         """Up to when the counters were there at the last look (epoch seconds)."""
+        self.due = 0.0
+        """When the next look can be there at the earliest (epoch seconds)."""
 
     def reading(
         self, seen: Observation, target: Target, until: float = math.inf
@@ -51,11 +54,14 @@ class Eyes:
         if not attempt.strategy.checks:
             return Reading(Verdict.ADVANCE, "nothing is compared", seen.now, True), "", {}
         if self._attempt != attempt.id or self._evidence.at < float(attempt.checkpoint.get("at", 0)):
-            self._attempt = attempt.id
+            self._attempt, self.due = attempt.id, 0.0
             self._evidence = _restored(attempt.checkpoint)
+        if attempt.landed != self._landed:
+            self._landed, self.due = attempt.landed, 0.0
         silence = ""
         try:
-            self._look(seen, target, until)
+            if seen.now >= self.due:
+                self._look(seen, target, until)
         except Unreachable as error:
             silence = str(error)
         pods = Tally(*seen.stable_pods), Tally(*seen.canary_pods)
@@ -122,8 +128,12 @@ class Eyes:
         if not seen.repeating:  # somebody removed our route: what nobody sees was not sent
             terms = replace(terms, seen_by=math.inf)
         self.horizon = horizon
-        last = grid_time(min(horizon, until), interval)
-        start = max(-grid_time(-max(self._evidence.at, attempt.started), interval), last - MOST_LOOKS * interval)
+        # The grid begins anew where a weight came to stand, so that a look ends with its bake.
+        anchor = attempt.landed % interval
+        last = anchor + grid_time(min(horizon, until) - anchor, interval)
+        first = anchor - grid_time(anchor - max(self._evidence.at, attempt.started), interval)
+        start = max(first, last - MOST_LOOKS * interval)
+        self.due = max(last, start) + interval
         if last <= start:
             return
         edges = edges_to_ask(strategy, self._evidence)

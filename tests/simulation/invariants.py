@@ -113,7 +113,8 @@ class Watcher:
         # What a query saw may be over when another process finds what was taken back for it; probes it does not know;
         # and of counters it may be shown none that mean anything, where who took back was.
         asked = attempt.strategy.queries or any(step.probe for step in attempt.strategy.steps)
-        found = (asked or self.world.metrics.garbled) and attempt.id in self.taken_back
+        unseen = self.world.metrics.garbled or self.world.metrics.down_until > self.world.now - 60.0
+        found = (asked or unseen) and attempt.id in self.taken_back
         if attempt.reason is Reason.BREACH and not (attempt.checkpoint.get("breached") or queried or missed or found):
             raise Violation("I8: rolled back for a breach that nobody saw")
         if last and last.id == attempt.id and (attempt.weight > last.weight or attempt.step > last.step):
@@ -140,7 +141,7 @@ class Watcher:
         step = last.strategy.steps[last.step]
         if step.wait or not step.bake.max:
             return  # a word, and a bake of no time, ask for nothing to be shown
-        seen = self.world.metrics.shown
+        seen = self.world.metrics.shown + 1e-6  # times of looks are sums
         if not any(self.stood_since < second <= seen for second in self.world.metrics.canary_at):
             raise Violation(f"I8: {last.weight} → {attempt.weight} % without one request seen")
         if seen < least - self.world.strategy.look:

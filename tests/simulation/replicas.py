@@ -180,8 +180,9 @@ def _people(world: World) -> None:
     document = world.cluster.documents.get((SERVICE_ROLLOUT.name, *OBJECT))
     if document is None or document["metadata"].get("deletionTimestamp"):
         return
+    attempt = world.attempt()
     for chance, change in (
-        (0.0005, {"spec": {"version": "v1"}}),
+        *(((0.0005, {"spec": {"version": "v1"}}),) if attempt and not attempt.phase.ended else ()),
         (0.0005, {"spec": {"version": "v2"}}),
         (0.001, {"spec": {"suspend": True}}),
         (0.01, {"spec": {"suspend": False}}),

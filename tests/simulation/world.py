@@ -217,7 +217,7 @@ class VirtualMetrics:
         if self.world.now < self.down_until:
             raise Unavailable("the metrics store is away")
         times = [start + step * i for i in range(round((end - start) / step) + 1)]
-        found = [Snapshot(t, self._shown(round(t), edges, target.reporter)) for t in times]
+        found = [Snapshot(t, self._shown(math.floor(t + 1e-6), edges, target.reporter)) for t in times]
         if self.world.random.random() < self.garbage:
             self.garbled = True
             return [Snapshot(s.at, {k: float("nan") for k in s.counters}) for s in found]
