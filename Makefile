@@ -48,7 +48,7 @@ LOCK := uv pip compile --universal --generate-hashes --no-emit-index-url --no-an
 
 lock: ## renew both lock files from pyproject.toml, that of the image being a part of the other (needs uv)
 	$(LOCK) --all-extras --group dev pyproject.toml -o requirements.lock
-	$(LOCK) --constraint requirements.lock pyproject.toml -o requirements.image.lock
+	$(LOCK) --extra controller --constraint requirements.lock pyproject.toml -o requirements.image.lock
 
 crd: $(READY) ## write the chart's CustomResourceDefinition anew from its models
 	$(BIN)/python -m rollout.adapters.crd charts/rollout/crds/servicerollouts.yaml

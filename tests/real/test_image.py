@@ -69,7 +69,9 @@ def test_the_steps_make_a_program_that_runs_and_holds_nothing_else(tmp_path: Pat
     quiet = {"PATH": "/usr/bin:/bin", "PYTHONDONTWRITEBYTECODE": "1"}
     done = subprocess.run(program, env=quiet, capture_output=True, text=True)
     assert (done.returncode, done.stdout) == (0, (ROOT / "strategies" / "canary.yaml").read_text()), done.stderr
-    said = "import importlib.metadata as found; print(*(one.name for one in found.distributions()))"
+    said = (
+        "import importlib.metadata as all, rollout.controller.serve; print(*(one.name for one in all.distributions()))"
+    )
     listed = subprocess.run([str(app / "bin" / "python"), "-c", said], env=quiet, capture_output=True, text=True)
     there = {re.sub(r"[-_.]+", "-", name).lower() for name in listed.stdout.split()}
     assert there == names("requirements.image.lock") | {"mesh-rollout"}
