@@ -94,6 +94,12 @@ class Cache:
             standing = self._shelf(scope).scopes.get(scope)
             return standing is not None and standing.trusted
 
+    def settled(self, scope: Scope) -> bool:
+        """Whether no read of the scope asks the API: it comes from here, or is refused."""
+        with self._lock:
+            standing = self._shelf(scope).scopes.get(scope)
+            return standing is not None and (standing.trusted or bool(standing.refused))
+
     def _stand(self, scope: Scope, standing: Standing) -> None:
         with self._lock:
             scopes = self._shelf(scope).scopes

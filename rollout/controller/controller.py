@@ -39,6 +39,8 @@ log = logging.getLogger("rollout")
 
 WATCHED = (SERVICE_ROLLOUT, VIRTUAL_SERVICE, DESTINATION_RULE, SERVICE)
 """What is kept current of all services; their pods only while something is in flight."""
+ROOT_RULES = Scope.of(DESTINATION_RULE, ROOT_NAMESPACE)
+"""Those that whole meshes obey: watched, where we may, also by a controller for some namespaces."""
 RESYNC = 600.0
 """Seconds after which every object is looked at again, whatever was heard of it; it costs no request."""
 RETRY, SELDOM = 1.0, 60.0
@@ -143,8 +145,10 @@ class Controller:
 
     @property
     def ready(self) -> bool:
-        """Whether all that is watched has been listed."""
-        return all(self.cache.synced(scope) for scope in self._scopes())
+        """Whether all that is watched has been listed; what lies in the root namespace we may be forbidden to see."""
+        return all(
+            self.cache.settled(scope) if scope == ROOT_RULES else self.cache.synced(scope) for scope in self._scopes()
+        )
 
     def _run(self, name: str, loop: Callable[[], None]) -> None:
         thread = threading.Thread(target=loop, name=name, daemon=True)
@@ -158,7 +162,7 @@ class Controller:
             for kind in WATCHED
             for space in spaces
         ]
-        return found if None in spaces else [*found, Scope.of(DESTINATION_RULE, ROOT_NAMESPACE)]
+        return found if None in spaces else [*found, ROOT_RULES]
 
     # --- the lead ----------------------------------------------------------------------------------------------
 

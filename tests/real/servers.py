@@ -103,8 +103,13 @@ class ApiServer:
         }
         self.call("POST", f"/apis/{group}/v1/clusterrolebindings", binding)
 
-    def kubeconfig(self, user: str = "admin", namespace: str = "bookinfo") -> Path:
-        """A kubeconfig file for a user."""
+    def token(self, account: str, namespace: str) -> str:
+        """A token of a service account, as its pods get one."""
+        path = f"/api/v1/namespaces/{namespace}/serviceaccounts/{account}/token"
+        return str(self.call("POST", path, {"spec": {}})["status"]["token"])
+
+    def kubeconfig(self, user: str = "admin", namespace: str = "bookinfo", token: str = "") -> Path:
+        """A kubeconfig file for a user, or whoever has the token."""
         authority = str(self.folder / "certs" / "apiserver.crt")
         cluster = {"server": f"https://127.0.0.1:{self.port}", "certificate-authority": authority}
         context = {"cluster": "real", "user": user, "namespace": namespace}
@@ -112,7 +117,7 @@ class ApiServer:
             "apiVersion": "v1", "kind": "Config", "current-context": "real",
             "clusters": [{"name": "real", "cluster": cluster}],
             "contexts": [{"name": "real", "context": context}],
-            "users": [{"name": user, "user": {"token": f"{user}-token"}}],
+            "users": [{"name": user, "user": {"token": token or f"{user}-token"}}],
         }  # fmt: skip
         path = self.folder / f"{user}.kubeconfig"
         new = path.with_suffix(f".{threading.get_ident()}")

@@ -17,6 +17,7 @@ from rollout.core.documents import (
     CONFIG_MAP,
     DESTINATION_RULE,
     ENDPOINT_SLICE,
+    EVENT,
     LEASE,
     POD,
     SERVICE,
@@ -48,7 +49,7 @@ ALL = {
 WORLDS: dict[str, dict[str, Any]] = {
     "as it is": {},
     "everything": ALL,
-    "two namespaces": {"namespaces": ["bookinfo", "shop"]},
+    "two namespaces": {"namespaces": ["books", "shop"]},
     "a secret URL": {"prometheus": {"secret": {"name": "prometheus"}}},
     "nothing beside": {
         "podDisruptionBudget": {"enabled": False}, "networkPolicy": {"enabled": False}, "drills": False,
@@ -115,7 +116,7 @@ OF_OPERATORS = {"ServiceMonitor", "PrometheusRule"}
 
 @pytest.fixture
 def namespaces(api_server: ApiServer) -> None:
-    for name in ("rollout-system", "bookinfo", "shop"):
+    for name in ("rollout-system", "books", "shop"):
         with suppress(urllib.error.HTTPError):  # another test may have made it
             api_server.call("POST", "/api/v1/namespaces", {"metadata": {"name": name}})
 
@@ -159,7 +160,7 @@ ENDING = ["--lease-namespace=rollout-system", "--port=8080", "--workers=4"]
 def test_the_command_line(helm: Helm) -> None:
     prometheus = "--prometheus=http://prometheus.istio-system.svc:9090"
     assert arguments(helm.rendered({})) == ["controller", prometheus, *ENDING]
-    two = ["--namespace=bookinfo", "--namespace=shop"]
+    two = ["--namespace=books", "--namespace=shop"]
     assert arguments(helm.rendered(WORLDS["two namespaces"])) == ["controller", *two, prometheus, *ENDING]
     assert arguments(helm.rendered(ALL)) == ["controller", "--selector=shard in (a)", prometheus, *ENDING]
 
@@ -193,7 +194,8 @@ def asked(*tables: Rights) -> set[tuple[str, str, str]]:
     found = {
         (kind.group, kind.plural, verb) for table in (CONTROLLED, BY_WATCHES, *tables) for kind, verb in pairs(table)
     }
-    return found | {(SERVICE_ROLLOUT.group, f"{SERVICE_ROLLOUT.plural}/status", "patch")}
+    found.add((SERVICE_ROLLOUT.group, f"{SERVICE_ROLLOUT.plural}/status", "patch"))
+    return found | {(EVENT.group, EVENT.plural, "create")}
 
 
 def test_the_rights_are_those_that_the_engine_asks_for(helm: Helm) -> None:
@@ -211,7 +213,7 @@ def test_with_namespaces_there_is_no_right_beyond_them(helm: Helm) -> None:
     roles = {one["metadata"]["namespace"]: granted(one["rules"]) for one in of("Role", rendered)}
     everything = asked(FOR_SUBSETS, FOR_DRILLS)
     leases = {(kind.group, kind.plural, verb) for kind, verb in pairs(LEADING)}
-    assert roles == {"bookinfo": everything, "shop": everything, "rollout-system": leases}
+    assert roles == {"books": everything, "shop": everything, "rollout-system": leases}
 
 
 def test_who_has_the_account_may_do_that_and_no_more(helm: Helm, api_server: ApiServer) -> None:

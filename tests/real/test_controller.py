@@ -4,7 +4,8 @@ import signal
 import subprocess
 import time
 import urllib.error
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -28,13 +29,15 @@ class Controllers:
         self.mesh = mesh
         self.running: dict[int, Process] = {}
 
-    def start(self) -> int:
-        """One more replica; returns the port of its HTTP server."""
+    def start(self, config: Path | None = None, namespaces: Sequence[str] = (NAMESPACE,)) -> int:
+        """One more replica, as the administrator or by another kubeconfig; returns the port of its HTTP server."""
         (port,) = free_ports(1)
-        arguments = ("controller", "--namespace", NAMESPACE, "--lease-namespace", HOME, "--port", str(port))
+        spaces = (f"--namespace={one}" for one in namespaces)
+        arguments = ("controller", *spaces, "--lease-namespace", HOME, "--port", str(port))
         log = (self.mesh.folder / f"controller-{port}.log").open("w")
+        environment = self.mesh.environment() | ({"KUBECONFIG": str(config)} if config else {})
         self.running[port] = subprocess.Popen(
-            self.mesh.command(*arguments), env=self.mesh.environment(), stdout=log, stderr=log, text=True
+            self.mesh.command(*arguments), env=environment, stdout=log, stderr=log, text=True
         )
         wait(lambda: self.answers(port, "readyz") == 200, 30)
         return port

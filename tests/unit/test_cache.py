@@ -144,6 +144,8 @@ def test_a_narrow_view_lists_no_other_namespaces_and_asks_nobody() -> None:
 def test_what_the_api_refused_is_refused_without_asking_again() -> None:
     world = Setting([IN_SHOP])
     world.cache.refused(IN_SHOP, "we may not list pods in namespace shop")
+    assert world.cache.settled(IN_SHOP)
+    assert not world.cache.synced(IN_SHOP)
     world.memory.away()
     with pytest.raises(Forbidden, match="pods in namespace shop"):
         world.view().list(POD, "shop")

@@ -75,6 +75,9 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 - apiGroups: [coordination.k8s.io]
   resources: [leases]
   verbs: [get, list]
+- apiGroups: [""]
+  resources: [events]
+  verbs: [create]
 {{- if .Values.secrets }}
 - apiGroups: [""]
   resources: [secrets]
