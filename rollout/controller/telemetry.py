@@ -12,6 +12,7 @@ from prometheus_client.registry import Collector
 from rollout.controller.controller import Controller
 from rollout.core.attempt import Attempt
 from rollout.core.documents import Kind
+from rollout.core.lifecycle import Phase, Reason
 
 STALE = 120.0
 """Seconds without a sign of life of any worker after which the process is better begun anew."""
@@ -27,6 +28,8 @@ class Telemetry:
             "rollout_api_requests", "Requests to the Kubernetes API.", ["verb", "kind"], registry=self.registry
         )
         self._ended = Counter("rollout_attempts", "Attempts that ended.", ["phase", "reason"], registry=self.registry)
+        for reason in Reason:  # an increase is seen only of what was there before
+            self._ended.labels(Phase.ROLLED_BACK.value, reason.value)
         self._drift = Counter("rollout_drift", "Foreign edits of weights that were put back.", registry=self.registry)
         self._failures = Counter(
             "rollout_failures", "Ticks that failed, by the error.", ["error"], registry=self.registry

@@ -34,9 +34,10 @@ pytestmark = pytest.mark.real
 
 CHART = Path(__file__).parents[2] / "charts" / "rollout"
 ALL = {
-    "podDisruptionBudget": {"enabled": True}, "serviceAccount": {"annotations": {"a": "b"}}, "selector": "shard in (a)",
+    "podDisruptionBudget": {"enabled": True}, "serviceAccount": {"annotations": {"a": "b"}},
+    "selector": "team=a,tier=b",
     "metrics": {"service": {"annotations": {"c": "d"}}, "serviceMonitor": {"enabled": True, "labels": {"e": "f"}},
-                "prometheusRule": {"enabled": True, "labels": {"k": "l"}}},
+                "prometheusRule": {"enabled": True, "labels": {"k": "l"}}, "dashboard": {"enabled": True}},
     "networkPolicy": {
         "from": [{"namespaceSelector": {}}],
         "egress": [{"ports": [{"port": 443}]}, {"to": [{"ipBlock": {"cidr": "10.0.0.0/8"}}]}],
@@ -102,6 +103,7 @@ def test_helm_has_nothing_to_say_against_it(helm: Helm, world: str) -> None:
 PATHS = {
     "ServiceAccount": "/api/v1/namespaces/{namespace}/serviceaccounts",
     "Service": "/api/v1/namespaces/{namespace}/services",
+    "ConfigMap": "/api/v1/namespaces/{namespace}/configmaps",
     "Deployment": "/apis/apps/v1/namespaces/{namespace}/deployments",
     "PodDisruptionBudget": "/apis/policy/v1/namespaces/{namespace}/poddisruptionbudgets",
     "NetworkPolicy": "/apis/networking.k8s.io/v1/namespaces/{namespace}/networkpolicies",
@@ -162,7 +164,7 @@ def test_the_command_line(helm: Helm) -> None:
     assert arguments(helm.rendered({})) == ["controller", prometheus, *ENDING]
     two = ["--namespace=books", "--namespace=shop"]
     assert arguments(helm.rendered(WORLDS["two namespaces"])) == ["controller", *two, prometheus, *ENDING]
-    assert arguments(helm.rendered(ALL)) == ["controller", "--selector=shard in (a)", prometheus, *ENDING]
+    assert arguments(helm.rendered(ALL)) == ["controller", "--selector=team=a,tier=b", prometheus, *ENDING]
 
 
 def test_a_secret_url_stands_in_no_command_line(helm: Helm) -> None:
@@ -277,7 +279,7 @@ def test_bad_values_are_refused_by_their_name(helm: Helm, name: str) -> None:
     assert said in done.stderr
 
 
-def test_what_the_operators_get(helm: Helm, tmp_path: Path) -> None:
+def test_what_the_operators_get(helm: Helm) -> None:
     (monitor,) = of("ServiceMonitor", rendered := helm.rendered(ALL))
     (service,) = of("Service", rendered)
     assert monitor["spec"]["selector"]["matchLabels"].items() <= service["metadata"]["labels"].items()
@@ -286,12 +288,27 @@ def test_what_the_operators_get(helm: Helm, tmp_path: Path) -> None:
     assert json.dumps(rendered).count(f"rollout@sha256:{64 * 'a'}") == 1
     (alerts,) = of("PrometheusRule", rendered)
     assert alerts["metadata"]["labels"]["k"] == "l"
-    expressions = [rule["expr"] for group in alerts["spec"]["groups"] for rule in group["rules"]]
-    assert expressions
+    (dashboard,) = of("ConfigMap", rendered)
+    assert dashboard["metadata"]["labels"]["grafana_dashboard"] == "1"
+    assert json.loads(dashboard["data"]["rollout.json"])["panels"]
+
+
+def test_a_prometheus_understands_every_alert_and_panel(helm: Helm, tmp_path: Path) -> None:
+    rendered = helm.rendered(ALL)
+    (alerts,), (dashboard,) = of("PrometheusRule", rendered), of("ConfigMap", rendered)
+    rules = [rule for group in alerts["spec"]["groups"] for rule in group["rules"]]
+    panels = json.loads(dashboard["data"]["rollout.json"])["panels"]
+    shown = [target["expr"] for panel in panels for target in panel["targets"]]
     prometheus = Prometheus(tmp_path, [])
+
+    def found(expression: str) -> list[Any]:
+        query = urlencode({"query": expression.replace("$__rate_interval", "1m")})
+        with urllib.request.urlopen(f"{prometheus.url}/api/v1/query?{query}") as answer:
+            result: list[Any] = json.load(answer)["data"]["result"]
+        return result
+
     try:
-        for one in expressions:
-            with urllib.request.urlopen(f"{prometheus.url}/api/v1/query?{urlencode({'query': one})}") as answer:
-                assert json.load(answer)["data"]["result"], "nobody is scraped here, so it fires"
+        assert [rule["alert"] for rule in rules if found(rule["expr"])] == ["RolloutControllerDown"], "nobody is there"
+        assert sum(bool(found(one)) for one in shown) >= 4, "what counts is 0 where there is nothing to count"
     finally:
         prometheus.stop()

@@ -1,6 +1,7 @@
 """The chart, as far as it is seen without Helm: its version is the package's, and its schema knows every value."""
 
 import json
+import re
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -38,5 +39,17 @@ def test_the_schema_knows_every_value_and_no_other() -> None:
     Draft7Validator.check_schema(SCHEMA)
     assert Draft7Validator(SCHEMA).is_valid(VALUES)
     free = {".resources.requests.cpu", ".resources.requests.memory", ".resources.requests"}
-    free |= {".resources.limits.memory", ".resources.limits"}
+    free |= {".resources.limits.memory", ".resources.limits", ".metrics.dashboard.labels.grafana_dashboard"}
     assert names(VALUES) - free == known(SCHEMA) - {".global"}
+
+
+NAME = re.compile(r"\brollout_[a-z_]+")
+
+
+def test_alerts_and_dashboard_name_only_what_the_controller_tells() -> None:
+    told = set(re.findall(r'"(rollout_[a-z_]+)"', (ROOT / "rollout" / "controller" / "telemetry.py").read_text()))
+    ends = ("", "_total", "_bucket")
+    for file in (CHART / "templates" / "prometheusrule.yaml", CHART / "dashboards" / "rollout.json"):
+        named = set(NAME.findall(file.read_text()))
+        assert len(named) >= 6
+        assert named <= {name + end for name in told for end in ends}
