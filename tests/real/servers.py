@@ -7,7 +7,7 @@ import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,13 +24,15 @@ ADMIN = "admin-token"
 
 
 class ApiServer:
-    """etcd and kube-apiserver with RBAC; tokens of users are fixed at the start."""
+    """etcd and kube-apiserver with RBAC; tokens of users are fixed at the start, and so are its further options."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(
+        self, folder: Path, people: Sequence[str] = ("reader", "pipeline"), options: Sequence[str] = ()
+    ) -> None:
+        self.folder, self._options = folder, options
         self._etcd_port, self._peer_port, self.port = free_ports(3)
         (folder / "sa.key").write_bytes(signing_key())
-        users = [(ADMIN, "admin", "system:masters"), *((f"{n}-token", n, "people") for n in ("reader", "pipeline"))]
+        users = [(ADMIN, "admin", "system:masters"), *((f"{n}-token", n, "people") for n in people)]
         (folder / "tokens.csv").write_text("".join(f'{t},{n},{n},"{g}"\n' for t, n, g in users))
         self._etcd = self._run(
             parts.etcd(), "--data-dir", str(folder / "etcd"), "--unsafe-no-fsync", "--log-level", "error",
@@ -52,7 +54,7 @@ class ApiServer:
             "--service-account-issuer=https://kubernetes.default.svc", f"--service-account-key-file={key}",
             f"--service-account-signing-key-file={key}", "--authorization-mode=RBAC",
             f"--token-auth-file={self.folder / 'tokens.csv'}", "--service-cluster-ip-range=10.0.0.0/24",
-            "--disable-admission-plugins=ServiceAccount",
+            "--disable-admission-plugins=ServiceAccount", *self._options,
         )  # fmt: skip
         until = time.monotonic() + 90
         while True:
@@ -63,6 +65,11 @@ class ApiServer:
                 if time.monotonic() > until or self._api.poll() is not None:
                     raise
                 time.sleep(0.2)
+
+    @property
+    def pid(self) -> int:
+        """Of kube-apiserver."""
+        return self._api.pid
 
     def stop(self) -> None:
         """Gone at once: a polite one would wait for those who watch."""
