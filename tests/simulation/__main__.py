@@ -4,8 +4,9 @@ import argparse
 import collections
 import sys
 
+from tests.simulation.cached import CachedReplica
 from tests.simulation.invariants import Violation
-from tests.simulation.replicas import storm
+from tests.simulation.replicas import Replica, storm
 from tests.simulation.worlds import play
 
 
@@ -16,12 +17,16 @@ def main() -> int:
     parser.add_argument("--preset", default="", help="its steps instead of the world's own")
     parser.add_argument("--failing", type=float, help="the share that the canary fails, instead of the world's own")
     parser.add_argument("--controller", action="store_true", help="two replicas of the controller drive")
+    parser.add_argument("--cached", action="store_true", help="they do, and read what watches keep")
     options = parser.parse_args()
     ends: collections.Counter[str] = collections.Counter()
     violations = 0
     for seed in range(options.first, options.first + options.seeds):
         try:
-            outcome = storm(seed) if options.controller else play(seed, options.preset, options.failing)
+            if options.controller or options.cached:
+                outcome = storm(seed, CachedReplica if options.cached else Replica)
+            else:
+                outcome = play(seed, options.preset, options.failing)
         except Violation as violation:
             violations += 1
             print(violation, file=sys.stderr)

@@ -3,6 +3,7 @@
 import random
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 from rollout.adapters.store import Key
 from rollout.controller.leading import Leader
@@ -42,6 +43,8 @@ class Replica:
     faults: Faults = field(default_factory=Faults)
     deaf: bool = False
     """Whether its watches are cut: it hears of nothing."""
+    option: ClassVar[str] = "--controller"
+    """Of `python -m tests.simulation`."""
 
     def __post_init__(self) -> None:
         cluster = FaultyCluster(self.world, self.faults)
@@ -79,9 +82,11 @@ class Replica:
             self.due = min(self.due, now + self.reconciler.reconcile(OBJECT, now))
 
 
-def replicas(world: World, faults: Callable[[int], Faults] = lambda _: Faults()) -> list[Replica]:
+def replicas(
+    world: World, faults: Callable[[int], Faults] = lambda _: Faults(), kind: type[Replica] = Replica
+) -> list[Replica]:
     """Two of them, new."""
-    return [Replica(world, f"replica-{n}", faults(n)) for n in (1, 2)]
+    return [kind(world, f"replica-{n}", faults(n)) for n in (1, 2)]
 
 
 def controlled(
@@ -113,7 +118,7 @@ def controlled(
             except Crash:
                 lives += 1
                 world.log.append(f"{world.now - START:.0f}: {one.name} dies")
-                living[place] = Replica(world, f"replica-{lives}", faults(lives))
+                living[place] = type(one)(world, f"replica-{lives}", faults(lives))
                 living[place].renew_at = world.now + 2.0
             except RolloutError as error:
                 one.due = world.now + 1.0
@@ -138,7 +143,7 @@ ACTS: tuple[Document, ...] = (
 """What may stand before the first weight."""
 
 
-def storm(seed: int) -> Outcome:
+def storm(seed: int, kind: type[Replica] = Replica) -> Outcome:
     """Run the controllers of a seed's world until nothing is left to do. Raises `Violation`: how to see it again."""
     r = random.Random(seed)
     act = ACTS[seed % 3]
@@ -148,7 +153,7 @@ def storm(seed: int) -> Outcome:
     world.rps = r.choice([0, 3, 40, 120, 300]) if r.random() < 0.5 else 120
     world.failing["v2"] = BAD if r.random() < 0.3 else 0.0
     watcher = Watcher(world)
-    living: list[Replica] = []
+    living = replicas(world, lambda life: faults_of(world, life), kind)
 
     def each(w: World) -> None:
         events(w)
@@ -165,7 +170,7 @@ def storm(seed: int) -> Outcome:
         watcher.settled()
     except (Violation, AssertionError) as error:
         story = "\n".join(world.log[-12:])
-        again = f"python -m tests.simulation --controller --from {seed} --seeds 1"
+        again = f"python -m tests.simulation {kind.option} --from {seed} --seeds 1"
         raise Violation(f"seed {seed}: {error}\n{story}\nsee it again: {again}") from error
     a = world.attempt()
     lives = len(world.processes)

@@ -33,7 +33,7 @@ from rollout.engine.survey import Request
 from rollout.judge.looks import ALL, FAILED, REJECTED, Series, Snapshot, within
 from rollout.mesh.routes import Pair, percents
 from rollout.ports import Answered, Cluster, Errand, Question, Target
-from tests.fakes.memory import MemoryCluster
+from tests.fakes.memory import WatchedMemory
 
 HOST = "reviews.shop.svc.cluster.local"
 PAIR = Pair(HOST, "v1", "v2")
@@ -418,7 +418,7 @@ class World:
 
     def __post_init__(self) -> None:
         self.random = random.Random(self.seed)
-        self.cluster = MemoryCluster()
+        self.cluster = WatchedMemory()
         self.older: dict[tuple[str, str, str], Document] = {}
         self.metrics = VirtualMetrics(self)
         self.webhooks = VirtualWebhooks()
