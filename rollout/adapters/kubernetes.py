@@ -208,7 +208,9 @@ class KubernetesWatch:
             self._response = response
             connection = response.connection
             if connection is not None and connection.sock is not None:
-                connection.sock.settimeout(self._silence)  # until here it had to be quick
+                # Until here it had to be quick. (Behind a proxy that closes after each answer the socket is not to be
+                # had, and it stays so: a watch there is cut after some seconds of silence, and another follows.)
+                connection.sock.settimeout(self._silence)
         try:
             if not self._closed.is_set():
                 yield self._since
