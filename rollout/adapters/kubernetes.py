@@ -29,6 +29,8 @@ from rollout.ports import Change
 
 TIMEOUT = (3.0, 4.0)
 """Seconds to connect and to answer: together less than a lease lasts."""
+CONNECTIONS = 64
+"""That are kept for the next request, at most: one for each thread of a controller, and one for each watch."""
 PAGE = 500
 SLACK = 10.0
 """Seconds that a watch may be silent beyond its own end."""
@@ -47,6 +49,7 @@ class KubernetesCluster:
         settings = client.Configuration()
         self.default_namespace = _configure(settings, context, kubeconfig)
         settings.retries = False
+        settings.connection_pool_maxsize = CONNECTIONS
         settings.socket_options = tcp_keepalive_socket_options(**KEEPALIVE)
         self._host = str(settings.host)
         self._api = client.ApiClient(settings)

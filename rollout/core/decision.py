@@ -16,10 +16,12 @@ from rollout.core.strategy import Gate, OnInconclusive, OnNo, OnTimeout, Overlay
 FIGHT_COUNT, FIGHT_SECONDS = 3, 60.0
 ASK_SELDOM = 60.0
 """Seconds between two questions to a webhook that does not say yes, at most."""
-ROUNDING = 1e-3
-"""Seconds by which the end of a look may miss the end of a bake: times of looks are sums."""
+LONG_AGO = 60.0
+"""Seconds after which every proxy has a subset, though the clock that says so be another's."""
 EASE_EVERY = 30.0
 """Seconds after which a take-back that stable could not carry at once gives it a quarter more."""
+ROUNDING = 1e-3
+"""Seconds by which the end of a look may miss the end of a bake: times of looks are sums."""
 
 
 @dataclass(frozen=True)
@@ -84,7 +86,8 @@ class Observation:
 
     `canary_youngest` is when the last of the canary's pods became ready (0: not known); `stable_pods` and `canary_pods`
     are how many pods each has, and how often those have restarted; `canary_starved` how many of its containers ended
-    last for want of memory; `measured` what the strategy's queries and webhooks answered, `probed` what came of the
+    last for want of memory; `subsets_since` when the rules with the subsets were changed last, by the API server's
+    clock (infinite: not known); `measured` what the strategy's queries and webhooks answered, `probed` what came of the
     step's probes.
     """
 
@@ -99,6 +102,7 @@ class Observation:
     stable_pods: tuple[int, int] = (0, 0)
     canary_pods: tuple[int, int] = (0, 0)
     canary_starved: int = 0
+    subsets_since: float = math.inf
     reading: Reading | None = None
     silence: str = ""
     word: Word | None = None
@@ -359,7 +363,8 @@ def _subsets(o: Observation) -> Answer:
     if not (o.stable_subset and o.canary_subset):
         return Decision(a.noted(o.now, "adding the subsets", prepared=0.0), prepare=True)
     if not a.prepared:
-        return Decision(replace(a, prepared=o.now), after=0.0, passing=True)
+        old = o.now - o.subsets_since >= max(LONG_AGO, a.strategy.propagation)
+        return Decision(replace(a, prepared=o.subsets_since if old else o.now), after=0.0, passing=True)
     rest = a.prepared + a.strategy.propagation - o.now
     return Decision(a, after=min(rest, 2.0)) if rest > 0 else None
 
@@ -370,7 +375,7 @@ def _starting(o: Observation) -> Answer:
     if a.phase is not Phase.PREFLIGHT:
         return None
     if not all(r.carries(Decimal(0)) for r in o.routes):
-        return Decision(a, weight=Decimal(0))
+        return Decision(a, weight=Decimal(0), after=0.2)
     text = f"{len(o.routes)} VirtualService(s) ready; {a.stable} serves, {a.canary} at 0 %"
     return Decision(a.noted(o.now, text, phase=Phase.SHIFTING, since=o.now, landed=o.now), after=0.0, passing=True)
 
@@ -501,7 +506,8 @@ def _baking(o: Observation) -> Answer:
     bake = a.strategy.steps[a.step].bake
     least, most = (a.strategy.confirm, math.inf) if confirming else (bake.min, bake.max)
     stood = o.now - a.landed
-    fresh = reading.looked_at >= a.landed + least - ROUNDING and reading.looked_at > a.landed
+    # The last look that can be there ends up to one look before the bake does.
+    fresh = reading.looked_at > a.landed and reading.looked_at >= a.landed + least - a.strategy.look - ROUNDING
     asked = all(one.at >= a.landed + least for one in o.measured)
     if stood < least or not asked or (not fresh and a.strategy.checks and (confirming or bake.max > 0)):
         rest = min(least - stood, 1.0) if stood < least else 1.0

@@ -1,5 +1,6 @@
 """One tick: observe, decide, record, act. The next observation, not a call's return, says whether it worked."""
 
+import math
 from dataclasses import dataclass, fields, replace
 
 from rollout.core.attempt import Attempt, Record, Word
@@ -197,7 +198,12 @@ class Engine:
         looks = a.phase in (Phase.SHIFTING, Phase.CONFIRMING) and a.strategy.checks
         if not (d.passing and looks) or a.probe or a.strategy.queries:
             return d.after
-        return max(d.after, min(self._eyes.due, a.deadline) - now)
+        return max(min(d.after, 1.0), min(self._eyes.due, self._baked(a, now), a.deadline) - now)
+
+    def _baked(self, a: Attempt, now: float) -> float:
+        """When the weight will have stood as long as it must; infinite where it has."""
+        least = a.strategy.confirm if a.phase is Phase.CONFIRMING else a.strategy.steps[a.step].bake.min
+        return a.landed + least if a.landed + least > now else math.inf
 
     def leave(self, now: float) -> Attempt | None:
         """Write down that this process leaves before people were told all; who drives next tells them."""
@@ -307,8 +313,10 @@ class Engine:
             if d.drill:
                 self._hands.drill(after, scene, after.fault)
             return after
-        if d.weight is not None or d.bare or d.drill or self._worth_recording(d.passing, before, after, now):
+        moves = d.weight is not None and after.phase is not Phase.PREFLIGHT
+        if moves or d.bare or d.drill or self._worth_recording(d.passing, before, after, now):
             # Before every weight, changed or not: a record that another engine wrote since we read it stops us here.
+            # But for the claim at 0, before anything: nobody's traffic moves, and no other's claim is touched.
             self._record(after, now)
         self._know(after)
         if d.drill and self.lease.sure(now):

@@ -1,5 +1,6 @@
 """From the cluster's documents to one observation: what the routes show, who is ready, which subsets exist."""
 
+import math
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -7,6 +8,7 @@ from rollout.core.attempt import Attempt, Drill, RouteRef
 from rollout.core.decision import DrillState, Observation, RouteState
 from rollout.core.documents import SERVICE, VIRTUAL_SERVICE, Document, Kind
 from rollout.core.errors import InvalidInput, NotFound
+from rollout.core.quantities import moment
 from rollout.engine.lookup import ROOT_NAMESPACE, Pods, pods_of, ports_of, rules_for
 from rollout.mesh import drills
 from rollout.mesh.claims import annotation, claim_of
@@ -78,6 +80,7 @@ def observe(cluster: Cluster, attempt: Attempt, scene: Scene, now: float) -> Obs
         (len(stable.pods), stable.restarts),
         (len(canary.pods), canary.restarts),
         canary.starved,
+        subsets_since=max((_written(rule) for level in levels for rule in level), default=math.inf),
         drills=tuple(_drill(vs, one, attempt) for vs, one in zip(scene.drilled, attempt.drills, strict=True)),
     )
 
@@ -95,6 +98,12 @@ def found(cluster: Cluster, kind: Kind, namespace: str, name: str) -> Document |
         return cluster.get(kind, namespace, name)
     except NotFound:
         return None
+
+
+def _written(rule: Document) -> float:
+    """When the rule's spec was last changed, by the API server's clock; infinite where nothing tells."""
+    entries = [f for f in rule["metadata"].get("managedFields") or [] if "f:spec" in (f.get("fieldsV1") or {})]
+    return max((moment(entry.get("time")) or math.inf for entry in entries), default=math.inf)
 
 
 def _route(vs: Document | None, ref: RouteRef, attempt: Attempt) -> RouteState:
