@@ -88,7 +88,11 @@ class Watchable(Cluster, Protocol):
     def watch(
         self, kind: Kind, namespace: str | None, labels: Mapping[str, str] | None, since: str, seconds: float
     ) -> Watch:
-        """What changes after the version `since`, for so many seconds at most."""
+        """What changes after the version `since`, for so many seconds at most.
+
+        Without a version it begins with all that is there, as changes, and then the version at which that stood so;
+        `InvalidInput` is raised, when the first is taken, by a server that cannot do that.
+        """
 
 
 @dataclass(frozen=True)

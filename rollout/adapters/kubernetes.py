@@ -32,6 +32,8 @@ TIMEOUT = (3.0, 4.0)
 CONNECTIONS = 64
 """That are kept for the next request, at most: one for each thread of a controller, and one for each watch."""
 PAGE = 500
+STREAMED = [("sendInitialEvents", "true"), ("resourceVersionMatch", "NotOlderThan")]
+"""Asks for what is there before what changes, in one answer; servers before 1.32 or so refuse it."""
 SLACK = 10.0
 """Seconds that a watch may be silent beyond its own end."""
 KEEPALIVE = {"idle": 10, "interval": 5, "count": 3}
@@ -84,7 +86,8 @@ class KubernetesCluster:
     ) -> "KubernetesWatch":
         """See the port: lines of one answer that does not end."""
         until = [("timeoutSeconds", str(max(1, round(seconds)))), ("allowWatchBookmarks", "true")]
-        query = [("watch", "true"), ("resourceVersion", since), *until, *_selector(labels)]
+        begin = [("resourceVersion", since)] if since else STREAMED
+        query = [("watch", "true"), *begin, *until, *_selector(labels)]
         what = f"watch {kind.plural}" + (f" in namespace {namespace}" if namespace else "")
 
         def ask() -> Any:
@@ -216,7 +219,8 @@ class KubernetesWatch:
                 connection.sock.settimeout(self._silence)
         try:
             if not self._closed.is_set():
-                yield self._since
+                if self._since:
+                    yield self._since
                 for line in self._lines(response):
                     yield self._told(line)
         finally:

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 
 from rollout.adapters import clock
 from rollout.controller.cache import Cache, Scope
-from rollout.core.documents import version_of
-from rollout.core.errors import Expired, Forbidden
-from rollout.ports import Watch, Watchable
+from rollout.core.documents import Document, version_of
+from rollout.core.errors import Expired, Forbidden, InvalidInput
+from rollout.ports import Change, Watch, Watchable
 
 WATCH = 300.0
 """Seconds that a watch is asked for; up to twice as long, so that they do not all end at once."""
@@ -39,6 +39,8 @@ class Reflector:
         self._watch: Watch | None = None
         self._version = ""
         self._failures = 0
+        self._lists = not scope.labels
+        """Whether it begins with a list, in pages: what has labels is little, and comes with the watch, if it can."""
         self._random = random.Random()  # noqa: S311 - it spreads requests
         self._alive, self._trouble = clock.now(), ""
         self._thread = threading.Thread(target=self._run, name=f"watch {scope}", daemon=True)
@@ -69,6 +71,9 @@ class Reflector:
                 self._version = ""
                 rest = self._failed(error) if self._failures else 0.0  # the first time that is no failure: list at once
                 self._failures += 1
+            except InvalidInput as error:
+                rest = self._failed(error) if self._lists else 0.0
+                self._lists = True
             except Exception as error:  # noqa: BLE001 - a watch that dies of anything would leave what is kept to rot
                 self._failures += 1
                 rest = self._failed(error)
@@ -77,13 +82,9 @@ class Reflector:
     def _follow(self) -> float:
         """List if we must, watch until that ends; how long to wait before the next watch."""
         kind, namespace, labels = self.scope.kind, self.scope.namespace, dict(self.scope.labels)
-        if not self._version:
-            documents, self._version = self._cluster.listing(kind, namespace, labels)
-            if self._stopped.is_set():
-                return 0.0
-            self._cache.replaced(self.scope, documents, self._version)
-            self._heard()
-            self._synced.set()
+        if not self._version and self._lists:
+            self._listed(*self._cluster.listing(kind, namespace, labels))
+        there: list[Document] | None = None if self._version else []
         began = clock.now()
         watch = self._cluster.watch(kind, namespace, labels, self._version, WATCH * self._random.uniform(1, 2))
         with self._lock:
@@ -93,7 +94,12 @@ class Reflector:
         for told in watch:
             if self._stopped.is_set():
                 return 0.0
-            if isinstance(told, str):
+            if there is not None and isinstance(told, Change):
+                there.append(told.document)
+            elif there is not None and isinstance(told, str):
+                self._listed(there, told)
+                there = None
+            elif isinstance(told, str):
                 self._version = told
                 self._cache.reached(self.scope, told)
             else:
@@ -104,6 +110,15 @@ class Reflector:
         ended = clock.now()
         self._failures = 0 if ended - began >= BRIEF else self._failures
         return max(0.0, BRIEF - (ended - began))
+
+    def _listed(self, documents: list[Document], version: str) -> None:
+        """All of the scope, as it stood at a version."""
+        if self._stopped.is_set():
+            return
+        self._version = version
+        self._cache.replaced(self.scope, documents, version)
+        self._heard()
+        self._synced.set()
 
     def _heard(self) -> None:
         self._alive, self._trouble = clock.now(), ""

@@ -91,6 +91,21 @@ def test_a_watch_tells_what_came_after_the_list(cluster: Watchable, name: str) -
     assert hearing.error is None
 
 
+def test_a_watch_without_a_version_begins_with_all_that_is_there(cluster: Watchable, name: str) -> None:
+    there = [cluster.create(VIRTUAL_SERVICE, route(f"{name}-{n}", app=name)) for n in range(3)]
+    cluster.create(VIRTUAL_SERVICE, route(f"{name}-other", app="other"))
+    hearing = Hearing(cluster.watch(VIRTUAL_SERVICE, "default", {"app": name}, "", 60))
+    hearing.until(lambda: len(hearing.heard) == 4)
+    *first, version = hearing.heard
+    assert sorted(name_of(one.document) for one in first if isinstance(one, Change)) == [name_of(one) for one in there]
+    assert isinstance(version, str)
+    assert int(version) >= max(int(version_of(one)) for one in there)
+    late = cluster.create(VIRTUAL_SERVICE, route(f"{name}-late", app=name))
+    hearing.until(lambda: len(hearing.changes) == 4)
+    assert hearing.changes[-1] == Change(late)
+    hearing.watch.close()
+
+
 def test_what_loses_its_label_is_gone_for_those_who_asked_for_it(cluster: Watchable, name: str) -> None:
     made = cluster.create(VIRTUAL_SERVICE, route(name))
     _, since = cluster.listing(VIRTUAL_SERVICE, "default", {"app": name})

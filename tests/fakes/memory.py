@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from rollout.adapters.store import DocumentStore, Key
 from rollout.core.documents import Document, Kind, carries, copied
-from rollout.core.errors import Expired, Unavailable
+from rollout.core.errors import Expired, InvalidInput, Unavailable
 from rollout.ports import Change
 
 
@@ -72,6 +72,8 @@ class WatchedMemory(MemoryCluster):
         self.forgotten = 0
         self.asked: list[str] = []
         """Each request, in words."""
+        self.streams = True
+        """Whether a watch may begin with all that is there."""
         self._turn = threading.Condition(threading.RLock())
         self._away = False
 
@@ -118,23 +120,30 @@ class WatchedMemory(MemoryCluster):
     def watch(
         self, kind: Kind, namespace: str | None, labels: Mapping[str, str] | None, since: str, seconds: float
     ) -> "MemoryWatch":
-        return MemoryWatch(self, (kind, namespace, labels or {}), int(since), seconds)
+        return MemoryWatch(self, (kind, namespace, labels or {}), since, seconds)
 
 
 class MemoryWatch:
     """See `Watch` in the ports."""
 
     def __init__(
-        self, cluster: WatchedMemory, what: tuple[Kind, str | None, Mapping[str, str]], since: int, seconds: float
+        self, cluster: WatchedMemory, what: tuple[Kind, str | None, Mapping[str, str]], since: str, seconds: float
     ) -> None:
-        self._cluster, self._what, self._since, self._seconds = cluster, what, since, seconds
+        self._cluster, self._what, self._seconds = cluster, what, seconds
+        self._since, self._whole = int(since or 0), not since
         self._closed = threading.Event()
 
     def __iter__(self) -> Iterator[Change | str]:
         cluster, turn = self._cluster, self._cluster._turn
         with turn:
             cluster.asked.append(f"watch {self._what[0].plural}")
+            there: list[Document] = []
+            if self._whole:
+                if not cluster.streams:
+                    raise InvalidInput("sendInitialEvents is forbidden for watch")
+                there, self._since = cluster.list(*self._what), cluster._count
             self._demand()
+        yield from (Change(document) for document in there)
         yield str(self._since)
         until = time.monotonic() + self._seconds
         while not self._closed.is_set() and time.monotonic() < until:

@@ -200,3 +200,25 @@ def test_it_stops_at_once_also_while_it_waits_to_ask_again(played: Played, monke
     one.stop()
     one._thread.join(1)
     assert not one._thread.is_alive()
+
+
+@pytest.mark.parametrize(
+    ("streams", "asked"), [(True, ["watch pods"]), (False, ["watch pods", "list pods", "watch pods"])]
+)
+def test_what_has_labels_comes_with_its_watch_where_the_server_can(
+    played: Played, streams: bool, asked: list[str]
+) -> None:
+    played.cluster.streams = streams
+    made = document("b")
+    made["metadata"]["labels"] = {"app": "b"}
+    played.cluster.create(POD, made)
+    scope = Scope.of(POD, "shop", {"app": "b"})
+    played.reflectors.start(scope)
+    assert played.reflectors.wait(scope, 5)
+    until(lambda: played.cluster.asked == asked)
+    assert [one["metadata"]["name"] for one in played.view.list(POD, "shop", {"app": "b"})] == ["b"]
+    assert played.cluster.asked == asked
+    made = document("c")
+    made["metadata"]["labels"] = {"app": "b"}
+    played.cluster.create(POD, made)
+    until(lambda: len(played.view.list(POD, "shop", {"app": "b"})) == 2)
