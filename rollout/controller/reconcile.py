@@ -166,6 +166,8 @@ class _Flight:
             self._cluster, world.metrics, world.webhooks(), world.probes(), service, namespace, lease, self._shelf
         )
         self.attempt: Attempt | None = None
+        self._spec: object = None
+        self._wanted: tuple[ServiceRollout | None, Trouble | None] = (None, None)
         self._follow = functools.partial(world.follow, self._cluster, namespace, service)
         self._unfollow: Callable[[], None] | None = None
 
@@ -182,7 +184,9 @@ class _Flight:
 
     def step(self, document: Document, now: float) -> float:
         """Go on with what is in flight, or begin what the spec asks for."""
-        wanted, self._shelf.trouble = _wanted(document)
+        if self._spec != document.get("spec"):
+            self._spec, self._wanted = document.get("spec"), _wanted(document)
+        wanted, self._shelf.trouble = self._wanted
         try:
             record = self.engine.states.read()
         except InvalidInput:

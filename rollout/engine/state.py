@@ -1,6 +1,5 @@
 """The record of a service: read it, write it guarded by its version, wherever it lies."""
 
-import functools
 from dataclasses import replace
 from typing import Protocol
 
@@ -16,10 +15,17 @@ _RECORD = TypeAdapter(Record)
 KEY = "record"
 
 
-@functools.lru_cache(maxsize=8)
-def _parsed(text: str) -> Record:
-    """The record of a text; it is read at every tick, and seldom another one."""
-    return _RECORD.validate_json(text)
+class _Reader:
+    """Records of texts: it is read at every tick, and seldom another one."""
+
+    def __init__(self) -> None:
+        self._text, self._record = "", Record()
+
+    def record(self, text: str) -> Record:
+        """The record of a text. Raises `ValidationError`."""
+        if text != self._text or not text:
+            self._record, self._text = _RECORD.validate_json(text), text
+        return self._record
 
 
 def state_name(service: str) -> str:
@@ -53,6 +59,7 @@ class ConfigMapShelf:
 
     def __init__(self, cluster: Cluster, service: str, namespace: str) -> None:
         self._cluster, self._namespace, self._name = cluster, namespace, state_name(service)
+        self._reader = _Reader()
         self.title = f"ConfigMap {namespace}/{self._name}"
         self.version = ""
 
@@ -64,7 +71,7 @@ class ConfigMapShelf:
             self.version = ""
             return None
         self.version = version_of(document)
-        return _parsed((document.get("data") or {}).get(KEY, ""))
+        return self._reader.record((document.get("data") or {}).get(KEY, ""))
 
     def keep(self, record: Record, now: float) -> None:
         """See `Shelf`."""
@@ -92,6 +99,7 @@ class StatusShelf:
 
     def __init__(self, cluster: Cluster, name: str, namespace: str, observing: bool) -> None:
         self._cluster, self._namespace, self._name, self._observing = cluster, namespace, name, observing
+        self._reader = _Reader()
         self.title = f"the status of ServiceRollout {namespace}/{name}"
         self.trouble: Trouble | None = None
         """Why the spec cannot be obeyed, to be told with the next write."""
@@ -140,7 +148,7 @@ class StatusShelf:
 
     def _record(self) -> Record | None:
         text = (self._document.get("status") or {}).get(KEY)
-        return _with_cleaned(_parsed(text), not self._marked) if text else None
+        return _with_cleaned(self._reader.record(text), not self._marked) if text else None
 
     def _unmark(self) -> None:
         self._mark([one for one in self._finalizers if one != FINALIZER])
