@@ -9,7 +9,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import yaml
 
+from rollout.adapters.spelling.service_rollout import declared
 from rollout.adapters.strategy_files import parse
 from rollout.core.lifecycle import MOVES
 from rollout.core.strategy import Kind
@@ -70,8 +72,11 @@ def completed(block: str) -> str:
 
 
 @pytest.mark.parametrize(("name", "block"), [(p.name, b) for p in YAMLED for b in BLOCK.findall(p.read_text())])
-def test_every_strategy_shown_is_one(name: str, block: str) -> None:
-    assert parse(completed(block), name, name).steps
+def test_every_strategy_and_object_shown_is_one(name: str, block: str) -> None:
+    if "kind: ServiceRollout" in block:
+        assert declared(yaml.safe_load(block)).strategy
+    else:
+        assert parse(completed(block), name, name).steps
 
 
 # CONTRIBUTING.md
