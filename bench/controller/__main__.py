@@ -10,12 +10,14 @@ import tempfile
 from dataclasses import replace
 from pathlib import Path
 
+from bench.controller.argo import Argo
 from bench.controller.candidate import Candidate
+from bench.controller.flagger import Flagger
 from bench.controller.ours import Ours
 from bench.controller.scenarios import SCENARIOS
 from bench.controller.stage import Stage
 
-CANDIDATES: dict[str, type[Candidate]] = {"ours": Ours}
+CANDIDATES: dict[str, type[Candidate]] = {"ours": Ours, "flagger": Flagger, "argo": Argo}
 
 
 def main() -> None:

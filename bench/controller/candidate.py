@@ -9,6 +9,7 @@ from enum import Enum
 from pathlib import Path
 from typing import Any
 
+from bench.controller.client import Client
 from rollout.core.documents import Document
 from tests.real.servers import ApiServer
 
@@ -49,6 +50,7 @@ class Candidate(ABC):
 
     def __init__(self, server: ApiServer, metrics: str, plan: Plan, raised: bool = False) -> None:
         self.server, self.metrics, self.plan, self.raised = server, metrics, plan, raised
+        self.client = Client(server.port)
         self._process: subprocess.Popen[bytes] | None = None
 
     @abstractmethod
@@ -85,21 +87,21 @@ class Candidate(ABC):
 
         def one(service: str) -> None:
             for path, document in self.documents(service):
-                made = self.server.call("POST", path, document)
+                made = self.client.call("POST", path, document)
                 if document.get("kind") == "Pod":
-                    self.server.call("PATCH", f"{path}/{made['metadata']['name']}/status", {"status": READY})
+                    self.client.call("PATCH", f"{path}/{made['metadata']['name']}/status", {"status": READY})
 
-        with ThreadPoolExecutor(4) as pool:
+        with ThreadPoolExecutor(8) as pool:
             list(pool.map(one, services))
 
     def release_all(self, services: list[str]) -> None:
         """Ask for the next version of all at once."""
-        with ThreadPoolExecutor(4) as pool:
+        with ThreadPoolExecutor(8) as pool:
             list(pool.map(self.release, services))
 
     def patch(self, path: str, change: Any) -> None:
         """As a user does."""
-        self.server.call("PATCH", path, change)
+        self.client.call("PATCH", path, change)
 
     # --- its process -------------------------------------------------------------------------------------------
 

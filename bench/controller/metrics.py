@@ -7,6 +7,7 @@ fails HARM of them. Counters are those of the last whole second, as if scraped t
 import json
 import math
 import re
+import sys
 import threading
 import time
 from collections import Counter, defaultdict
@@ -81,6 +82,15 @@ class Traffic:
             return found.counted(at)
 
 
+class _Server(ThreadingHTTPServer):
+    daemon_threads, request_queue_size = True, 512
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A client that was killed is no error of ours."""
+        if not isinstance(sys.exception(), ConnectionError):
+            super().handle_error(request, client_address)
+
+
 class Metrics:
     """The server. `down`: it closes connections without an answer."""
 
@@ -121,9 +131,7 @@ class Metrics:
             def log_message(self, *_: Any) -> None:
                 """Nobody wants to read of each query."""
 
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self._server.daemon_threads = True
-        self._server.request_queue_size = 512
+        self._server = _Server(("127.0.0.1", 0), Handler)
         self.url = f"http://127.0.0.1:{self._server.server_port}"
         threading.Thread(target=self._server.serve_forever, daemon=True).start()
 
