@@ -16,6 +16,8 @@ WATCH = 300.0
 """Seconds that a watch is asked for; up to twice as long, so that they do not all end at once."""
 FIRST, LONGEST = 0.5, 30.0
 """Seconds before we ask again where nobody answered, at first and at most."""
+SELDOM = 600.0
+"""The same where we may not: rights seldom come by themselves."""
 BRIEF = 1.0
 """A watch that ends sooner is followed by another only after that."""
 
@@ -134,7 +136,8 @@ class Reflector:
             self._cache.refused(self.scope, self._trouble)
         elif self._failures > 1:
             self._cache.doubted(self.scope)
-        longest = min(LONGEST, FIRST * 2 ** min(self._failures, 10))
+        limit = SELDOM if isinstance(error, Forbidden) else LONGEST
+        longest = min(limit, FIRST * 2 ** min(self._failures, 16))
         return self._random.uniform(longest / 2, longest)
 
 
