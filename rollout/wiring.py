@@ -9,9 +9,10 @@ from pathlib import Path
 from rollout.adapters.counters import CounterFiles
 from rollout.adapters.folder import FolderCluster
 from rollout.core.errors import InvalidInput
+from rollout.engine.byhand import HOME, ByHand
 from rollout.engine.engine import Engine
 from rollout.engine.lease import Holder
-from rollout.engine.state import ConfigMapShelf, state_name
+from rollout.engine.state import FoundShelf, state_name
 from rollout.ports import Cluster, Metrics, Probes, Watchable, Webhooks
 
 
@@ -54,11 +55,16 @@ def prometheus_at(url: str | None) -> Metrics:
     return PrometheusMetrics(url)
 
 
-def engine(cluster: Cluster, metrics: Metrics, service: str, namespace: str) -> Engine:
-    """An engine with this process's identity."""
+def engine(cluster: Cluster, metrics: Metrics, service: str, namespace: str, home: str = HOME) -> Engine:
+    """An engine with this process's identity.
+
+    Its record lies in the status of the ServiceRollout that asks for the service, or in a ConfigMap where none does;
+    `home` is the namespace of the Lease of whoever obeys such objects.
+    """
     webhooks, probes = hooks()
-    lease = Holder(cluster, state_name(service), namespace, identity())
-    shelf = ConfigMapShelf(cluster, service, namespace)
+    shelf = FoundShelf(cluster, service, namespace)
+    own = Holder(cluster, state_name(service), namespace, identity())
+    lease = ByHand(cluster, own, home, lambda: shelf.declared is not None)
     return Engine(cluster, metrics, webhooks(), probes(), service, namespace, lease, shelf)
 
 

@@ -47,6 +47,16 @@ Folder = Annotated[
     str,
     typer.Option("--cluster", metavar="FOLDER", envvar="ROLLOUT_CLUSTER", help="A playground instead of a cluster."),
 ]
+Home = Annotated[
+    str,
+    typer.Option(
+        "--lease-namespace",
+        metavar="NS",
+        envvar="ROLLOUT_LEASE_NAMESPACE",
+        help="Where the controller has its Lease, if there is one.",
+    ),
+]
+HOME = "rollout-system"
 Output = Annotated[str, typer.Option("--output", "-o", metavar="text|json", help="How to say it.")]
 To = Annotated[str, typer.Option("--to", metavar="VERSION", help="The version that should serve.")]
 From = Annotated[
@@ -114,18 +124,18 @@ def _namespace(cluster: "Cluster", folder: str, namespace: str) -> str:
     return namespace or ("bookinfo" if folder else str(getattr(cluster, "default_namespace", "default")))
 
 
-def _engine(service: str, namespace: str, folder: str, context: str) -> "Engine":
-    return _counting(service, namespace, folder, context, "", metrics=False)[0]
+def _engine(service: str, namespace: str, folder: str, context: str, home: str = HOME) -> "Engine":
+    return _counting(service, namespace, folder, context, "", metrics=False, home=home)[0]
 
 
 def _counting(
-    service: str, namespace: str, folder: str, context: str, prometheus: str, metrics: bool
+    service: str, namespace: str, folder: str, context: str, prometheus: str, metrics: bool, home: str = HOME
 ) -> "tuple[Engine, Metrics | None]":
     """An engine, and its metrics; None where none are named, which is bad input if they must be."""
     from rollout import wiring
 
     cluster, counters = _world(folder, context, prometheus, metrics)
-    engine = wiring.engine(cluster, counters, service, _namespace(cluster, folder, namespace))
+    engine = wiring.engine(cluster, counters, service, _namespace(cluster, folder, namespace), home)
     return engine, counters if folder or prometheus else None
 
 
@@ -272,6 +282,7 @@ def status(
     namespace: Namespace = "",
     context: Context = "",
     cluster: Folder = "",
+    home: Home = HOME,
     watch: Annotated[bool, typer.Option("--watch", "-w", help="Follow until it ends.")] = False,
     output: Output = "text",
 ) -> None:
@@ -280,20 +291,20 @@ def status(
     from rollout.cli import console
 
     _check_output(output)
-    engine = _engine(service, namespace, cluster, context)
+    engine = _engine(service, namespace, cluster, context, home)
     if not watch:
         attempt, notice = _standing(engine)
         if output == "json":
             console.print_json(console.document(attempt) | {"unattended": bool(attempt and notice)})
         elif sys.stdout.isatty():
-            console.print_view(attempt, notice)
+            console.print_view(attempt, notice or _stalled(engine))
         else:
-            print(console.summary(attempt, notice))
+            print(console.summary(attempt, notice or _stalled(engine)))
         return
     with console.teller(output) as tell:
         while True:
             attempt, notice = _standing(engine)
-            tell(attempt, notice)
+            tell(attempt, notice or _stalled(engine))
             if attempt is None or attempt.phase.ended:
                 break
             clock.wait(1.0)
@@ -309,12 +320,24 @@ def _standing(engine: "Engine") -> "tuple[Attempt | None, str]":
     engine.known()
     attempt = engine.states.record.attempt
     if attempt is None:
-        return None, f"nothing of {engine.service} was ever promoted from here"
+        return None, _stalled(engine) or f"nothing of {engine.service} was ever promoted from here"
     since = None if attempt.phase.ended else engine.lease.unattended(clock.now())
     if since is None:
         return attempt, ""
     lies = f", and the fault at {attempt.fault.on} may still lie there" if attempt.fault else ""
     return attempt, f"unattended since {console.at(since)}: nobody drives, so nothing is judged{lies}"
+
+
+def _stalled(engine: "Engine") -> str:
+    """Why its ServiceRollout cannot be obeyed, where that is so and the last attempt does not say it itself."""
+    from rollout.core.documents import SERVICE_ROLLOUT, ref
+    from rollout.engine.status import trouble_of
+
+    document, attempt = engine.states.declared, engine.states.record.attempt
+    trouble = trouble_of(document) if document else None
+    if document is None or trouble is None or (attempt and attempt.reason == trouble.reason):
+        return ""
+    return f"{ref(SERVICE_ROLLOUT, document)} is stalled: {trouble.reason}: {trouble.message}"
 
 
 @app.command()
@@ -352,8 +375,9 @@ def plan(
 
 @app.command()
 def abort(
-    service: Service, namespace: Namespace = "", context: Context = "", cluster: Folder = "", output: Output = "text"
-) -> None:
+    service: Service, namespace: Namespace = "", context: Context = "", cluster: Folder = "", home: Home = HOME,
+    output: Output = "text",
+) -> None:  # fmt: skip
     """Take all traffic back to the version that served, now."""
     from rollout.adapters import clock
     from rollout.cli import console, driving
@@ -361,7 +385,7 @@ def abort(
     from rollout.core.lifecycle import Reason
 
     _check_output(output)
-    engine = _engine(service, namespace, cluster, context)
+    engine = _engine(service, namespace, cluster, context, home)
     with suppress(Unavailable, Forbidden):  # an abort should not fail for its first question
         engine.known()
     with console.teller(output) as tell:
@@ -382,43 +406,46 @@ Why = Annotated[str, typer.Option("--because", help="Why, for the journal.")]
 
 @app.command()
 def pause(
-    service: Service, namespace: Namespace = "", context: Context = "", cluster: Folder = "", who: Who = "",
-    why: Why = "", output: Output = "text",
+    service: Service, namespace: Namespace = "", context: Context = "", cluster: Folder = "", home: Home = HOME,
+    who: Who = "", why: Why = "", output: Output = "text",
 ) -> None:  # fmt: skip
     """Let a rollout stand still where it is; it is judged on, and goes back if it must."""
     from rollout.cli import speaking
 
-    _spoken(service, (namespace, context, cluster), output, lambda engine: speaking.pause(engine, who, why))
+    _spoken(service, (namespace, context, cluster, home), output, lambda engine: speaking.pause(engine, who, why))
 
 
 @app.command()
 def resume(
-    service: Service, namespace: Namespace = "", context: Context = "", cluster: Folder = "", output: Output = "text"
-) -> None:
+    service: Service, namespace: Namespace = "", context: Context = "", cluster: Folder = "", home: Home = HOME,
+    output: Output = "text",
+) -> None:  # fmt: skip
     """Let a paused rollout go on."""
     from rollout.cli import speaking
 
-    _spoken(service, (namespace, context, cluster), output, speaking.resume)
+    _spoken(service, (namespace, context, cluster, home), output, speaking.resume)
 
 
 @app.command()
 def approve(
-    service: Service, namespace: Namespace = "", context: Context = "", cluster: Folder = "",
+    service: Service, namespace: Namespace = "", context: Context = "", cluster: Folder = "", home: Home = HOME,
     no: Annotated[bool, typer.Option("--no", help="Say no instead of yes.")] = False, who: Who = "", why: Why = "",
     output: Output = "text",
 ) -> None:  # fmt: skip
     """Answer the gate at which a rollout waits."""
     from rollout.cli import speaking
 
-    _spoken(service, (namespace, context, cluster), output, lambda engine: speaking.answer(engine, not no, who, why))
+    _spoken(
+        service, (namespace, context, cluster, home), output, lambda engine: speaking.answer(engine, not no, who, why)
+    )
 
 
-def _spoken(service: str, where: tuple[str, str, str], output: str, say: "Callable[[Engine], Attempt]") -> None:
+def _spoken(service: str, where: tuple[str, str, str, str], output: str, say: "Callable[[Engine], Attempt]") -> None:
     from rollout.cli import console, speaking
 
     _check_output(output)
-    namespace, context, cluster = where
-    engine = _engine(service, namespace, cluster, context)
+    namespace, context, cluster, home = where
+    engine = _engine(service, namespace, cluster, context, home)
     engine.known()
     attempt = say(engine)
     if output == "json":
@@ -429,17 +456,20 @@ def _spoken(service: str, where: tuple[str, str, str], output: str, say: "Callab
 
 @app.command()
 def explain(
-    service: Service, namespace: Namespace = "", context: Context = "", cluster: Folder = "", output: Output = "text"
-) -> None:
+    service: Service, namespace: Namespace = "", context: Context = "", cluster: Folder = "", home: Home = HOME,
+    output: Output = "text",
+) -> None:  # fmt: skip
     """Say why a rollout stands where it stands, what it waits for, and until when."""
     from rollout.adapters import clock
     from rollout.cli import console
     from rollout.cli.explaining import explained
 
     _check_output(output)
-    engine = _engine(service, namespace, cluster, context)
+    engine = _engine(service, namespace, cluster, context, home)
     attempt, notice = _standing(engine)
     lines = [notice] if attempt is None else [*explained(attempt, clock.now(), notice)]
+    if attempt and (stalled := _stalled(engine)):
+        lines.append(f"{stalled}.")
     if output == "json":
         console.print_json(console.document(attempt) | {"explained": lines})
     else:
@@ -779,7 +809,7 @@ def controller(
     prometheus: Prometheus = "",
     lease_namespace: Annotated[
         str, typer.Option(metavar="NS", help="Where its Lease is, by which one of several leads.")
-    ] = "rollout-system",
+    ] = HOME,
     port: Annotated[int, typer.Option(help="Of /metrics, /healthz and /readyz.", min=0, max=65535)] = 8080,
     workers: Annotated[int, typer.Option(help="How many objects are worked on at a time.", min=1, max=256)] = 8,
 ) -> None:

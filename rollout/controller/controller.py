@@ -12,7 +12,7 @@ from typing import Protocol
 from rollout.adapters import clock
 from rollout.controller.cache import Cache, CachedCluster, Changed, Scope
 from rollout.controller.events import event_of
-from rollout.controller.leading import LEASE_NAME, Leader
+from rollout.controller.leading import Leader
 from rollout.controller.queue import Queue
 from rollout.controller.reconcile import Key, Reconciler, World
 from rollout.controller.reflector import Reflectors
@@ -31,7 +31,7 @@ from rollout.core.documents import (
 )
 from rollout.core.errors import NotFound, RolloutError
 from rollout.core.lifecycle import Phase
-from rollout.engine.lease import RENEW_EVERY
+from rollout.engine.lease import CONTROLLER, RENEW_EVERY
 from rollout.engine.lookup import ROOT_NAMESPACE
 from rollout.ports import Cluster, Metrics, Probes, Watchable, Webhooks
 
@@ -60,7 +60,7 @@ class Settings:
     namespaces: tuple[str, ...] = ()
     labels: dict[str, str] = field(default_factory=dict)
     workers: int = 8
-    lease: str = LEASE_NAME
+    lease: str = CONTROLLER
 
     @property
     def spaces(self) -> tuple[str | None, ...]:
@@ -75,9 +75,9 @@ def lease_name(labels: dict[str, str]) -> str:
     ('rollout-controller', 'rollout-controller-289b4946')
     """
     if not labels:
-        return LEASE_NAME
+        return CONTROLLER
     told = ",".join(f"{key}={value}" for key, value in sorted(labels.items()))
-    return f"{LEASE_NAME}-{hashlib.sha256(told.encode()).hexdigest()[:8]}"
+    return f"{CONTROLLER}-{hashlib.sha256(told.encode()).hexdigest()[:8]}"
 
 
 class Told(Protocol):

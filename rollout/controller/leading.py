@@ -4,11 +4,9 @@ import threading
 from collections.abc import Sequence
 
 from rollout.core.documents import LEASE, MANAGED_BY, name_of, namespace_of
-from rollout.engine.lease import Holder
+from rollout.engine.lease import CONTROLLER, Holder
 from rollout.engine.state import state_name
 from rollout.ports import Cluster
-
-LEASE_NAME = "rollout-controller"
 
 
 class Leader:
@@ -24,7 +22,7 @@ class Leader:
         namespace: str,
         identity: str,
         spaces: Sequence[str | None] = (None,),
-        name: str = LEASE_NAME,
+        name: str = CONTROLLER,
     ) -> None:
         self._cluster, self._spaces = cluster, spaces
         self._holder = Holder(cluster, name, namespace, identity)

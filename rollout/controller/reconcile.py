@@ -21,8 +21,9 @@ from rollout.core.lifecycle import Phase, Reason
 from rollout.core.strategy import Strategy
 from rollout.engine.choosing import PRESET, chosen
 from rollout.engine.engine import Engine
+from rollout.engine.objects import oldest
 from rollout.engine.state import StatusShelf
-from rollout.engine.status import FINALIZER, IDLE, Trouble
+from rollout.engine.status import FINALIZER, IDLE, Trouble, trouble_of
 from rollout.engine.survey import Request, serves
 from rollout.ports import Cluster, Metrics, Probes, Webhooks
 
@@ -132,11 +133,9 @@ def at_rest(document: Document) -> bool:
 
 
 def _stalled(document: Document) -> str:
-    """Why the object is stalled, by its status; empty where it is not."""
-    for one in (document.get("status") or {}).get("conditions") or []:
-        if one.get("type") == "Stalled" and one.get("status") == "True":
-            return str(one.get("reason", ""))
-    return ""
+    """Why the object is stalled, in a word; empty where it is not."""
+    trouble = trouble_of(document)
+    return trouble.reason if trouble else ""
 
 
 def _seen(document: Document) -> bool:
@@ -251,9 +250,7 @@ class _Flight:
 
     def _elder(self, document: Document, wanted: ServiceRollout) -> str:
         """An older object for the same Service."""
-        every = self._cluster.list(SERVICE_ROLLOUT, wanted.namespace)
-        same = (one for one in every if (one.get("spec") or {}).get("service") == wanted.service)
-        first = min(same, key=_age, default=document)
+        first = oldest(self._cluster.list(SERVICE_ROLLOUT, wanted.namespace), wanted.service) or document
         return "" if name_of(first) == wanted.name else name_of(first)
 
     def _begin(self, wanted: ServiceRollout, now: float) -> float:
@@ -287,7 +284,3 @@ def _wanted(document: Document) -> tuple[ServiceRollout | None, Trouble | None]:
         return declared(document), None
     except InvalidInput as error:
         return None, Trouble("InvalidSpec", str(error))
-
-
-def _age(document: Document) -> tuple[str, str]:
-    return str(document["metadata"].get("creationTimestamp", "")), name_of(document)

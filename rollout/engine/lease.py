@@ -9,18 +9,22 @@ from rollout.core.errors import Conflict, NotFound
 from rollout.core.quantities import moment
 from rollout.ports import Cluster
 
+CONTROLLER = "rollout-controller"
+"""The Lease of a controller, which stands for those of all services that it drives."""
 DURATION = 15.0
 RENEW_EVERY = 5.0
 
 
 class Hold(Protocol):
-    """One process's right to drive a service. `fence` counts who had it, while it is ours (0: it is not).
+    """One process's right to drive a service."""
 
-    `other` is who holds it, as far as we know.
-    """
+    @property
+    def fence(self) -> int:
+        """Counts who had it, while it is ours (0: it is not)."""
 
-    fence: int
-    other: str
+    @property
+    def other(self) -> str:
+        """Who holds it, as far as we know."""
 
     def hold(self, now: float, floor: int = 0) -> bool:
         """Take or keep it, counted from above `floor`; False while another has it. Raises `Unreachable`."""

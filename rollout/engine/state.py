@@ -6,8 +6,9 @@ from typing import Protocol
 from pydantic import TypeAdapter, ValidationError
 
 from rollout.core.attempt import Record
-from rollout.core.documents import CONFIG_MAP, MANAGED_BY, SERVICE_ROLLOUT, Document, version_of
+from rollout.core.documents import CONFIG_MAP, MANAGED_BY, SERVICE_ROLLOUT, Document, name_of, version_of
 from rollout.core.errors import InvalidInput, NotFound
+from rollout.engine.objects import object_for
 from rollout.engine.status import FINALIZER, Trouble, status_of, updating
 from rollout.ports import Cluster
 
@@ -36,14 +37,21 @@ def state_name(service: str) -> str:
 class Shelf(Protocol):
     """The object in which the record of one service lies."""
 
-    title: str
-    """How errors name it."""
-    remedy: str
-    """What a person does where what lies there is no record of ours."""
+    @property
+    def title(self) -> str:
+        """How errors name it."""
+
+    @property
+    def remedy(self) -> str:
+        """What a person does where what lies there is no record of ours."""
 
     @property
     def version(self) -> str:
         """The object's version as it was read or written last; empty where there is none."""
+
+    @property
+    def declared(self) -> Document | None:
+        """The ServiceRollout that asks for the service, as it was read or written last; None where none does."""
 
     def load(self) -> Record | None:
         """The record; None where there is none. Raises `ValidationError` if it is damaged."""
@@ -56,6 +64,7 @@ class ConfigMapShelf:
     """A ConfigMap for each service: nothing of ours need be installed."""
 
     remedy = "delete it, then `rollout abort` takes back what it had in flight"
+    declared: Document | None = None
 
     def __init__(self, cluster: Cluster, service: str, namespace: str) -> None:
         self._cluster, self._namespace, self._name = cluster, namespace, state_name(service)
@@ -109,6 +118,11 @@ class StatusShelf:
     def version(self) -> str:
         """See `Shelf`."""
         return version_of(self._document)
+
+    @property
+    def declared(self) -> Document:
+        """See `Shelf`."""
+        return self._document
 
     def load(self) -> Record | None:
         """See `Shelf`."""
@@ -165,6 +179,55 @@ class StatusShelf:
         return self._cluster.patch(SERVICE_ROLLOUT, self._namespace, self._name, patch, version, subresource)
 
 
+class FoundShelf:
+    """The status of the ServiceRollout that asks for the service, or a ConfigMap where none does.
+
+    Which, is asked once, with the first answer that comes.
+    """
+
+    def __init__(self, cluster: Cluster, service: str, namespace: str) -> None:
+        self._cluster, self._service, self._namespace = cluster, service, namespace
+        self._found: Shelf | None = None
+
+    @property
+    def title(self) -> str:
+        """See `Shelf`."""
+        return self._shelf.title
+
+    @property
+    def remedy(self) -> str:
+        """See `Shelf`."""
+        return self._shelf.remedy
+
+    @property
+    def version(self) -> str:
+        """See `Shelf`."""
+        return self._shelf.version
+
+    @property
+    def declared(self) -> Document | None:
+        """See `Shelf`. Of an object that was not read yet nothing is known."""
+        return self._shelf.declared
+
+    def load(self) -> Record | None:
+        """See `Shelf`."""
+        return self._shelf.load()
+
+    def keep(self, record: Record, now: float) -> None:
+        """See `Shelf`."""
+        self._shelf.keep(record, now)
+
+    @property
+    def _shelf(self) -> Shelf:
+        if self._found is None:
+            document = object_for(self._cluster, self._service, self._namespace)
+            if document is None:
+                self._found = ConfigMapShelf(self._cluster, self._service, self._namespace)
+            else:
+                self._found = StatusShelf(self._cluster, name_of(document), self._namespace, observing=False)
+        return self._found
+
+
 def _with_cleaned(record: Record, cleaned: bool) -> Record:
     """The record with whether all was cleaned up after an attempt that ended."""
     a = record.attempt
@@ -182,6 +245,11 @@ class StateStore:
     def version(self) -> str:
         """The version of its object at which it was read or written last; empty where there is none."""
         return self._shelf.version
+
+    @property
+    def declared(self) -> Document | None:
+        """The ServiceRollout in whose status the record lies, as it was read or written last; None elsewhere."""
+        return self._shelf.declared
 
     def read(self) -> Record:
         """The record as it stands; an empty one where there is none. Raises `InvalidInput` if it is damaged."""

@@ -104,6 +104,14 @@ def _since(one: Document, before: list[Document], now: float, generation: int) -
     return {**one, "lastTransitionTime": at, "observedGeneration": generation}
 
 
+def trouble_of(document: Document) -> Trouble | None:
+    """Why the object is stalled, by its status; None where it is not."""
+    for one in (document.get("status") or {}).get("conditions") or []:
+        if one.get("type") == "Stalled" and one.get("status") == "True":
+            return Trouble(str(one.get("reason", "")), str(one.get("message", "")))
+    return None
+
+
 def stamp(at: float) -> str:
     """An epoch second as Kubernetes writes times."""
     return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

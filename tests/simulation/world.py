@@ -26,6 +26,7 @@ from rollout.core.errors import Conflict, InvalidInput, NotFound, Unavailable, U
 from rollout.core.probe import HEADER, Expected, Probe
 from rollout.core.query import Points
 from rollout.core.strategy import ERRORS, Bake, Fault, Mirror, OnInconclusive, Route, Safe, Step, Strategy
+from rollout.engine.byhand import HOME, ByHand
 from rollout.engine.engine import Engine
 from rollout.engine.lease import Holder
 from rollout.engine.state import ConfigMapShelf, Shelf, StateStore, StatusShelf
@@ -528,7 +529,8 @@ class World:
         self.processes.append(FaultyCluster(self, faults))
         probes = VirtualProbes(self)
         cluster, hooks = self.processes[-1], ProcessWebhooks(self)
-        lease = Holder(cluster, "rollout-reviews", "shop", name)
+        own = Holder(cluster, "rollout-reviews", "shop", name)
+        lease = ByHand(cluster, own, HOME, lambda: bool(self.declared))
         return Engine(cluster, self.metrics, hooks, probes, "reviews", "shop", lease, self._shelf(cluster))
 
     def request(self) -> Request:
