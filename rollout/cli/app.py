@@ -541,6 +541,7 @@ def undo(
     engine = _engine(service, namespace, cluster, context)
     request = undoing.request(engine.states.read(), service, engine.namespace)
     world, _ = _world(cluster, context, "", metrics=False)
+    driving.undeclared(engine, request)
     undoing.make_ready(world, request, lambda text: print(text, file=sys.stderr, flush=True))
     with console.teller(output) as tell:
         attempt, code = driving.promote(engine, request, driving.Manners(), tell)

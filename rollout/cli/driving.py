@@ -1,5 +1,6 @@
 """Drive an attempt from a terminal or a pipeline: tick, tell, wait; and leave safely when told to."""
 
+import json
 import signal
 import sys
 from collections.abc import Callable, Iterator
@@ -9,7 +10,8 @@ from types import FrameType
 
 from rollout.adapters import clock
 from rollout.core.attempt import Attempt
-from rollout.core.errors import Conflict, RolloutError, Unavailable
+from rollout.core.documents import SERVICE_ROLLOUT, Document, name_of, namespace_of, ref
+from rollout.core.errors import Conflict, InvalidInput, RolloutError, Unavailable
 from rollout.core.lifecycle import Phase, Reason
 from rollout.engine.engine import Engine, same_target
 from rollout.engine.survey import Request
@@ -111,6 +113,7 @@ def promote(
         try:
             running = engine.running()
             if running is None:
+                undeclared(engine, request)
                 engine.examine(request, clock.now())
                 request = choose(request)
             left = _board(engine, request, running, manners, tell)
@@ -129,6 +132,26 @@ def promote(
             _deaf()
             with suppress(RolloutError):
                 engine.let_go(clock.now())
+
+
+def undeclared(engine: Engine, request: Request) -> None:
+    """Refuse to begin by hand what a ServiceRollout says: a controller would take it back. Raises `InvalidInput`."""
+    document = engine.states.declared
+    if document is None:
+        return
+    last, version = engine.states.record.attempt, (document.get("spec") or {}).get("version")
+    if version != request.canary:
+        change = f"patch {_named(document)} --type merge -p '{json.dumps({'spec': {'version': request.canary}})}'"
+    else:
+        change = f"annotate --overwrite {_named(document)} rollout.dev/retry={last.number if last else 0}"
+    raise InvalidInput(
+        f"{ref(SERVICE_ROLLOUT, document)} says which version of {engine.service} is to serve; to have "
+        f"{request.canary} tried by whoever obeys it:\n  kubectl {change}"
+    )
+
+
+def _named(document: Document) -> str:
+    return f"servicerollout {name_of(document)} -n {namespace_of(document)}"
 
 
 def finish(engine: Engine, tell: Tell, within: float) -> Attempt | None:

@@ -16,7 +16,7 @@ from rollout.cli.app import app
 from rollout.controller.leading import Leader
 from rollout.core.attempt import Attempt, Record
 from rollout.core.documents import CONFIG_MAP, LEASE, SERVICE_ROLLOUT, Document, Kind, version_of
-from rollout.core.errors import Forbidden, NotFound, RolloutError
+from rollout.core.errors import Forbidden, InvalidInput, NotFound, RolloutError
 from rollout.core.lifecycle import Phase
 from rollout.engine.byhand import HOME, ByHand
 from rollout.engine.lease import DURATION, Holder
@@ -237,3 +237,19 @@ def test_an_engine_is_wired_to_the_object(cluster: Path) -> None:
     assert made.states.read() == Record()
     assert made.states.declared is not None
     assert made.states.declared["spec"]["version"] == "v1"
+
+
+@pytest.mark.parametrize(
+    ("version", "said"),
+    [
+        ("v1", """kubectl patch servicerollout ours -n bookinfo --type merge -p '{"spec": {"version": "v2"}}'"""),
+        ("v2", "kubectl annotate --overwrite servicerollout ours -n bookinfo rollout.dev/retry=0"),
+    ],
+)
+def test_what_an_object_says_is_not_begun_by_hand(cluster: Path, version: str, said: str) -> None:
+    rolled_out(FolderCluster(cluster), version=version)
+    before = [FolderCluster(cluster).list(kind) for kind in (SERVICE_ROLLOUT, LEASE, CONFIG_MAP)]
+    result = asked(cluster, "promote", "reviews", "--to", "v2", "--yes")
+    assert isinstance(result.exception, InvalidInput)
+    assert said in str(result.exception)
+    assert [FolderCluster(cluster).list(kind) for kind in (SERVICE_ROLLOUT, LEASE, CONFIG_MAP)] == before
