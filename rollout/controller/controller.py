@@ -176,6 +176,9 @@ class Controller:
                 log.info("leading: fence %d", self.leader.fence) if not led else None
                 self._look_at_all(now, 0.0 if not led else 30.0)
                 led, resync = True, now + RESYNC * random.uniform(0.9, 1.1)  # noqa: S311 - it spreads work
+            if led and not leads:
+                log.warning("%s leads now", self.leader.other or "nobody")
+                self.reconciler.ground()
             led = led and leads
             self._over.wait(RENEW_EVERY * random.uniform(0.8, 1.0) if leads and led else 1.0)  # noqa: S311
 

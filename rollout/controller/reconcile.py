@@ -105,6 +105,11 @@ class Reconciler:
         if flight is not None:
             flight.unfollow()
 
+    def ground(self) -> None:
+        """Another process leads: forget what is in flight here, which it will find in the objects."""
+        for key in list(self._flights):
+            self._drop(key)
+
     def flies(self, key: Key) -> bool:
         """Whether something of this object is in flight, as far as this process has seen."""
         flight = self._flights.get(key)
