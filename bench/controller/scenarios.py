@@ -188,7 +188,7 @@ def drift(stage: Stage) -> Numbers:
             back.append(following[0])
     kept = sum(_route(stage, service).get("timeout") == "7s" for service in timed)
     return {
-        "raised": len(raised), "back_at_25": spread(back), "timed": len(timed), "timeout_kept": kept,
+        "weights_edited": len(raised), "back_at_25": spread(back), "timed": len(timed), "timeout_kept": kept,
         "paths": _paths(stage, min(edited.values())),
     }  # fmt: skip
 
