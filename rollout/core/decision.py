@@ -170,15 +170,16 @@ def _lifted(o: Observation, d: Decision) -> Decision:
 def landed(o: Observation) -> Attempt:
     """The attempt, with when its weight came to stand on every route where the claims that carry it tell.
 
-    So it need not be recorded by itself. A fault lies elsewhere: no claim tells when it was put there.
+    So it need not be recorded by itself, and what it showed is judged also by who comes after a take-back. A fault
+    lies elsewhere: no claim tells when it was put there.
     """
     a = o.attempt
     moving = a.phase in (Phase.SHIFTING, Phase.WAITING, Phase.CONFIRMING)
     if not moving or a.landed or not a.since or a.fault or a.passed:
         return a
-    if not all(r.carries(a.weight) and r.put_at for r in o.routes):
+    if not all(r.put_at and (r.carries(a.weight) or (r.taken_back and r.put_at >= a.since)) for r in o.routes):
         return a
-    return replace(a, landed=max(a.since, *(r.put_at for r in o.routes)))
+    return replace(a, landed=max([a.since, *(r.put_at for r in o.routes)]))
 
 
 def _ended(o: Observation) -> Answer:

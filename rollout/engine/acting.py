@@ -46,7 +46,7 @@ class Hands:
 
     def shift(self, a: Attempt, scene: Scene, weight: Decimal, now: float, sealed: bool = False) -> None:
         """Give the canary `weight` on every route. Raises `Conflict` where a route changed since it was read."""
-        claim = Claim(a.id, a.fence, weight, a.stable, a.canary, (), a.capacity, at=now, sealed=sealed)
+        claim = Claim(a.id, a.fence, weight, a.stable, a.canary, (), a.capacity, since=now, sealed=sealed)
         self._each(a, scene, claim, 1, a.overlays)
 
     def take_back(self, a: Attempt, scene: Scene, reason: Reason, now: float) -> None:

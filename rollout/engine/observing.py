@@ -118,14 +118,10 @@ def _route(vs: Document | None, ref: RouteRef, attempt: Attempt) -> RouteState:
     state = RouteState(title, None, tuple(given), editor(vs), **clothes)
     if claim is None:
         return state
-    taken_at, put_at = (claim.at, 0.0) if claim.taken_back else (0.0, claim.at)
-    said: dict[str, Any] = {
-        "taken_back": claim.taken_back,
-        "taken_at": taken_at,
-        "put_at": put_at,
-        "sealed": claim.sealed,
-    }
-    return replace(state, claimed=claim.weight, **said)
+    return replace(
+        state, claimed=claim.weight, taken_back=claim.taken_back, taken_at=claim.at, put_at=claim.since,
+        sealed=claim.sealed,
+    )  # fmt: skip
 
 
 def _clothes(vs: Document, ref: RouteRef, attempt: Attempt) -> dict[str, Any]:

@@ -19,9 +19,9 @@ GROUP = "rollout.dev"
 class Claim:
     """Who moves the weights, and where they were put. `taken_back` is the take-back's own record.
 
-    `at` is when they were put there, or taken back (epoch seconds; 0: not known). `sealed` says that the
-    canary is promoted: nothing may be taken back any more. `capacity` is the number of ready endpoints with which
-    stable carried everything: with it, a claim alone is enough for a safe take-back.
+    `since` is when they were put there, `at` when they were taken back (epoch seconds; 0: not known, or not at all).
+    `sealed` says that the canary is promoted: nothing may be taken back any more. `capacity` is the number of ready
+    endpoints with which stable carried everything: with it, a claim alone is enough for a safe take-back.
     """
 
     attempt: str
@@ -34,6 +34,7 @@ class Claim:
     scales: dict[str, int] = field(default_factory=dict)
     taken_back: Reason | None = None
     at: float = 0.0
+    since: float = 0.0
     sealed: bool = False
 
 
@@ -64,7 +65,8 @@ def claim_of(vs: Document, key: str) -> Claim | None:
             int(raw.get("capacity", 0)),
             {k: int(v) for k, v in raw.get("scales", {}).items()},
             Reason(back["reason"]) if back else None,
-            float(back["at"]) if back else float(raw.get("since", 0)),
+            float(back["at"]) if back else 0.0,
+            float(raw.get("since", 0)),
             bool(raw.get("promoted")),
         )
     except (ValueError, KeyError, TypeError, AttributeError, InvalidOperation):
@@ -83,12 +85,14 @@ def claiming_patch(vs: Document, key: str, pair: Pair, claim: Claim, acts: Seque
     """
     before = claim_of(vs, key)
     routes, scales = laid_out(vs, pair, claim.keys, claim.weight, acts, before.scales if before else {})
-    stands = before and (before.attempt, before.weight) == (claim.attempt, claim.weight) and routes == http_routes(vs)
+    stands = before and before.attempt == claim.attempt
+    if not claim.taken_back:
+        stands = stands and before and before.weight == claim.weight and routes == http_routes(vs)
     text: dict[str, Any] = {
         "attempt": claim.attempt,
         "fence": claim.fence,
         "weight": str(claim.weight),
-        "since": before.at if before and stands else claim.at,
+        "since": before.since if before and stands else claim.since,
         "stable": claim.stable,
         "canary": claim.canary,
         "routes": list(claim.keys),
@@ -99,7 +103,6 @@ def claiming_patch(vs: Document, key: str, pair: Pair, claim: Claim, acts: Seque
     if claim.sealed:
         text["promoted"] = True
     if claim.taken_back:
-        del text["since"]
         text["takenBack"] = {"reason": claim.taken_back.value, "at": claim.at}
     patch: Document = {"metadata": {"annotations": {key: json.dumps(text, separators=(",", ":"))}}}
     if routes != http_routes(vs):

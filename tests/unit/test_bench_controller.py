@@ -56,6 +56,9 @@ def test_the_metrics_server_counts_what_the_weight_says(server: Metrics, clock: 
     assert (before.stable.requests, before.canary.requests) == (0.75 * 2 * RATE, 0.25 * 2 * RATE)
     assert before.canary.failures == 0
     assert after.canary.failures == 0.5 * after.canary.requests == 0.125 * 2 * RATE
+    end = time.monotonic() + 5.0
+    while not server.bad["app3"] and time.monotonic() < end:
+        time.sleep(0.01)  # it is noted after the answer
     assert server.bad["app3"] == [clock.at]
 
 
