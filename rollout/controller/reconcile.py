@@ -251,7 +251,17 @@ class _Flight:
         if last is None and _stalled(document) == LOST.reason and _seen(document) and not _asked_again(document, 0):
             self._shelf.trouble = LOST
             return False
-        return not serves(self._cluster, wanted.service, wanted.namespace, wanted.version)
+        where = (self._cluster, wanted.service, wanted.namespace)
+        if serves(*where, wanted.version):
+            return False
+        back = last is not None and last.phase is Phase.ROLLED_BACK and last.stable == wanted.version
+        if back and last is not None and not serves(*where, last.canary):
+            # Who shares it out by hand is not to find, of all things, what went back at 100 %: a release begins at 0.
+            raise InvalidInput(
+                f"{last.canary} went back to {last.stable}, and somebody has given others than {last.stable} a share "
+                f"since; give it all to {last.stable}, or ask for another version"
+            )
+        return True
 
     def _elder(self, document: Document, wanted: ServiceRollout) -> str:
         """An older object for the same Service."""
