@@ -57,23 +57,23 @@ def _waits(a: Attempt) -> Iterator[str]:
             yield from (f"  {line}" for line in _ignoring(a))
             yield f"`rollout gitops {a.service}` says more, and what Flux needs."
     elif a.phase is Phase.CONFIRMING:
-        yield f"It waits until {at(a.landed + a.strategy.confirm)}; at 100 % there is nobody to compare with."
+        yield f"It waits until {at(a.stands + a.strategy.confirm)}; at 100 % there is nobody to compare with."
     elif a.phase is Phase.WAITING:
         yield f"{a.message}."
-    elif a.at and a.landed and a.mirror:
-        yield f"It is {a.mirror} until {at(a.landed + a.at.bake.min)} at least; no user sees {a.canary} yet."
+    elif a.at and a.stands and a.mirror:
+        yield f"It is {a.mirror} until {at(a.stands + a.at.bake.min)} at least; no user sees {a.canary} yet."
     elif a.at and a.probe and not a.strategy.rises(a.step):
         yield f"It waits for answers to its probes until {at(a.since + a.at.bake.max)}; without them it goes back."
-    elif a.at and a.landed and a.phase is Phase.SHIFTING:
+    elif a.at and a.stands and a.phase is Phase.SHIFTING:
         bake, following = a.at.bake, a.strategy.after(a.weight)
         if not a.strategy.checks:
-            yield f"It stands until {at(a.landed + bake.min)} at least; nothing is compared."
+            yield f"It stands until {at(a.stands + bake.min)} at least; nothing is compared."
             return
         margin = 100 * a.strategy.margin_at(a.weight)
         of = "of users or probes " if a.probe else ""
         yield (
             f"Before {following} % it waits for evidence {of}that {a.canary} fails at most {margin:.2g} points more, "
-            f"from {at(a.landed + bake.min)} on, until {at(a.landed + bake.max)}."
+            f"from {at(a.stands + bake.min)} on, until {at(a.stands + bake.max)}."
         )
 
 

@@ -236,6 +236,11 @@ class Attempt:
         return self.at.wait if self.at else None
 
     @property
+    def stands(self) -> float:
+        """Since when its weight stands, for people: of a new one the record says only when it was decided."""
+        return self.landed or self.since
+
+    @property
     def exposed(self) -> bool:
         """Whether requests reach the canary now: users', or repeated ones."""
         return bool(self.weight or self.overlays)
