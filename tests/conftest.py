@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from hypothesis import settings
@@ -21,12 +22,17 @@ def unavailable(reason: Missing) -> None:
     pytest.skip(f"a real part is missing: {reason}")
 
 
-@pytest.fixture(scope="session")
-def api_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApiServer]:
+def running(folder: Path) -> Iterator[ApiServer]:
+    """An API server of its own, until it is no longer needed."""
     try:
-        server = ApiServer(tmp_path_factory.mktemp("api"))
+        server = ApiServer(folder)
     except Missing as reason:
         unavailable(reason)
         raise
     yield server
     server.down()
+
+
+@pytest.fixture(scope="session")
+def api_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApiServer]:
+    yield from running(tmp_path_factory.mktemp("api"))

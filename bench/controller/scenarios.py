@@ -126,11 +126,16 @@ def _flipped(stage: Stage, services: list[str], since: float) -> Numbers:
     }  # fmt: skip
 
 
+def _at_25(stage: Stage) -> None:
+    """All services released, and all seen at 25 %."""
+    stage.candidate.release_all(stage.services)
+    stage.until_weight(25, stage.services, 300.0)
+
+
 def kill(stage: Stage) -> Numbers:
     """Killed 3 s into the bake at 25 %, and begun anew a second later."""
     since = time.time()
-    stage.candidate.release_all(stage.services)
-    stage.until_weight(25, stage.services, 300.0)
+    _at_25(stage)
     time.sleep(3.0)
     stage.candidate.kill()
     time.sleep(1.0)
@@ -151,8 +156,7 @@ def kill(stage: Stage) -> Numbers:
 def outage(stage: Stage) -> Numbers:
     """The metrics gone for a minute, with good versions at 25 %."""
     since = time.time()
-    stage.candidate.release_all(stage.services)
-    stage.until_weight(25, stage.services, 300.0)
+    _at_25(stage)
     time.sleep(2.0)
     stage.metrics.down, began = True, time.time()
     time.sleep(OUTAGE)
@@ -171,8 +175,7 @@ def outage(stage: Stage) -> Numbers:
 
 def drift(stage: Stage) -> Numbers:
     """At 25 %, somebody raises one half of the services to 40, and gives the other half a timeout."""
-    stage.candidate.release_all(stage.services)
-    stage.until_weight(25, stage.services, 300.0)
+    _at_25(stage)
     time.sleep(3.0)
     half = max(1, len(stage.services) // 2)
     raised, timed = stage.services[:half], stage.services[half:]

@@ -1,6 +1,5 @@
 """The promises of the Cluster port over any keeper of whole documents: versions, conflicts, merge patches."""
 
-import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager
@@ -8,6 +7,7 @@ from contextlib import AbstractContextManager
 from rollout.adapters import clock
 from rollout.core.documents import Document, Kind, carries, copied, name_of, namespace_of, ref, version_of
 from rollout.core.errors import Conflict, NotFound
+from rollout.core.quantities import stamp
 
 Key = tuple[str, str, str]
 """Kind, namespace and name of one object."""
@@ -101,8 +101,7 @@ class DocumentStore(ABC):
             self._guard(kind, found, version)
             going = None
             if found["metadata"].get("finalizers"):
-                since = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(clock.now()))
-                going = merged(found, {"metadata": {"deletionTimestamp": since}})
+                going = merged(found, {"metadata": {"deletionTimestamp": stamp(clock.now())}})
             self._write((kind.name, namespace, name), going)
 
     def may(self, verb: str, kind: Kind, namespace: str | None, name: str = "") -> bool:

@@ -45,8 +45,6 @@ RESYNC = 600.0
 """Seconds after which every object is looked at again, whatever was heard of it; it costs no request."""
 RETRY, SELDOM = 1.0, 60.0
 """Seconds after which an object is tried again that could not be worked on: at first, and at most."""
-LISTED = 30.0
-"""Seconds that the first lists may take."""
 
 
 @dataclass(frozen=True)
@@ -207,12 +205,12 @@ class Controller:
             key = self.queue.take(1.0)
             if key is None:
                 continue
-            started = clock.now()
+            self._began[key] = clock.now()
             try:
                 after = self._reconciled(key)
             finally:
+                self._told.worked(clock.now() - self._began.pop(key))
                 self.queue.done(key)
-            self._told.worked(clock.now() - started)
             if after < RESYNC:
                 self.queue.add(key, clock.now() + after)
 
@@ -220,7 +218,6 @@ class Controller:
         """After how many seconds to look again. Nothing that goes wrong with one object concerns another."""
         view = self._view(key)
         view.fresh()
-        self._began[key] = clock.now()
         try:
             after = self.reconciler.reconcile(key, clock.now())
         except Exception as error:

@@ -3,7 +3,7 @@
 from rollout.core.attempt import Attempt
 from rollout.core.documents import EVENT, MANAGED_BY, MANAGER, SERVICE_ROLLOUT, Document, name_of, namespace_of
 from rollout.core.lifecycle import Phase
-from rollout.engine.status import stamp
+from rollout.core.quantities import stamp
 
 TOLD = {
     Phase.PREFLIGHT: ("Normal", "Started"),

@@ -4,7 +4,7 @@ import threading
 from collections.abc import Sequence
 
 from rollout.core.documents import LEASE, MANAGED_BY, name_of, namespace_of
-from rollout.engine.lease import CONTROLLER, Holder
+from rollout.engine.lease import CONTROLLER, Holder, holder_of
 from rollout.engine.state import state_name
 from rollout.ports import Cluster
 
@@ -52,8 +52,7 @@ class Leader:
                 return False
             if self._holder.fence != fence:
                 leases = (lease for space in self._spaces for lease in self._cluster.list(LEASE, space, MANAGED_BY))
-                held = (lease for lease in leases if (lease.get("spec") or {}).get("holderIdentity"))
-                self._driven = frozenset((namespace_of(one), name_of(one)) for one in held)
+                self._driven = frozenset((namespace_of(one), name_of(one)) for one in leases if holder_of(one))
             return True
 
     def sure(self, now: float) -> bool:

@@ -126,10 +126,8 @@ def at_rest(document: Document) -> bool:
     Seen from the object alone, so that ten thousand of them are known at once after a start.
     """
     metadata, status = document["metadata"], document.get("status") or {}
-    if metadata.get("deletionTimestamp") and FINALIZER not in (metadata.get("finalizers") or []):
-        return True
-    if metadata.get("deletionTimestamp") or FINALIZER in (metadata.get("finalizers") or []):
-        return False
+    if metadata.get("deletionTimestamp") or _marked(document):
+        return not _marked(document)
     if not _seen(document) or _asked_again(document, status.get("attempt")):
         return False
     if (reason := _stalled(document)) and reason not in LASTING_TROUBLE:
@@ -148,10 +146,14 @@ def _seen(document: Document) -> bool:
     return bool((document.get("status") or {}).get("observedGeneration") == document["metadata"].get("generation"))
 
 
+def _marked(document: Document) -> bool:
+    """Whether our finalizer stands on it."""
+    return FINALIZER in (document["metadata"].get("finalizers") or [])
+
+
 def _begun(document: Document) -> bool:
     """Whether something was in flight, or ended, whatever the record says."""
-    flies = FINALIZER in (document["metadata"].get("finalizers") or [])
-    return flies or (document.get("status") or {}).get("phase", IDLE) != IDLE
+    return _marked(document) or (document.get("status") or {}).get("phase", IDLE) != IDLE
 
 
 def _asked_again(document: Document, number: object) -> bool:

@@ -105,6 +105,11 @@ def carries(document: Document, labels: Mapping[str, str]) -> bool:
     return labels.items() <= labels_of(document).items()
 
 
+def age_of(document: Document) -> tuple[str, str]:
+    """Sorts the oldest first, as Istio and we tell which of two comes first; of one second, by name."""
+    return str(document["metadata"].get("creationTimestamp", "")), name_of(document)
+
+
 def ref(kind: Kind, document: Document) -> str:
     """The object as people name it.
 

@@ -1,7 +1,7 @@
 """Durations and percentages as people write them: `90s`, `1h30m`, `0.5%`."""
 
 import re
-from datetime import datetime
+from datetime import UTC, datetime
 from decimal import ROUND_DOWN, Decimal
 
 from rollout.core.errors import InvalidInput
@@ -36,6 +36,15 @@ def moment(text: object) -> float:
     (60.0, 0.0)
     """
     return datetime.fromisoformat(str(text)).timestamp() if text else 0.0
+
+
+def stamp(at: float) -> str:
+    """Epoch seconds as Kubernetes writes a time, in whole seconds.
+
+    >>> stamp(60.9)
+    '1970-01-01T00:01:00Z'
+    """
+    return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def spoken(seconds: float) -> str:

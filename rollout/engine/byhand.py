@@ -5,8 +5,7 @@ from collections.abc import Callable
 
 from rollout.core.documents import LEASE, MANAGED_BY, Document, name_of, version_of
 from rollout.core.errors import Forbidden
-from rollout.core.quantities import moment
-from rollout.engine.lease import CONTROLLER, DURATION, Holder
+from rollout.engine.lease import CONTROLLER, Holder, holder_of, live, renewed_at
 from rollout.ports import Cluster
 
 HOME = "rollout-system"
@@ -60,8 +59,8 @@ class ByHand:
                 name_of(lease), Holder(self._cluster, name_of(lease), self._home, self._own.identity)
             )
             expires = leader.expires(version_of(lease), now)
-            if _holder(lease) and expires > now:
-                self.other, self._until = f"the controller {_holder(lease)}", expires
+            if holder_of(lease) and expires > now:
+                self.other, self._until = f"the controller {holder_of(lease)}", expires
                 return True
         return False
 
@@ -70,8 +69,7 @@ class ByHand:
 
         Raises `Forbidden` where we may not know, and `Unavailable`.
         """
-        live = (_holder(one) for one in self._leases() if now - _renewed(one) < DURATION)
-        return next((holder for holder in live if holder), "")
+        return next((holder_of(one) for one in self._leases() if live(one, now)), "")
 
     def doubt(self) -> None:
         """See `Hold`."""
@@ -94,9 +92,9 @@ class ByHand:
             leases = self._leases()
         except Forbidden:
             return None
-        if any(_holder(one) and now - _renewed(one) < DURATION for one in leases):
+        if any(live(one, now) for one in leases):
             return None
-        return max([since, *(_renewed(one) for one in leases)])
+        return max([since, *(renewed_at(one) for one in leases)])
 
     def release(self, now: float) -> None:
         """See `Hold`."""
@@ -106,11 +104,3 @@ class ByHand:
     def _leases(self) -> list[Document]:
         every = self._cluster.list(LEASE, self._home, MANAGED_BY)
         return [one for one in every if name_of(one) == CONTROLLER or name_of(one).startswith(f"{CONTROLLER}-")]
-
-
-def _holder(lease: Document) -> str:
-    return str((lease.get("spec") or {}).get("holderIdentity") or "")
-
-
-def _renewed(lease: Document) -> float:
-    return moment((lease.get("spec") or {}).get("renewTime"))

@@ -15,6 +15,21 @@ DURATION = 15.0
 RENEW_EVERY = 5.0
 
 
+def holder_of(lease: Document) -> str:
+    """Who holds it; empty if nobody does."""
+    return str((lease.get("spec") or {}).get("holderIdentity") or "")
+
+
+def renewed_at(lease: Document) -> float:
+    """When it was renewed last, by the holder's own clock (epoch seconds)."""
+    return moment((lease.get("spec") or {}).get("renewTime"))
+
+
+def live(lease: Document, now: float) -> bool:
+    """Whether somebody holds it by its own times: for people to read, not to act on."""
+    return bool(holder_of(lease)) and now - renewed_at(lease) < DURATION
+
+
 class Hold(Protocol):
     """One process's right to drive a service."""
 
@@ -73,21 +88,18 @@ class Holder:
         except NotFound:
             document = self._document(now, floor + 1)
             return self._try(lambda: self._cluster.create(LEASE, document), floor + 1, now)
-        spec = lease.get("spec") or {}
-        transitions = int(spec.get("leaseTransitions") or 0)
-        holder = str(spec.get("holderIdentity") or "")
-        if holder == self.identity and transitions == self.fence:
+        transitions = int((lease.get("spec") or {}).get("leaseTransitions") or 0)
+        if holder_of(lease) == self.identity and transitions == self.fence:
             return self._write(lease, transitions, now)
         self.fence = 0
-        if holder and holder != self.identity and self.expires(version_of(lease), now) > now:
-            self.other = holder
+        if self._taken(lease, now):
             return False
         return self._write(lease, max(transitions, floor) + 1, now)
 
     def lift(self, now: float, floor: int) -> bool:
         """Count our hold anew, from above `floor`; False if it is lost. Raises `Unreachable` without an answer."""
         lease = self._cluster.get(LEASE, self._namespace, self._name)
-        if (lease.get("spec") or {}).get("holderIdentity") != self.identity:
+        if holder_of(lease) != self.identity:
             self.fence = 0
             return False
         return self._write(lease, floor + 1, now)
@@ -98,11 +110,7 @@ class Holder:
             lease = self._cluster.get(LEASE, self._namespace, self._name)
         except NotFound:
             return True
-        holder = str((lease.get("spec") or {}).get("holderIdentity") or "")
-        if holder in ("", self.identity) or self.expires(version_of(lease), now) <= now:
-            return True
-        self.other = holder
-        return False
+        return not self._taken(lease, now)
 
     def doubt(self) -> None:
         """Ask the API next time, however fresh our hold seems."""
@@ -120,11 +128,10 @@ class Holder:
         By the holder's own clock: for people to read, not to act on.
         """
         try:
-            spec = self._cluster.get(LEASE, self._namespace, self._name).get("spec") or {}
+            lease = self._cluster.get(LEASE, self._namespace, self._name)
         except NotFound:
             return 0.0
-        renewed = moment(spec.get("renewTime"))
-        return None if spec.get("holderIdentity") and now - renewed < DURATION else renewed
+        return None if live(lease, now) else renewed_at(lease)
 
     def wait(self, now: float) -> float:
         """Seconds until the other's lease may be taken."""
@@ -139,10 +146,18 @@ class Holder:
         if not self.fence:
             return
         lease = self._cluster.get(LEASE, self._namespace, self._name)
-        if (lease.get("spec") or {}).get("holderIdentity") == self.identity:
+        if holder_of(lease) == self.identity:
             patch = {"spec": {"holderIdentity": "", "renewTime": _stamp(now)}}
             self._cluster.patch(LEASE, self._namespace, self._name, patch, version_of(lease))
         self.fence = 0
+
+    def _taken(self, lease: Document, now: float) -> bool:
+        """Whether another holds it, by our own clock; then it is the `other`."""
+        holder = holder_of(lease)
+        if holder in ("", self.identity) or self.expires(version_of(lease), now) <= now:
+            return False
+        self.other = holder
+        return True
 
     def _write(self, lease: Document, transitions: int, now: float) -> bool:
         spec = self._document(now, transitions)["spec"]

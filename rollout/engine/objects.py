@@ -1,6 +1,6 @@
 """Which ServiceRollout asks for a service, if there is one."""
 
-from rollout.core.documents import SERVICE_ROLLOUT, Document, name_of
+from rollout.core.documents import SERVICE_ROLLOUT, Document, age_of
 from rollout.core.errors import Forbidden, NotFound
 from rollout.ports import Cluster
 
@@ -20,8 +20,4 @@ def object_for(cluster: Cluster, service: str, namespace: str) -> Document | Non
 def oldest(every: list[Document], service: str) -> Document | None:
     """The oldest of these that asks for a Service."""
     same = (one for one in every if (one.get("spec") or {}).get("service") == service)
-    return min(same, key=_age, default=None)
-
-
-def _age(document: Document) -> tuple[str, str]:
-    return str(document["metadata"].get("creationTimestamp", "")), name_of(document)
+    return min(same, key=age_of, default=None)

@@ -1,12 +1,12 @@
 """What the status of a ServiceRollout says of its record: fields for people, and conditions that tools wait for."""
 
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any
 
 from rollout.core.attempt import Attempt, Record
 from rollout.core.documents import Document
 from rollout.core.lifecycle import Phase
+from rollout.core.quantities import stamp
 
 FINALIZER = "rollout.dev/traffic"
 """Stands on the object while an attempt is in flight: traffic goes back before it may go."""
@@ -110,8 +110,3 @@ def trouble_of(document: Document) -> Trouble | None:
         if one.get("type") == "Stalled" and one.get("status") == "True":
             return Trouble(str(one.get("reason", "")), str(one.get("message", "")))
     return None
-
-
-def stamp(at: float) -> str:
-    """An epoch second as Kubernetes writes times."""
-    return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from rollout.core.documents import Document, name_of, namespace_of
+from rollout.core.documents import Document, age_of, name_of, namespace_of
 from rollout.core.quantities import duration
 from rollout.mesh.delegates import merged
 from rollout.mesh.hosts import fqdn, resolved
@@ -88,9 +88,7 @@ def _endpoint(place: Endpoint) -> Resource:
 
 def routes(services: Sequence[Document], virtual_services: Sequence[Document], source: Source) -> Resource:
     """The RouteConfiguration of one client in the mesh: a virtual host per service."""
-    oldest = sorted(
-        virtual_services, key=lambda vs: (str(vs["metadata"].get("creationTimestamp", "")), name_of(vs))
-    )  # fmt: skip
+    oldest = sorted(virtual_services, key=age_of)
     hosts = []
     for service in services:
         name, namespace, port = name_of(service), namespace_of(service), _port(service)

@@ -78,6 +78,11 @@ class Controllers:
         body = {"apiVersion": "rollout.dev/v1alpha1", "kind": "ServiceRollout", "metadata": metadata, "spec": spec}
         self.mesh.server.call("POST", OBJECTS, body)
 
+    def reach(self, weight: int) -> None:
+        """Ask for v2, and wait until it has so many percent."""
+        self.declare("v2")
+        wait(lambda: self.mesh.canary() == weight, 60)
+
     def patch(self, change: Document) -> None:
         self.mesh.server.call("PATCH", f"{OBJECTS}/reviews", change)
 
@@ -166,8 +171,7 @@ def test_another_replica_goes_on_where_one_ended(controllers: Controllers, how: 
     mesh = controllers.mesh
     controllers.start()
     controllers.start()
-    controllers.declare("v2")
-    wait(lambda: mesh.canary() == 25, 60)
+    controllers.reach(25)
     began = time.monotonic()
     controllers.end(controllers.leader(), how)
     if how is signal.SIGTERM:
@@ -201,8 +205,7 @@ def test_a_foreign_weight_is_put_back_at_once_and_a_foreign_timeout_kept(control
 def test_a_deleted_object_gives_all_back_before_it_goes(controllers: Controllers) -> None:
     mesh = controllers.mesh
     controllers.start()
-    controllers.declare("v2")
-    wait(lambda: mesh.canary() == 25, 60)
+    controllers.reach(25)
     mesh.server.call("DELETE", f"{OBJECTS}/reviews")
     wait(lambda: not mesh.server.call("GET", OBJECTS)["items"], 30)
     assert mesh.canary() == 0
@@ -212,8 +215,7 @@ def test_a_deleted_object_gives_all_back_before_it_goes(controllers: Controllers
 def test_prometheus_gone_for_a_while_moves_nobody(controllers: Controllers) -> None:
     mesh = controllers.mesh
     controllers.start()
-    controllers.declare("v2")
-    wait(lambda: mesh.canary() == 25, 60)
+    controllers.reach(25)
     mesh.prometheus.stop()
     try:
         time.sleep(15)
@@ -227,8 +229,7 @@ def test_prometheus_gone_for_a_while_moves_nobody(controllers: Controllers) -> N
 def test_an_api_server_that_restarts_is_found_again(controllers: Controllers) -> None:
     mesh = controllers.mesh
     controllers.start()
-    controllers.declare("v2")
-    wait(lambda: mesh.canary() == 25, 60)
+    controllers.reach(25)
     mesh.server.stop()
     mesh.server.start()
     controllers.wait_for("Promoted")

@@ -13,8 +13,7 @@ from rollout.controller.cache import Cache, CachedCluster, Changed, Scope
 from rollout.controller.reflector import Reflectors
 from rollout.core.documents import SERVICE, VIRTUAL_SERVICE, Document, name_of, version_of
 from rollout.core.errors import Conflict, Forbidden, Unavailable
-from tests.conftest import unavailable
-from tests.real.parts import Missing
+from tests.conftest import running
 from tests.real.servers import ApiServer
 
 pytestmark = pytest.mark.real
@@ -25,13 +24,7 @@ PATH = "/apis/networking.istio.io/v1/namespaces/default/virtualservices"
 @pytest.fixture(scope="module")
 def own_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApiServer]:
     """One that may be stopped."""
-    try:
-        server = ApiServer(tmp_path_factory.mktemp("own"))
-    except Missing as reason:
-        unavailable(reason)
-        raise
-    yield server
-    server.down()
+    yield from running(tmp_path_factory.mktemp("own"))
 
 
 class Counting(KubernetesCluster):
