@@ -237,14 +237,22 @@ class CachedCluster:
         """See the port."""
         with self._written(kind, namespace, name):
             made = self._cluster.patch(kind, namespace, name, patch, version, subresource)
-            self._cache.stands(kind, made, self.reader)
+            if made["metadata"].get("deletionTimestamp") and not made["metadata"].get("finalizers"):
+                self._cache.deleted(kind, namespace, name, version_of(made), self.reader)  # it went with the last one
+            else:
+                self._cache.stands(kind, made, self.reader)
         return made
 
     def delete(self, kind: Kind, namespace: str, name: str, version: str) -> None:
         """See the port."""
         with self._written(kind, namespace, name):
             self._cluster.delete(kind, namespace, name, version)
-            self._cache.deleted(kind, namespace, name, version, self.reader)
+            _, known = self._cache.find("", kind, namespace, name)
+            if known is not None and known["metadata"].get("finalizers"):
+                with suppress(NotFound):  # it stands until the last of them goes, which may be now
+                    self._asked(kind, namespace, name)
+            else:
+                self._cache.deleted(kind, namespace, name, version, self.reader)
 
     def may(self, verb: str, kind: Kind, namespace: str | None, name: str = "") -> bool:
         """See the port."""
