@@ -11,6 +11,7 @@ from typing import Any
 
 from bench.controller.client import Client
 from rollout.core.documents import Document
+from rollout.core.quantities import stamp
 from tests.real.servers import ApiServer
 
 NAMESPACE = "bench"
@@ -129,7 +130,7 @@ class Candidate(ABC):
         return self._process is not None and self._process.poll() is None
 
 
-STAMP = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() - 3600))
+STAMP = stamp(time.time() - 3600)
 READY = {
     "phase": "Running",
     "startTime": STAMP,

@@ -38,13 +38,13 @@ def moment(text: object) -> float:
     return datetime.fromisoformat(str(text)).timestamp() if text else 0.0
 
 
-def stamp(at: float) -> str:
-    """Epoch seconds as Kubernetes writes a time, in whole seconds.
+def stamp(at: float, to: str = "seconds") -> str:
+    """Epoch seconds as Kubernetes writes a time, cut to whole "seconds", or to "microseconds" as in a Lease.
 
-    >>> stamp(60.9)
-    '1970-01-01T00:01:00Z'
+    >>> stamp(60.9), stamp(60.9, "microseconds")
+    ('1970-01-01T00:01:00Z', '1970-01-01T00:01:00.900000Z')
     """
-    return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return datetime.fromtimestamp(at, UTC).replace(tzinfo=None).isoformat(timespec=to) + "Z"
 
 
 def spoken(seconds: float) -> str:

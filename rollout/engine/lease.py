@@ -1,12 +1,11 @@
 """Who drives: one Lease per service, so that two engines never act on it (I10)."""
 
 import math
-from datetime import UTC, datetime
 from typing import Protocol
 
 from rollout.core.documents import LEASE, MANAGED_BY, Document, version_of
 from rollout.core.errors import Conflict, NotFound
-from rollout.core.quantities import moment
+from rollout.core.quantities import moment, stamp
 from rollout.ports import Cluster
 
 CONTROLLER = "rollout-controller"
@@ -147,7 +146,7 @@ class Holder:
             return
         lease = self._cluster.get(LEASE, self._namespace, self._name)
         if holder_of(lease) == self.identity:
-            patch = {"spec": {"holderIdentity": "", "renewTime": _stamp(now)}}
+            patch = {"spec": {"holderIdentity": "", "renewTime": stamp(now, "microseconds")}}
             self._cluster.patch(LEASE, self._namespace, self._name, patch, version_of(lease))
         self.fence = 0
 
@@ -181,11 +180,7 @@ class Holder:
             "holderIdentity": self.identity,
             "leaseDurationSeconds": int(DURATION),
             "leaseTransitions": transitions,
-            "renewTime": _stamp(now),
+            "renewTime": stamp(now, "microseconds"),
         }
         metadata = {"name": self._name, "namespace": self._namespace, "labels": dict(MANAGED_BY)}
         return {"apiVersion": LEASE.api_version(), "kind": LEASE.name, "metadata": metadata, "spec": spec}
-
-
-def _stamp(now: float) -> str:
-    return datetime.fromtimestamp(now, UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
