@@ -5,7 +5,18 @@ from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager
 
 from rollout.adapters import clock
-from rollout.core.documents import Document, Kind, carries, copied, name_of, namespace_of, ref, version_of
+from rollout.core.documents import (
+    Document,
+    Kind,
+    carries,
+    copied,
+    finalizers_of,
+    gone,
+    name_of,
+    namespace_of,
+    ref,
+    version_of,
+)
 from rollout.core.errors import Conflict, NotFound
 from rollout.core.quantities import stamp
 
@@ -87,7 +98,7 @@ class DocumentStore(ABC):
                 # as an API server keeps it: without labels and annotations that are empty
                 changed["metadata"] = {key: value for key, value in metadata.items() if value != {}}
                 changed = _generated(found, changed) if kind.apart else changed
-            if changed["metadata"].get("deletionTimestamp") and not changed["metadata"].get("finalizers"):
+            if gone(changed):
                 self._write((kind.name, namespace, name), None)
                 return changed
             if changed != found:
@@ -99,10 +110,10 @@ class DocumentStore(ABC):
         with self._locked():
             found = self.get(kind, namespace, name)
             self._guard(kind, found, version)
-            going = None
-            if found["metadata"].get("finalizers"):
-                going = merged(found, {"metadata": {"deletionTimestamp": stamp(clock.now())}})
-            self._write((kind.name, namespace, name), going)
+            after = None
+            if finalizers_of(found):
+                after = merged(found, {"metadata": {"deletionTimestamp": stamp(clock.now())}})
+            self._write((kind.name, namespace, name), after)
 
     def may(self, verb: str, kind: Kind, namespace: str | None, name: str = "") -> bool:
         """Whoever reaches the store may do everything."""

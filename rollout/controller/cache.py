@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 
 from rollout.controller.readers import Key, Readers, pairs
 from rollout.controller.shelf import Difference, Scope, Shelf, Standing
-from rollout.core.documents import Document, Kind, name_of, namespace_of, version_of
+from rollout.core.documents import Document, Kind, finalizers_of, gone, name_of, namespace_of, version_of
 from rollout.core.errors import Conflict, Forbidden, NotFound, RolloutError
 from rollout.ports import Change, Cluster
 
@@ -237,7 +237,7 @@ class CachedCluster:
         """See the port."""
         with self._written(kind, namespace, name):
             made = self._cluster.patch(kind, namespace, name, patch, version, subresource)
-            if made["metadata"].get("deletionTimestamp") and not made["metadata"].get("finalizers"):
+            if gone(made):
                 self._cache.deleted(kind, namespace, name, version_of(made), self.reader)  # it went with the last one
             else:
                 self._cache.stands(kind, made, self.reader)
@@ -248,7 +248,7 @@ class CachedCluster:
         with self._written(kind, namespace, name):
             self._cluster.delete(kind, namespace, name, version)
             _, known = self._cache.find("", kind, namespace, name)
-            if known is not None and known["metadata"].get("finalizers"):
+            if known is not None and finalizers_of(known):
                 with suppress(NotFound):  # it stands until the last of them goes, which may be now
                     self._asked(kind, namespace, name)
             else:

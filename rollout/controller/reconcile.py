@@ -14,6 +14,7 @@ from rollout.core.documents import (
     SERVICE_ROLLOUT,
     Document,
     annotations_of,
+    going,
     name_of,
 )
 from rollout.core.errors import InvalidInput, NotFound
@@ -23,7 +24,7 @@ from rollout.engine.choosing import PRESET, chosen
 from rollout.engine.engine import Engine
 from rollout.engine.objects import oldest
 from rollout.engine.state import StatusShelf
-from rollout.engine.status import FINALIZER, IDLE, Trouble, trouble_of
+from rollout.engine.status import IDLE, Trouble, marked, trouble_of
 from rollout.engine.survey import Request, serves
 from rollout.ports import Cluster, Metrics, Probes, Webhooks
 
@@ -125,9 +126,9 @@ def at_rest(document: Document) -> bool:
 
     Seen from the object alone, so that ten thousand of them are known at once after a start.
     """
-    metadata, status = document["metadata"], document.get("status") or {}
-    if metadata.get("deletionTimestamp") or _marked(document):
-        return not _marked(document)
+    status = document.get("status") or {}
+    if going(document) or marked(document):
+        return not marked(document)
     if not _seen(document) or _asked_again(document, status.get("attempt")):
         return False
     if (reason := _stalled(document)) and reason not in LASTING_TROUBLE:
@@ -146,14 +147,9 @@ def _seen(document: Document) -> bool:
     return bool((document.get("status") or {}).get("observedGeneration") == document["metadata"].get("generation"))
 
 
-def _marked(document: Document) -> bool:
-    """Whether our finalizer stands on it."""
-    return FINALIZER in (document["metadata"].get("finalizers") or [])
-
-
 def _begun(document: Document) -> bool:
     """Whether something was in flight, or ended, whatever the record says."""
-    return _marked(document) or (document.get("status") or {}).get("phase", IDLE) != IDLE
+    return marked(document) or (document.get("status") or {}).get("phase", IDLE) != IDLE
 
 
 def _asked_again(document: Document, number: object) -> bool:
@@ -218,7 +214,7 @@ class _Flight:
 
     def _turned(self, document: Document, wanted: ServiceRollout | None, a: Attempt, now: float) -> None:
         """What the object says now of an attempt that began before."""
-        if document["metadata"].get("deletionTimestamp"):
+        if going(document):
             self.engine.take_back(Reason.DELETED, "the ServiceRollout is deleted", now)
         elif wanted is not None and wanted.version != a.canary and a.phase is not Phase.ROLLING_BACK:
             self.engine.take_back(Reason.SUPERSEDED, f"spec.version is {wanted.version} now", now)
@@ -230,7 +226,7 @@ class _Flight:
 
     def _landed(self, document: Document, wanted: ServiceRollout | None, record: Record, now: float) -> float:
         """Nothing is in flight: begin, or say why not."""
-        if wanted is None or wanted.suspend or document["metadata"].get("deletionTimestamp"):
+        if wanted is None or wanted.suspend or going(document):
             self._shelf.tell(now)
             return NEVER
         try:

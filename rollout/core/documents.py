@@ -100,6 +100,21 @@ def annotations_of(document: Document) -> dict[str, str]:
     return dict(document["metadata"].get("annotations") or {})
 
 
+def finalizers_of(document: Document) -> list[str]:
+    """Who must be done with the object before it can go."""
+    return list(document["metadata"].get("finalizers") or [])
+
+
+def going(document: Document) -> bool:
+    """Whether the object was deleted, and stands only as long as a finalizer does."""
+    return bool(document["metadata"].get("deletionTimestamp"))
+
+
+def gone(document: Document) -> bool:
+    """Whether this is how the object stood when the last finalizer let it go."""
+    return going(document) and not finalizers_of(document)
+
+
 def carries(document: Document, labels: Mapping[str, str]) -> bool:
     """Whether the object has all of these labels."""
     return labels.items() <= labels_of(document).items()

@@ -6,10 +6,10 @@ from typing import Protocol
 from pydantic import TypeAdapter, ValidationError
 
 from rollout.core.attempt import Record
-from rollout.core.documents import CONFIG_MAP, MANAGED_BY, SERVICE_ROLLOUT, Document, name_of, version_of
+from rollout.core.documents import CONFIG_MAP, MANAGED_BY, SERVICE_ROLLOUT, Document, finalizers_of, name_of, version_of
 from rollout.core.errors import InvalidInput, NotFound
 from rollout.engine.objects import object_for
-from rollout.engine.status import FINALIZER, Trouble, status_of, updating
+from rollout.engine.status import FINALIZER, Trouble, marked, status_of, updating
 from rollout.ports import Cluster
 
 _RECORD = TypeAdapter(Record)
@@ -132,40 +132,32 @@ class StatusShelf:
     def keep(self, record: Record, now: float) -> None:
         """See `Shelf`. The finalizer comes before an attempt's first record, and goes after its last."""
         flies = record.attempt is not None and not (record.attempt.phase.ended and record.attempt.cleaned)
-        if flies and not self._marked:
-            self._mark([*self._finalizers, FINALIZER])
+        if flies and not marked(self._document):
+            self._mark([*finalizers_of(self._document), FINALIZER])
         text = _RECORD.dump_json(_with_cleaned(record, False)).decode()
         if text != (self._document.get("status") or {}).get(KEY):
             self._write(status_of(self._document, record, self.trouble, now, self._observing) | {KEY: text})
-        if self._marked and not flies:
+        if marked(self._document) and not flies:
             self._unmark()
 
     def tell(self, now: float) -> None:
         """Bring to date what the status says beside the record that was read, where nothing is in flight."""
         self._write(status_of(self._document, self._record(), self.trouble, now, self._observing))
-        if self._marked:
+        if marked(self._document):
             self._unmark()
 
     def forget(self, now: float) -> None:
         """Remove a record that cannot be read, or that nobody has, and say so."""
         self._write(status_of(self._document, None, self.trouble, now, self._observing) | {KEY: None})
-        if self._marked:
+        if marked(self._document):
             self._unmark()
-
-    @property
-    def _finalizers(self) -> list[str]:
-        return self._document["metadata"].get("finalizers") or []
-
-    @property
-    def _marked(self) -> bool:
-        return FINALIZER in self._finalizers
 
     def _record(self) -> Record | None:
         text = (self._document.get("status") or {}).get(KEY)
-        return _with_cleaned(self._reader.record(text), not self._marked) if text else None
+        return _with_cleaned(self._reader.record(text), not marked(self._document)) if text else None
 
     def _unmark(self) -> None:
-        self._mark([one for one in self._finalizers if one != FINALIZER])
+        self._mark([one for one in finalizers_of(self._document) if one != FINALIZER])
 
     def _mark(self, finalizers: list[str]) -> None:
         self._document = self._patch({"metadata": {"finalizers": finalizers}})

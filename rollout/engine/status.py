@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from rollout.core.attempt import Attempt, Record
-from rollout.core.documents import Document
+from rollout.core.documents import Document, finalizers_of
 from rollout.core.lifecycle import Phase
 from rollout.core.quantities import stamp
 
@@ -14,6 +14,11 @@ IDLE = "Idle"
 """The phase where nothing was ever tried."""
 TOLD_LINES = 20
 """How many of the journal's last lines are told."""
+
+
+def marked(document: Document) -> bool:
+    """Whether our finalizer stands on it."""
+    return FINALIZER in finalizers_of(document)
 
 
 @dataclass(frozen=True)
