@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 from prometheus_api_client import PrometheusConnect
 from prometheus_api_client.exceptions import PrometheusApiClientException
 from requests import PreparedRequest, Request, RequestException, Session
+from requests.utils import get_netrc_auth
 from urllib3.util.retry import Retry
 
 from rollout.adapters.questions import (
@@ -40,7 +41,17 @@ Found = dict[str, dict[float, dict[Series, float]]]
 
 
 class _Forms(Session):
-    """Posts as a form what the library puts into the URL, where proxies take a few kilobytes: some ten services."""
+    """Posts as a form what the library puts into the URL, where proxies take a few kilobytes: some ten services.
+
+    What the environment says of a URL's proxies, certificates and password is read once, not with every query: that
+    took a fifth of its time.
+    """
+
+    def __init__(self, url: str) -> None:
+        super().__init__()
+        found = self.merge_environment_settings(url, {}, None, None, None)
+        self.proxies, self.verify, self.auth = found["proxies"], found["verify"], get_netrc_auth(url)
+        self.trust_env = False
 
     def prepare_request(self, request: Request) -> PreparedRequest:
         """See the library `requests`."""
@@ -62,7 +73,7 @@ class PrometheusMetrics:
         if not good:
             raise InvalidInput("that is no URL of a Prometheus; write it like http://prometheus:9090")
         self._where = f"{parts.scheme}://{parts.hostname}{port}"
-        self._url, self._session = url, _Forms()
+        self._url, self._session = url, _Forms(url)
         # The library would retry by itself for many seconds, and the engine would not drive meanwhile.
         self._prometheus = PrometheusConnect(
             url=url, timeout=TIMEOUT, method="POST", retry=Retry(total=0), session=self._session
@@ -111,7 +122,12 @@ class PrometheusMetrics:
     def horizon(self, target: Target) -> float | None:
         """See the port: the oldest among the instances' newest samples, by the store's own clock."""
         rows = self._now(horizon_query(target))
-        return float(rows[0]["value"][1]) if rows else None
+        if not rows:
+            return None
+        at = self._ask(lambda: float(rows[0]["value"][1]))
+        if not math.isfinite(at):
+            raise Unintelligible(f"Prometheus at {self._where} says of its newest counters that they are of {at}")
+        return float(at)
 
     def interval(self, target: Target) -> float | None:
         """See the port: the longest scrape interval of the targets that report this service.
@@ -182,7 +198,7 @@ class PrometheusMetrics:
             text = str(error).replace("\n", " ")[:200]
             status = re.search(r"HTTP Status Code (\d+)", text)
             raise self._refused(int(status[1]) if status else 0, text) from error
-        except (json.JSONDecodeError, KeyError, TypeError, ValueError) as error:
+        except (LookupError, TypeError, ValueError) as error:
             raise Unintelligible(f"what answers at {self._where} is no Prometheus") from error
         except RequestException as error:
             kind = type(error).__name__
