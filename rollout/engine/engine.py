@@ -124,6 +124,7 @@ class Engine:
         attempt = replace(survey(self._cluster, request, number, now), fence=self.lease.fence, notices=untold)
         attempt = noticed(None, attempt, now)
         self.states.write(Record(attempt, record.past()), now)
+        self._recorded = now
         return attempt
 
     def resume(self, now: float) -> None:

@@ -1,12 +1,13 @@
 """The controller's loop in the virtual world: the same engine, led by one of two replicas."""
 
+from collections import Counter
 from decimal import Decimal
 
 import pytest
 
 from rollout.adapters.store import Key
 from rollout.controller.reconcile import RETRY
-from rollout.core.documents import DESTINATION_RULE, SERVICE_ROLLOUT, Document
+from rollout.core.documents import DESTINATION_RULE, SERVICE_ROLLOUT, VIRTUAL_SERVICE, Document
 from rollout.core.lifecycle import Phase, Reason
 from rollout.engine.rights import CONTROLLED, FOR_SUBSETS, LEADING, pairs
 from tests.simulation.invariants import Watcher
@@ -49,6 +50,18 @@ def test_no_invariant_breaks_whatever_happens_to_two_replicas(part: int) -> None
     ends = [storm(seed) for seed in range(part, 200, 8)]
     assert any(one.phase is Phase.PROMOTED for one in ends)
     assert not [one for one in ends if one.bad and one.phase is Phase.PROMOTED]
+
+
+def test_a_promotion_over_four_weights_takes_sixteen_writes() -> None:
+    """The claim, each weight, the seal and its removal; the start, a record before each, the end; the finalizer."""
+    world = World(3, trouble=0.0, declared=SPEC, rps=1000)
+    rule = world.cluster.documents[DESTINATION_RULE.name, "shop", "reviews"]
+    rule["spec"]["subsets"] = [{"name": one, "labels": {"version": one}} for one in ("v1", "v2")]
+    written: Counter[str] = Counter()
+    world.cluster.on_write = lambda key, before, after: written.update([key[0]])
+    controlled(world)
+    assert status(world)["phase"] == Phase.PROMOTED
+    assert (written[SERVICE_ROLLOUT.name], written[VIRTUAL_SERVICE.name]) == (9, 7)
 
 
 def test_a_new_target_in_the_middle_takes_back_first() -> None:
