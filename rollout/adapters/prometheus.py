@@ -17,6 +17,7 @@ from requests.utils import get_netrc_auth
 from urllib3.util.retry import Retry
 
 from rollout.adapters.questions import (
+    HORIZON,
     NEEDED,
     answers_query,
     counters_query,
@@ -24,11 +25,12 @@ from rollout.adapters.questions import (
     instances_query,
     labels_query,
     name_of_service,
+    settled_query,
 )
 from rollout.core.errors import Forbidden, InvalidInput, Unavailable, Unintelligible, Unreachable
 from rollout.core.query import Points
 from rollout.judge.looks import Series, Snapshot, within
-from rollout.ports import Target
+from rollout.ports import Metrics, Target
 
 TIMEOUT = 5
 MOST = 4_000_000
@@ -60,7 +62,7 @@ class _Forms(Session):
         return super().prepare_request(request)
 
 
-class PrometheusMetrics:
+class PrometheusMetrics(Metrics):
     """The Prometheus at a URL. Its scrape interval is learned from its targets, once."""
 
     def __init__(self, url: str) -> None:
@@ -90,9 +92,27 @@ class PrometheusMetrics:
 
         All must have one reporter.
         """
+        return self._collected(asked, counters_query(*asked), start, end, step)[0]
+
+    def settled(
+        self, target: Target, start: float, end: float, step: float, edges: tuple[float, ...] | None = ()
+    ) -> tuple[list[Snapshot], float | None]:
+        """See the port: in one question, whose last moment lies ahead and shows the newest samples of all."""
+        found, horizon = self._collected({target: edges}, settled_query(target), start, end + step, step)
+        known = [] if horizon is None else [one for one in found[target][:-1] if round(one.at, 3) <= horizon]
+        return (known if len(known) > 1 else []), horizon
+
+    def _collected(
+        self, asked: Asked, query: str, start: float, end: float, step: float
+    ) -> tuple[dict[Target, list[Snapshot]], float | None]:
+        """What a query for counters finds of each target, with its histogram, and the horizon at its last moment."""
+        horizon = None
         times = [start + step * i for i in range(round((end - start) / step) + 1)]
         found: Found = {name_of_service(target): {round(at, 3): {} for at in times} for target in asked}
-        for row in self._range(counters_query(*asked), start, end, step):
+        for row in self._range(query, start, end, step):
+            if row["metric"]["outcome"] == HORIZON:
+                horizon = self._ask(lambda row=row: self._newest(row["values"], times[-1]))
+                continue
             _collect(row, found[row["metric"]["service"]], row["metric"]["outcome"], operator.add)
         timed = {target: edges for target, edges in asked.items() if edges is None or edges}
         if timed:
@@ -101,7 +121,7 @@ class PrometheusMetrics:
                     found[service][at] |= _whole(counts)
         return {
             target: [Snapshot(at, found[name_of_service(target)][round(at, 3)]) for at in times] for target in asked
-        }
+        }, horizon
 
     def _answers(self, timed: Asked, times: Sequence[float], step: float) -> Found:
         """The histograms of those targets."""
@@ -122,12 +142,18 @@ class PrometheusMetrics:
     def horizon(self, target: Target) -> float | None:
         """See the port: the oldest among the instances' newest samples, by the store's own clock."""
         rows = self._now(horizon_query(target))
-        if not rows:
-            return None
-        at = self._ask(lambda: float(rows[0]["value"][1]))
+        return self._ask(lambda: self._moment(rows[0]["value"][1])) if rows else None
+
+    def _newest(self, values: Sequence[Any], last: float) -> float | None:
+        """The moment that a row of moments has at its last; None where it ends before."""
+        at, text = values[-1]
+        return self._moment(text) if round(at, 3) == round(last, 3) else None
+
+    def _moment(self, text: str) -> float:
+        at = float(text)
         if not math.isfinite(at):
             raise Unintelligible(f"Prometheus at {self._where} says of its newest counters that they are of {at}")
-        return float(at)
+        return at
 
     def interval(self, target: Target) -> float | None:
         """See the port: the longest scrape interval of the targets that report this service.

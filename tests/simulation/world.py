@@ -33,7 +33,7 @@ from rollout.engine.state import ConfigMapShelf, Shelf, StateStore, StatusShelf
 from rollout.engine.survey import Request
 from rollout.judge.looks import ALL, FAILED, REJECTED, Series, Snapshot, within
 from rollout.mesh.routes import Pair, percents
-from rollout.ports import Answered, Cluster, Errand, Question, Target
+from rollout.ports import Answered, Cluster, Errand, Metrics, Question, Target
 from tests.fakes.memory import WatchedMemory
 
 HOST = "reviews.shop.svc.cluster.local"
@@ -136,7 +136,7 @@ class FaultyCluster:
         return self.world.cluster.may(verb, kind, namespace, name)
 
 
-class VirtualMetrics:
+class VirtualMetrics(Metrics):
     """The counters of one client Envoy, one second at a time, and whether anybody can ask for them."""
 
     def __init__(self, world: "World") -> None:
