@@ -7,7 +7,7 @@ import os
 import signal
 import sys
 from contextlib import suppress
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -18,14 +18,15 @@ from rollout import __version__
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from rollout.cli.driving import Choose, Manners
+    from rollout.cli.declaring import Order
+    from rollout.cli.driving import Manners, Tell
     from rollout.core.attempt import Attempt
     from rollout.core.strategy import Strategy
     from rollout.engine.engine import Engine
     from rollout.engine.survey import Request
     from rollout.ports import Cluster, Metrics
 
-    Asked = tuple[Engine, Metrics | None, Request, Choose]
+    Carry = Callable[[Manners, Tell], tuple[Attempt | None, int]]
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -70,6 +71,9 @@ Fitting = Annotated[
     ),
 ]
 NoCreate = Annotated[bool, typer.Option("--no-create", help="Refuse instead of adding missing subsets.")]
+Local = Annotated[
+    bool, typer.Option("--local", help="Drive from here what a ServiceRollout asks for, where no controller lives.")
+]
 
 
 def main() -> None:
@@ -125,18 +129,34 @@ def _namespace(cluster: "Cluster", folder: str, namespace: str) -> str:
 
 
 def _engine(service: str, namespace: str, folder: str, context: str, home: str = HOME) -> "Engine":
-    return _counting(service, namespace, folder, context, "", metrics=False, home=home)[0]
+    return _reached(service, namespace, folder, context, home).engine
 
 
-def _counting(
-    service: str, namespace: str, folder: str, context: str, prometheus: str, metrics: bool, home: str = HOME
-) -> "tuple[Engine, Metrics | None]":
-    """An engine, and its metrics; None where none are named, which is bad input if they must be."""
+@dataclass(frozen=True)
+class Reached:
+    """A service's engine, its cluster, and its metrics, None where none are named."""
+
+    engine: "Engine"
+    cluster: "Cluster"
+    metrics: "Metrics | None"
+
+    def measuring(self, strategy: "Strategy") -> "Engine":
+        """The engine for a strategy. Raises `InvalidInput` if it must have metrics, and none are named."""
+        from rollout import wiring
+
+        if strategy.measures and self.metrics is None:
+            wiring.prometheus_at(None)
+        return self.engine
+
+
+def _reached(
+    service: str, namespace: str, folder: str, context: str, home: str = HOME, prometheus: str = ""
+) -> Reached:
     from rollout import wiring
 
-    cluster, counters = _world(folder, context, prometheus, metrics)
+    cluster, counters = _world(folder, context, prometheus, metrics=False)
     engine = wiring.engine(cluster, counters, service, _namespace(cluster, folder, namespace), home)
-    return engine, counters if folder or prometheus else None
+    return Reached(engine, cluster, counters if folder or prometheus else None)
 
 
 Timeout = Annotated[str, typer.Option(metavar="DURATION", help="Leave after so long, such as 30m.")]
@@ -167,6 +187,8 @@ def promote(
     context: Context = "",
     prometheus: Prometheus = "",
     cluster: Folder = "",
+    home: Home = HOME,
+    local: Local = False,
     timeout: Timeout = "",
     on_timeout: OnTimeout = "rollback",
     on_interrupt: OnInterrupt = "",
@@ -177,19 +199,26 @@ def promote(
 ) -> None:
     """Carry a service to another version, step by step, and take it back on evidence of harm."""
     from rollout.adapters.strategy_files import load
+    from rollout.cli import declaring, driving
     from rollout.engine import choosing
     from rollout.engine.survey import Request
 
-    def asked() -> "Asked":
-        named = load(strategy or choosing.PRESET)
-        needed = named.measures
-        engine, metrics = _counting(service, namespace, cluster, context, prometheus, needed)
+    named = load(strategy or choosing.PRESET)
+
+    def asked() -> "tuple[Metrics | None, Carry]":
+        found = _reached(service, namespace, cluster, context, home, prometheus)
+        found.engine.states.read()
+        if found.engine.states.declared is not None:
+            wish = declaring.Wish(to, named if strategy else None, stable, not no_create)
+            order = declaring.Order(found.engine, found.cluster, home, wish)
+            return found.metrics, _ordered(found, order, local, yes)
+        engine = found.measuring(named)
         request = Request(service, engine.namespace, to, named, stable, not no_create)
 
         def choose(named: Request) -> Request:
             return _confirmed(named if strategy else choosing.chosen(named, engine.load), yes)
 
-        return engine, metrics, request, choose
+        return found.metrics, lambda manners, tell: driving.promote(engine, request, manners, tell, choose)
 
     _drive(asked, output, timeout, on_timeout, on_interrupt, no_wait)
 
@@ -201,6 +230,8 @@ def retry(
     context: Context = "",
     prometheus: Prometheus = "",
     cluster: Folder = "",
+    home: Home = HOME,
+    local: Local = False,
     timeout: Timeout = "",
     on_timeout: OnTimeout = "rollback",
     on_interrupt: OnInterrupt = "",
@@ -210,30 +241,60 @@ def retry(
     output: Driven = "text",
 ) -> None:
     """Begin what was rolled back once more: the same versions, by the same strategy."""
-    from rollout.cli import retrying
+    from rollout.cli import declaring, driving, retrying
+    from rollout.engine.objects import version_asked
 
-    def asked() -> "Asked":
-        known = _engine(service, namespace, cluster, context)
-        known.known()
-        request = retrying.request(known.states.record, service, known.namespace, not no_create)
-        needed = request.strategy.measures
-        engine, metrics = _counting(service, namespace, cluster, context, prometheus, needed)
-        return engine, metrics, request, lambda same: _confirmed(same, yes)
+    def asked() -> "tuple[Metrics | None, Carry]":
+        found = _reached(service, namespace, cluster, context, home, prometheus)
+        found.engine.known()
+        record, document = found.engine.states.record, found.engine.states.declared
+        if document is not None:
+            if record.attempt is not None:
+                retrying.request(record, service, found.engine.namespace)
+            wish = declaring.Wish(version_asked(document), create=not no_create)
+            order = declaring.Order(found.engine, found.cluster, home, wish, declaring.retried)
+            return found.metrics, _ordered(found, order, local, yes)
+        request = retrying.request(record, service, found.engine.namespace, not no_create)
+        engine = found.measuring(request.strategy)
+        return found.metrics, lambda manners, tell: driving.promote(
+            engine, request, manners, tell, lambda same: _confirmed(same, yes)
+        )
 
     _drive(asked, output, timeout, on_timeout, on_interrupt, no_wait)
 
 
+def _ordered(found: Reached, order: "Order", local: bool, yes: bool) -> "Carry":
+    """Have the controller do what is ordered, or do it as the object says."""
+    from rollout.cli import obeying
+    from rollout.engine import choosing
+
+    if not local:
+        return lambda manners, tell: obeying.obey(order, manners, tell, lambda request: _confirmed(request, yes))
+    request, fitted = order.request()
+    engine = found.measuring(request.strategy)
+
+    def choose(request: "Request") -> "Request":
+        return _confirmed(choosing.chosen(request, engine.load) if fitted else request, yes)
+
+    return lambda manners, tell: obeying.by_hand(order, request, manners, tell, choose)
+
+
 def _drive(
-    asked: "Callable[[], Asked]", output: str, timeout: str, on_timeout: str, on_interrupt: str, no_wait: bool
+    asked: "Callable[[], tuple[Metrics | None, Carry]]",
+    output: str,
+    timeout: str,
+    on_timeout: str,
+    on_interrupt: str,
+    no_wait: bool,
 ) -> None:
-    """Drive what is asked for to its end, say it, and leave with its exit code."""
-    from rollout.cli import actions, console, driving
+    """Carry what is asked for to its end, say it, and leave with its exit code."""
+    from rollout.cli import actions, console
 
     _check_output(output, "github")
     with actions.teller() if output == "github" else console.teller(output) as tell:
         manners = _manners(timeout, on_timeout, on_interrupt, no_wait)
-        engine, metrics, request, choose = asked()
-        attempt, code = driving.promote(engine, request, manners, tell, choose)
+        metrics, carry = asked()
+        attempt, code = carry(manners, tell)
         tell(attempt)
     if isinstance(tell, actions.Log):
         actions.close(tell, attempt, code, metrics)
@@ -493,12 +554,12 @@ def report(
     writers = {"html": report_html.page, "markdown": report_markdown.page}
     if form not in writers:
         raise InvalidInput(f"--format is html or markdown, not {form!r}")
-    engine, metrics = _counting(service, namespace, cluster, context, prometheus, metrics=False)
-    engine.known()
-    attempt = engine.states.record.attempt
+    found = _reached(service, namespace, cluster, context, prometheus=prometheus)
+    found.engine.known()
+    attempt = found.engine.states.record.attempt
     if attempt is None:
         raise InvalidInput(f"nothing of {service} was ever promoted from here, so there is nothing to report")
-    made = reported(attempt, metrics, clock.now())
+    made = reported(attempt, found.metrics, clock.now())
     text = console.as_json(report_document(made)) if output == "json" else writers[form](made)
     if not file:
         sys.stdout.write(text)
@@ -532,19 +593,30 @@ def undo(
     namespace: Namespace = "",
     context: Context = "",
     cluster: Folder = "",
+    home: Home = HOME,
+    local: Local = False,
     output: Output = "text",
 ) -> None:
     """Go back to the version before the last promotion, at once."""
-    from rollout.cli import console, driving, undoing
+    from rollout.cli import console, declaring, driving, obeying, undoing
 
     _check_output(output)
-    engine = _engine(service, namespace, cluster, context)
+    found = _reached(service, namespace, cluster, context, home)
+    engine = found.engine
     request = undoing.request(engine.states.read(), service, engine.namespace)
-    world, _ = _world(cluster, context, "", metrics=False)
-    driving.undeclared(engine, request)
-    undoing.make_ready(world, request, lambda text: print(text, file=sys.stderr, flush=True))
+    order = None
+    if engine.states.declared is not None:
+        order = declaring.Order(engine, found.cluster, home, declaring.Wish(request.canary))
+        obeying.demand(order, local)
+    undoing.make_ready(found.cluster, request, lambda text: print(text, file=sys.stderr, flush=True))
+    manners = driving.Manners()
     with console.teller(output) as tell:
-        attempt, code = driving.promote(engine, request, driving.Manners(), tell)
+        if order is None:
+            attempt, code = driving.promote(engine, request, manners, tell)
+        elif local:
+            attempt, code = obeying.by_hand(order, request, manners, tell)
+        else:
+            attempt, code = obeying.obey(order, manners, tell)
         tell(attempt)
     if output == "json":
         console.print_json(console.document(attempt) | {"exit": code})

@@ -1,6 +1,5 @@
 """Drive an attempt from a terminal or a pipeline: tick, tell, wait; and leave safely when told to."""
 
-import json
 import signal
 import sys
 from collections.abc import Callable, Iterator
@@ -10,8 +9,7 @@ from types import FrameType
 
 from rollout.adapters import clock
 from rollout.core.attempt import Attempt
-from rollout.core.documents import SERVICE_ROLLOUT, Document, name_of, namespace_of, ref
-from rollout.core.errors import Conflict, InvalidInput, RolloutError, Unavailable
+from rollout.core.errors import Conflict, RolloutError, Unavailable
 from rollout.core.lifecycle import Phase, Reason
 from rollout.engine.engine import Engine, same_target
 from rollout.engine.survey import Request
@@ -73,12 +71,12 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 @contextmanager
-def _signals() -> Iterator[None]:
+def signals() -> Iterator[None]:
     """Turn the first signal into `Interrupted`; later ones do not disturb the leaving."""
 
     def leave(number: int, frame: FrameType | None) -> None:
         del frame
-        _deaf()
+        deaf()
         raise Interrupted(number)
 
     before = {one: handler for one in SIGNALS if (handler := signal.getsignal(one)) != signal.SIG_IGN}
@@ -91,67 +89,53 @@ def _signals() -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def _deaf() -> None:
+def deaf() -> None:
+    """Let no signal disturb what is left to do."""
     for number in SIGNALS:
         signal.signal(number, signal.SIG_IGN)
 
 
-def _as_asked(request: Request) -> Request:
+def as_asked(request: Request) -> Request:
+    """The request as it is."""
     return request
 
 
 def promote(
-    engine: Engine, request: Request, manners: Manners, tell: Tell, choose: Choose = _as_asked
+    engine: Engine,
+    request: Request,
+    manners: Manners,
+    tell: Tell,
+    choose: Choose = as_asked,
+    begin: Callable[[Request, float], object] | None = None,
 ) -> tuple[Attempt | None, int]:
     """Start, join or go on with a promotion and stay until it ends; returns it with the exit code.
 
     Whatever can be found out beforehand is found out before the first write, the lease among them. `choose` is asked
-    only where nothing is in flight: what is goes on as it was recorded.
+    only where nothing is in flight: what is goes on as it was recorded. `begin` is how, if not by the engine alone.
     """
     begun = False
-    with _signals():
+    with signals():
         try:
             running = engine.running()
             if running is None:
-                undeclared(engine, request)
                 engine.examine(request, clock.now())
                 request = choose(request)
             left = _board(engine, request, running, manners, tell)
             if left is not None:
                 return left
             begun = True  # from here on there may be something to take back
-            engine.begin(request, clock.now())
+            (begin or engine.begin)(request, clock.now())
             return _stay(engine, manners, tell)
         except Interrupted as interrupted:
             if not begun:
                 return None, interrupted.code
             if manners.holds(interrupted.code):
                 return _hold(engine), interrupted.code
-            return _leave(engine, Reason.INTERRUPTED, tell), interrupted.code
+            return leave(engine, Reason.INTERRUPTED, tell), interrupted.code
         finally:
-            _deaf()
+            deaf()
             with suppress(RolloutError):
                 engine.let_go(clock.now())
-
-
-def undeclared(engine: Engine, request: Request) -> None:
-    """Refuse to begin by hand what a ServiceRollout says: a controller would take it back. Raises `InvalidInput`."""
-    document = engine.states.declared
-    if document is None:
-        return
-    last, version = engine.states.record.attempt, (document.get("spec") or {}).get("version")
-    if version != request.canary:
-        change = f"patch {_named(document)} --type merge -p '{json.dumps({'spec': {'version': request.canary}})}'"
-    else:
-        change = f"annotate --overwrite {_named(document)} rollout.dev/retry={last.number if last else 0}"
-    raise InvalidInput(
-        f"{ref(SERVICE_ROLLOUT, document)} says which version of {engine.service} is to serve; to have "
-        f"{request.canary} tried by whoever obeys it:\n  kubectl {change}"
-    )
-
-
-def _named(document: Document) -> str:
-    return f"servicerollout {name_of(document)} -n {namespace_of(document)}"
 
 
 def finish(engine: Engine, tell: Tell, within: float) -> Attempt | None:
@@ -220,7 +204,7 @@ def _stay(engine: Engine, manners: Manners, tell: Tell) -> tuple[Attempt, int]:
         except Exception as error:  # noqa: BLE001 - whatever it is, users must not be left unattended for it
             tell(attempt, f"holding: {_said(error)}")
             failing = failing or clock.now()
-            if clock.now() > _patience(error, attempt, failing):
+            if clock.now() > patience(error, attempt, failing):
                 return _give_up(engine, manners, error, attempt, tell)
         waits = attempt.waits_for_person and not manners.wait
         done = waits or (attempt.phase.ended and attempt.cleaned)
@@ -232,7 +216,7 @@ def _stay(engine: Engine, manners: Manners, tell: Tell) -> tuple[Attempt, int]:
             pass  # what is ours is still to be removed
         elif manners.timeout and clock.now() - started > manners.timeout:
             if not manners.hold_on_timeout:
-                attempt = _leave(engine, Reason.TIMED_OUT, tell, REST_WITHIN) or attempt
+                attempt = leave(engine, Reason.TIMED_OUT, tell, REST_WITHIN) or attempt
             return attempt, UNPROVEN
         clock.wait(min(after, LONGEST_WAIT))
 
@@ -255,15 +239,15 @@ def _said(error: Exception) -> str:
 def _give_up(engine: Engine, manners: Manners, error: Exception, attempt: Attempt, tell: Tell) -> tuple[Attempt, int]:
     """It does not work any more: nobody will judge, so take back what can be taken back, unless told to hold."""
     if attempt.phase.ended:
-        _say(f"{attempt.service} has ended, but our claim on its routes could not be removed: {_said(error)}")
+        say(f"{attempt.service} has ended, but our claim on its routes could not be removed: {_said(error)}")
         return attempt, exit_code(attempt)
     if manners.hold_on_interrupt is not True:
-        attempt = _leave(engine, Reason.INTERRUPTED, tell) or attempt
-    _say(f"giving up: {_said(error)}; nobody drives {engine.service} now")
+        attempt = leave(engine, Reason.INTERRUPTED, tell) or attempt
+    say(f"giving up: {_said(error)}; nobody drives {engine.service} now")
     return attempt, UNREACHABLE if isinstance(error, RolloutError) else BUG
 
 
-def _patience(error: Exception, attempt: Attempt, failing: float) -> float:
+def patience(error: Exception, attempt: Attempt, failing: float) -> float:
     """Until when to go on in spite of an error that began at `failing`: what is away may come back before the
     deadline; a no may pass too (an API server that starts, a token that is renewed), but not for long.
     """
@@ -290,26 +274,29 @@ def _hold(engine: Engine) -> Attempt | None:
     attempt = engine.states.record.attempt
     if attempt and not attempt.phase.ended:
         beside = "".join(f", {act}" for act in attempt.overlays)
-        _say(
+        say(
             f"{attempt.canary} keeps its {attempt.weight} %{beside}, and nobody judges it now: the same "
             f"command goes on, `rollout abort {attempt.service}` takes back"
         )
     return attempt
 
 
-def _leave(engine: Engine, reason: Reason, tell: Tell, within: float = FINISH_WITHIN) -> Attempt | None:
+def leave(engine: Engine, reason: Reason, tell: Tell, within: float = FINISH_WITHIN) -> Attempt | None:
     """The take-back first, then words. Where it fails nothing more is driven: a tick could go forward."""
     try:
         take_back(engine, reason, "asked to leave", tell)
     except RolloutError as error:
-        _say(f"could not take back: {error}; run `rollout abort {engine.service}`")
+        say(f"could not take back: {error}; run `rollout abort {engine.service}`")
         return None
     attempt = finish(engine, tell, within)
     if attempt and not attempt.phase.ended:
-        _say(f"{attempt.weight} % are still with {attempt.canary}; `rollout abort {engine.service}` goes on")
+        back = attempt.phase is Phase.ROLLING_BACK  # else it is in the routes, and who drives has not written it down
+        stands = f"{attempt.weight} % are still with {attempt.canary}" if back else "taken back, but not yet cleaned up"
+        say(f"{stands}; `rollout abort {engine.service}` goes on")
     return attempt
 
 
-def _say(text: str) -> None:
+def say(text: str) -> None:
+    """Tell people, though nobody read it."""
     with suppress(OSError):
         print(text, file=sys.stderr, flush=True)

@@ -5,24 +5,16 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from rollout.adapters.spelling.service_rollout import ConfigMapKey, ServiceRollout, declared
-from rollout.adapters.strategy_files import load, parse
+from rollout.adapters.spelling.service_rollout import ServiceRollout, declared, strategy_of
+from rollout.adapters.strategy_files import load
 from rollout.controller.leading import Leader, Led
 from rollout.core.attempt import Attempt, Record
-from rollout.core.documents import (
-    CONFIG_MAP,
-    SERVICE_ROLLOUT,
-    Document,
-    annotations_of,
-    going,
-    name_of,
-)
+from rollout.core.documents import SERVICE_ROLLOUT, Document, going, name_of
 from rollout.core.errors import InvalidInput, NotFound
 from rollout.core.lifecycle import Phase, Reason
-from rollout.core.strategy import Strategy
 from rollout.engine.choosing import PRESET, chosen
 from rollout.engine.engine import Engine
-from rollout.engine.objects import oldest
+from rollout.engine.objects import asked_again, oldest, seen
 from rollout.engine.state import StatusShelf
 from rollout.engine.status import IDLE, Trouble, marked, trouble_of
 from rollout.engine.survey import Request, serves
@@ -34,8 +26,6 @@ NEVER = math.inf
 """Seconds until we look again where only a change can bring anything new."""
 AGAIN = 15.0
 """Seconds after which what could not begin is tried again, though we heard of no change."""
-RETRY = "rollout.dev/retry"
-"""The annotation that asks to try once more what attempt of this number did not achieve."""
 SUSPENDED = "spec.suspend"
 LOST = Trouble(
     "StateLost", "its record was removed or damaged: what it had in flight was taken back; `rollout retry` begins anew"
@@ -129,7 +119,7 @@ def at_rest(document: Document) -> bool:
     status = document.get("status") or {}
     if going(document) or marked(document):
         return not marked(document)
-    if not _seen(document) or _asked_again(document, status.get("attempt")):
+    if not seen(document) or asked_again(document, status.get("attempt")):
         return False
     if (reason := _stalled(document)) and reason not in LASTING_TROUBLE:
         return status.get("phase") == Phase.ROLLED_BACK and reason == status.get("reason")
@@ -142,18 +132,9 @@ def _stalled(document: Document) -> str:
     return trouble.reason if trouble else ""
 
 
-def _seen(document: Document) -> bool:
-    """Whether the spec as it stands was acted upon."""
-    return bool((document.get("status") or {}).get("observedGeneration") == document["metadata"].get("generation"))
-
-
 def _begun(document: Document) -> bool:
     """Whether something was in flight, or ended, whatever the record says."""
     return marked(document) or (document.get("status") or {}).get("phase", IDLE) != IDLE
-
-
-def _asked_again(document: Document, number: object) -> bool:
-    return annotations_of(document).get(RETRY) == str(number or 0)
 
 
 class _Flight:
@@ -245,8 +226,8 @@ class _Flight:
             )
         last = record.attempt
         if last is not None and last.canary == wanted.version:
-            return last.phase is Phase.ROLLED_BACK and _asked_again(document, last.number)
-        if last is None and _stalled(document) == LOST.reason and _seen(document) and not _asked_again(document, 0):
+            return last.phase is Phase.ROLLED_BACK and asked_again(document, last.number)
+        if last is None and _stalled(document) == LOST.reason and seen(document) and not asked_again(document, 0):
             self._shelf.trouble = LOST
             return False
         where = (self._cluster, wanted.service, wanted.namespace)
@@ -270,26 +251,11 @@ class _Flight:
         if not self.engine.acquire(now):
             return 1.0
         self.follow()
-        strategy = self._strategy(wanted)
+        strategy = strategy_of(self._cluster, wanted)
         request = Request(wanted.service, wanted.namespace, wanted.version, strategy or load(PRESET))
         self.engine.examine(request, now, entitled=True)
         self.attempt = self.engine.begin(request if strategy else chosen(request, self.engine.load), now)
         return 0.0
-
-    def _strategy(self, wanted: ServiceRollout) -> Strategy | None:
-        if not isinstance(wanted.strategy, ConfigMapKey):
-            return wanted.strategy
-        name, key = wanted.strategy.name, wanted.strategy.key
-        where = f"ConfigMap {wanted.namespace}/{name}"
-        try:
-            data = self._cluster.get(CONFIG_MAP, wanted.namespace, name).get("data") or {}
-        except NotFound:
-            raise InvalidInput(f"spec.strategy.configMap: there is no {where}") from None
-        if key not in data:
-            raise InvalidInput(
-                f"spec.strategy.key: {where} has no key {key} (there: {', '.join(sorted(data)) or 'none'})"
-            )
-        return parse(data[key], name, f"{where}, {key}")
 
 
 def _wanted(document: Document) -> tuple[ServiceRollout | None, Trouble | None]:

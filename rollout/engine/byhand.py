@@ -50,7 +50,7 @@ class ByHand:
     def led(self, now: float) -> bool:
         """Whether a controller leads, or may lead, as far as we have seen; by our own clock. Raises `Unavailable`."""
         try:
-            leases = self._leases()
+            leases = _leases(self._cluster, self._home)
         except Forbidden:
             self.other, self._until = f"whoever leads (we may not list the Leases of {self._home})", math.inf
             return True
@@ -63,13 +63,6 @@ class ByHand:
                 self.other, self._until = f"the controller {holder_of(lease)}", expires
                 return True
         return False
-
-    def leader(self, now: float) -> str:
-        """Who leads by the Leases' own times, for people to read; empty if nobody does.
-
-        Raises `Forbidden` where we may not know, and `Unavailable`.
-        """
-        return next((holder_of(one) for one in self._leases() if live(one, now)), "")
 
     def doubt(self) -> None:
         """See `Hold`."""
@@ -89,7 +82,7 @@ class ByHand:
         if since is None or not self._governed():
             return since
         try:
-            leases = self._leases()
+            leases = _leases(self._cluster, self._home)
         except Forbidden:
             return None
         if any(live(one, now) for one in leases):
@@ -101,6 +94,15 @@ class ByHand:
         self._cleared = 0
         self._own.release(now)
 
-    def _leases(self) -> list[Document]:
-        every = self._cluster.list(LEASE, self._home, MANAGED_BY)
-        return [one for one in every if name_of(one) == CONTROLLER or name_of(one).startswith(f"{CONTROLLER}-")]
+
+def leader(cluster: Cluster, home: str, now: float) -> str:
+    """Which controller leads by the Leases' own times, for people to read; empty if none does.
+
+    Raises `Forbidden` where we may not know, and `Unavailable`.
+    """
+    return next((holder_of(one) for one in _leases(cluster, home) if live(one, now)), "")
+
+
+def _leases(cluster: Cluster, home: str) -> list[Document]:
+    every = cluster.list(LEASE, home, MANAGED_BY)
+    return [one for one in every if name_of(one) == CONTROLLER or name_of(one).startswith(f"{CONTROLLER}-")]

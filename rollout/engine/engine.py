@@ -95,7 +95,7 @@ class Engine:
         scene = read_scene(self._cluster, attempt)
         _, missing, _ = plan_subsets(attempt, scene)
         if not entitled:
-            rights.demand(self._cluster, attempt, subsets=bool(missing))
+            rights.demand(self._cluster, attempt, bool(missing), governed=self.states.declared is not None)
         try:
             self.load = self._eyes.ask(attempt, scene.target(attempt))
             examined(self._metrics, attempt, now)
@@ -226,7 +226,8 @@ class Engine:
         """Return all traffic to stable, at once and without the lease; who drives will see it and finish.
 
         One write per VirtualService, each carrying its own record. Works without a readable record too, and where
-        we may not ask how many endpoints are ready. Raises `Unavailable` without an answer: try again.
+        we may not ask how many endpoints are ready. Where the routes are not ours to write, the record asks who drives
+        to do it. Raises `Unavailable` without an answer: try again.
         """
         try:
             attempt = self.running()
@@ -245,9 +246,13 @@ class Engine:
         decision = take_back(observation, reason, text)
         if decision.taken_back is None:
             return attempt  # who drives, or our next tick, finishes what is taken back already
-        self._hands.take_back(decision.attempt, scene, decision.taken_back, now)
-        if decision.drill:
-            self._hands.drill(decision.attempt, scene, decision.attempt.fault)
+        try:
+            self._hands.take_back(decision.attempt, scene, decision.taken_back, now)
+            if decision.drill:
+                self._hands.drill(decision.attempt, scene, decision.attempt.fault)
+        except Forbidden:
+            self._say(decision.attempt, now)
+            return decision.attempt
         if not any(route.touched(attempt) for route in observation.routes):
             # No claim is there to say it, so the record must: whoever drives would go on otherwise.
             self._say(decision.attempt, now)

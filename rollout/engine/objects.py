@@ -1,8 +1,11 @@
-"""Which ServiceRollout asks for a service, if there is one."""
+"""Which ServiceRollout asks for a service, and what it asks for."""
 
-from rollout.core.documents import SERVICE_ROLLOUT, Document, age_of
+from rollout.core.documents import SERVICE_ROLLOUT, Document, age_of, annotations_of
 from rollout.core.errors import Forbidden, NotFound
 from rollout.ports import Cluster
+
+RETRY = "rollout.dev/retry"
+"""The annotation that asks to try once more what attempt of this number did not achieve."""
 
 
 def object_for(cluster: Cluster, service: str, namespace: str) -> Document | None:
@@ -21,3 +24,18 @@ def oldest(every: list[Document], service: str) -> Document | None:
     """The oldest of these that asks for a Service."""
     same = (one for one in every if (one.get("spec") or {}).get("service") == service)
     return min(same, key=age_of, default=None)
+
+
+def version_asked(document: Document) -> str:
+    """The version that is to serve."""
+    return str((document.get("spec") or {}).get("version", ""))
+
+
+def asked_again(document: Document, number: object) -> bool:
+    """Whether it asks to try once more what the attempt of this number (none: the first is 1) did not achieve."""
+    return annotations_of(document).get(RETRY) == str(number or 0)
+
+
+def seen(document: Document) -> bool:
+    """Whether the controller has acted upon the spec as it stands."""
+    return bool((document.get("status") or {}).get("observedGeneration") == document["metadata"].get("generation"))

@@ -39,6 +39,10 @@ FOR_DRILLS: Rights = ((VIRTUAL_SERVICE, ("get", "patch", "create", "delete")),)
 """Only where the strategy has a step `fault`, in the namespace of the Service that it is on, or of ours."""
 FOR_UNDO: Rights = ((DEPLOYMENT, ("list", "patch")),)
 """Only where `undo` must scale the old version up."""
+ASKED: Rights = ((SERVICE_ROLLOUT, ("get", "list", "patch")),)
+"""Where a ServiceRollout governs the service, its status too, which keeps the record in place of a ConfigMap."""
+LEADS: Rights = ((LEASE, ("list",)),)
+"""There, in the namespace of the controllers' Leases: whether one lives."""
 CONTROLLED: Rights = (
     (SERVICE_ROLLOUT, ("get", "list", "patch")),
     *((kind, verbs) for kind, verbs in RIGHTS if kind not in (CONFIG_MAP, LEASE)),
@@ -58,10 +62,14 @@ def pairs(rights: Rights) -> Iterator[tuple[Kind, str]]:
             yield kind, verb
 
 
-def demand(cluster: Cluster, attempt: Attempt, subsets: bool) -> None:
-    """Raise `Forbidden`, naming every missing right, unless this attempt may do all it needs."""
+def demand(cluster: Cluster, attempt: Attempt, subsets: bool, governed: bool = False) -> None:
+    """Raise `Forbidden`, naming every missing right, unless this attempt may do all it needs.
+
+    `governed`: its record lies in the status of a ServiceRollout.
+    """
     missing = []
-    for kind, verb in (*pairs(RIGHTS), *(pairs(FOR_SUBSETS) if subsets else ())):
+    record = [one for one in RIGHTS if not (governed and one[0] is CONFIG_MAP)] + [*(ASKED if governed else ())]
+    for kind, verb in (*pairs(tuple(record)), *(pairs(FOR_SUBSETS) if subsets else ())):
         spaces = [route.namespace for route in attempt.routes] if kind is VIRTUAL_SERVICE else [attempt.namespace]
         missing += [f"{verb} {kind.plural} in {n}" for n in dict.fromkeys(spaces) if not cluster.may(verb, kind, n)]
     for name in dict.fromkeys(where.secret for where in attempt.strategy.secrets):

@@ -27,7 +27,7 @@ class ApiServer:
     """etcd and kube-apiserver with RBAC; tokens of users are fixed at the start, and so are its further options."""
 
     def __init__(
-        self, folder: Path, people: Sequence[str] = ("reader", "pipeline"), options: Sequence[str] = ()
+        self, folder: Path, people: Sequence[str] = ("reader", "pipeline", "person"), options: Sequence[str] = ()
     ) -> None:
         self.folder, self._options = folder, options
         self._etcd_port, self._peer_port, self.port = free_ports(3)

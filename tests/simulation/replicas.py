@@ -7,12 +7,13 @@ from typing import ClassVar
 
 from rollout.adapters.store import Key
 from rollout.controller.leading import Leader
-from rollout.controller.reconcile import NEVER, RETRY, Reconciler, at_rest
+from rollout.controller.reconcile import NEVER, Reconciler, at_rest
 from rollout.controller.reconcile import World as Shared
 from rollout.core.attempt import Attempt
 from rollout.core.documents import SERVICE_ROLLOUT, Document, version_of
 from rollout.core.errors import RolloutError
 from rollout.engine.lease import RENEW_EVERY
+from rollout.engine.objects import RETRY
 from tests.simulation.invariants import Violation, Watcher
 from tests.simulation.world import START, Crash, Faults, FaultyCluster, ProcessWebhooks, VirtualProbes, World
 from tests.simulation.worlds import BAD, Outcome, events, faults_of

@@ -6,9 +6,9 @@ from decimal import Decimal
 import pytest
 
 from rollout.adapters.store import Key
-from rollout.controller.reconcile import RETRY
 from rollout.core.documents import DESTINATION_RULE, SERVICE_ROLLOUT, VIRTUAL_SERVICE, Document
 from rollout.core.lifecycle import Phase, Reason
+from rollout.engine.objects import RETRY
 from rollout.engine.rights import CONTROLLED, FOR_SUBSETS, LEADING, pairs
 from tests.simulation.invariants import Watcher
 from tests.simulation.replicas import OBJECT, SPEC, asked, controlled, replicas, storm

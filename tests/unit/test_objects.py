@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,12 +13,13 @@ from typer.testing import CliRunner, Result
 from rollout import wiring
 from rollout.adapters.folder import FolderCluster
 from rollout.cli.app import app
+from rollout.cli.declaring import Leaderless
 from rollout.controller.leading import Leader
 from rollout.core.attempt import Attempt, Record
-from rollout.core.documents import CONFIG_MAP, LEASE, SERVICE_ROLLOUT, Document, Kind, version_of
+from rollout.core.documents import CONFIG_MAP, KINDS, LEASE, SERVICE_ROLLOUT, Document, Kind, version_of
 from rollout.core.errors import Forbidden, InvalidInput, NotFound, RolloutError
-from rollout.core.lifecycle import Phase
-from rollout.engine.byhand import HOME, ByHand
+from rollout.core.lifecycle import Phase, Reason
+from rollout.engine.byhand import HOME, ByHand, leader
 from rollout.engine.lease import DURATION, Holder
 from rollout.engine.objects import object_for
 from rollout.engine.state import FoundShelf, StateStore
@@ -216,7 +217,7 @@ def test_who_may_not_see_who_leads_does_not_drive() -> None:
     assert "may not list the Leases of rollout-system" in hold.other
     assert hold.unattended(100.0) is None
     with pytest.raises(Forbidden):
-        hold.leader(100.0)
+        leader(cluster, HOME, 100.0)
 
 
 def test_abort_takes_back_where_no_controller_lives(cluster: Path) -> None:
@@ -239,17 +240,51 @@ def test_an_engine_is_wired_to_the_object(cluster: Path) -> None:
     assert made.states.declared["spec"]["version"] == "v1"
 
 
+# --- what is asked of the object -------------------------------------------------------------------------------
+
+TO_V2 = ("promote", "reviews", "--to", "v2", "--yes")
+
+
+def back() -> Attempt:
+    return replace(attempt(), phase=Phase.ROLLED_BACK, reason=Reason.ABORTED, cleaned=True)
+
+
+def done() -> Attempt:
+    return replace(attempt(), phase=Phase.PROMOTED, reason=None, cleaned=True)
+
+
 @pytest.mark.parametrize(
-    ("version", "said"),
+    ("known", "version", "leads", "arguments", "error", "said"),
     [
-        ("v1", """kubectl patch servicerollout ours -n bookinfo --type merge -p '{"spec": {"version": "v2"}}'"""),
-        ("v2", "kubectl annotate --overwrite servicerollout ours -n bookinfo rollout.dev/retry=0"),
+        (None, "v1", False, TO_V2, Leaderless, "no controller lives in rollout-system"),
+        (back, "v2", False, ("retry", "reviews"), Leaderless, "--local drives from here"),
+        (done, "v2", False, ("undo", "reviews"), Leaderless, "no controller lives in rollout-system"),
+        (None, "v1", True, (*TO_V2, "--strategy", "cautious"), InvalidInput, "edit its spec.strategy"),
+        (None, "v1", True, (*TO_V2, "--from", "v3"), InvalidInput, "the controller finds that v1 serves, not v3"),
+        (None, "v1", True, (*TO_V2, "--local"), InvalidInput, "the controller controller-1 lives"),
+        (done, "v2", True, ("undo", "reviews", "--local"), InvalidInput, "the controller controller-1 lives"),
+        (back, "v1", True, ("retry", "reviews"), InvalidInput, "what went back was v2: `rollout promote reviews"),
+        (back, "v2", True, ("undo", "reviews"), InvalidInput, "nothing was promoted"),
+        (done, "v2", True, TO_V2, InvalidInput, "has brought reviews to v2 already"),
     ],
 )
-def test_what_an_object_says_is_not_begun_by_hand(cluster: Path, version: str, said: str) -> None:
-    rolled_out(FolderCluster(cluster), version=version)
-    before = [FolderCluster(cluster).list(kind) for kind in (SERVICE_ROLLOUT, LEASE, CONFIG_MAP)]
-    result = asked(cluster, "promote", "reviews", "--to", "v2", "--yes")
-    assert isinstance(result.exception, InvalidInput)
+def test_what_cannot_be_asked_of_the_object_leaves_everything_as_it_is(
+    cluster: Path,
+    known: Callable[[], Attempt] | None,
+    version: str,
+    leads: bool,
+    arguments: tuple[str, ...],
+    error: type[RolloutError],
+    said: str,
+) -> None:
+    folder = FolderCluster(cluster)
+    rolled_out(folder, version=version)
+    if known:
+        recorded(folder, known())
+    if leads:
+        leading(folder, time.time())
+    before = [folder.list(kind) for kind in KINDS.values()]
+    result = asked(cluster, *arguments)
+    assert isinstance(result.exception, error)
     assert said in str(result.exception)
-    assert [FolderCluster(cluster).list(kind) for kind in (SERVICE_ROLLOUT, LEASE, CONFIG_MAP)] == before
+    assert [folder.list(kind) for kind in KINDS.values()] == before

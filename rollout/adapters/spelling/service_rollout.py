@@ -19,9 +19,10 @@ from rollout.adapters.spelling import faults
 from rollout.adapters.spelling.fields import Spec
 from rollout.adapters.spelling.strategy import StrategySpec, unsent
 from rollout.adapters.strategy_files import parse, presets
-from rollout.core.documents import SERVICE_ROLLOUT, Document, name_of, namespace_of, ref
-from rollout.core.errors import InvalidInput
+from rollout.core.documents import CONFIG_MAP, SERVICE_ROLLOUT, Document, name_of, namespace_of, ref
+from rollout.core.errors import InvalidInput, NotFound
 from rollout.core.strategy import Strategy
+from rollout.ports import Cluster
 
 LABEL = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"
 SUBDOMAIN = r"^[a-z0-9]([-.a-z0-9]*[a-z0-9])?$"
@@ -118,6 +119,21 @@ def declared(document: Document) -> ServiceRollout:
         raise _refused(document, "; ".join(told)) from None
     strategy = _strategy(spec.strategy, lambda place, text: _refused(document, faults.at(("spec", *place), text)))
     return ServiceRollout(namespace_of(document), name_of(document), spec.service, spec.version, strategy, spec.suspend)
+
+
+def strategy_of(cluster: Cluster, wanted: ServiceRollout) -> Strategy | None:
+    """The strategy, read where it is kept; None where the preset is to be fitted. Raises `InvalidInput`."""
+    if not isinstance(wanted.strategy, ConfigMapKey):
+        return wanted.strategy
+    name, key = wanted.strategy.name, wanted.strategy.key
+    where = f"ConfigMap {wanted.namespace}/{name}"
+    try:
+        data = cluster.get(CONFIG_MAP, wanted.namespace, name).get("data") or {}
+    except NotFound:
+        raise InvalidInput(f"spec.strategy.configMap: there is no {where}") from None
+    if key not in data:
+        raise InvalidInput(f"spec.strategy.key: {where} has no key {key} (there: {', '.join(sorted(data)) or 'none'})")
+    return parse(data[key], name, f"{where}, {key}")
 
 
 def _refused(document: Document, faults_told: str) -> InvalidInput:
