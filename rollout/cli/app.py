@@ -595,10 +595,14 @@ def undo(
     cluster: Folder = "",
     home: Home = HOME,
     local: Local = False,
+    override: Annotated[
+        bool, typer.Option("--override", help="Although Git asks for the version, until it asks for another.")
+    ] = False,
     output: Output = "text",
 ) -> None:
-    """Go back to the version before the last promotion, at once."""
+    """Go back to the version before the last promotion: at once, or as a ServiceRollout says."""
     from rollout.cli import console, declaring, driving, obeying, undoing
+    from rollout.core.errors import InvalidInput
 
     _check_output(output)
     found = _reached(service, namespace, cluster, context, home)
@@ -606,8 +610,10 @@ def undo(
     request = undoing.request(engine.states.read(), service, engine.namespace)
     order = None
     if engine.states.declared is not None:
-        order = declaring.Order(engine, found.cluster, home, declaring.Wish(request.canary))
+        order = declaring.Order(engine, found.cluster, home, declaring.Wish(request.canary, override=override))
         obeying.demand(order, local)
+    elif override:
+        raise InvalidInput(f"no ServiceRollout asks for {service}, so there is nothing to override")
     undoing.make_ready(found.cluster, request, lambda text: print(text, file=sys.stderr, flush=True))
     manners = driving.Manners()
     with console.teller(output) as tell:

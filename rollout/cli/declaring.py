@@ -7,14 +7,14 @@ from typing import TypeVar
 
 from rollout.adapters import clock
 from rollout.adapters.spelling.service_rollout import declared, strategy_of
+from rollout.adapters.store import merged
 from rollout.adapters.strategy_files import load
-from rollout.controller.reconcile import AGAIN, LOST
+from rollout.controller.reconcile import AGAIN, DISAGREES, LOST
 from rollout.core.attempt import Attempt, Record
 from rollout.core.documents import (
     MANAGER,
     SERVICE_ROLLOUT,
     Document,
-    annotations_of,
     name_of,
     namespace_of,
     ref,
@@ -27,7 +27,7 @@ from rollout.engine import byhand
 from rollout.engine.choosing import PRESET
 from rollout.engine.engine import Engine, same_target
 from rollout.engine.lease import RENEW_EVERY
-from rollout.engine.objects import RETRY, seen, version_asked
+from rollout.engine.objects import OVERRIDE, RETRY, seen, version_asked, version_written
 from rollout.engine.status import Trouble, trouble_of
 from rollout.engine.survey import Request, survey
 from rollout.ports import Cluster
@@ -45,12 +45,16 @@ class Leaderless(Unreachable):
 
 @dataclass(frozen=True)
 class Wish:
-    """That `version` serve. `strategy` and `stable` are what the command line names; `create`: subsets may be added."""
+    """That `version` serve. `strategy` and `stable` are what the command line names; `create`: subsets may be added.
+
+    `override`: also where Git has another version, by an annotation that says so.
+    """
 
     version: str
     strategy: Strategy | None = None
     stable: str = ""
     create: bool = True
+    override: bool = False
 
 
 @dataclass(frozen=True)
@@ -82,35 +86,32 @@ def _interactive(manager: str) -> bool:
     return manager in (MANAGER, "kubectl") or manager.startswith("kubectl-")
 
 
-def change(document: Document, record: Record, version: str) -> Change:
+def change(document: Document, record: Record, wish: Wish) -> Change:
     """What makes the object ask for the version, and for another try where that went back before.
 
     Raises `InvalidInput` where the object cannot be obeyed, something else is in flight, the version is another's to
     change, or nothing would come of it.
     """
-    wanted, last, theirs = declared(document), record.attempt, owner(document)
+    wanted, last, version = declared(document), record.attempt, wish.version
     if wanted.suspend:
         raise InvalidInput(f"{ref(SERVICE_ROLLOUT, document)}: spec.suspend is true, so nothing begins; make it false")
     if last and not last.phase.ended:
         return _joined(document, last, version)
-    if wanted.version != version and theirs:
-        raise InvalidInput(_in_git(document, theirs, version))
-    again = _to_repeat(document, last, version)
-    number = last.number if last else 0
-    if wanted.version == version and last and last.canary == version:
-        if theirs:  # what Git asks for was tried: to try it once more is for `retry` to say
+    again, number = _to_repeat(document, last, version), last.number if last else 0
+    if version_asked(document) == version and last and last.canary == version:
+        if owner(document):  # what Git asks for was tried: to try it once more is for `retry` to say
             return Change({}, {}, number - 1)
-        if not again:
+        if again is None:
             raise InvalidInput(
                 f"{ref(SERVICE_ROLLOUT, document)} has brought {last.service} to {version} already (attempt {number}); "
                 "name another version with --to"
             )
-    return _written(document, {"version": version} if wanted.version != version else {}, again, number)
+    return _changed(document, _asking(document, record, wish), again, number)
 
 
-def retried(document: Document, record: Record) -> Change:
+def retried(document: Document, record: Record, wish: Wish) -> Change:
     """What has the controller try once more what went back. Raises `InvalidInput` as above, or if nothing did."""
-    version, last = version_asked(document), record.attempt
+    version, last = wish.version, record.attempt
     if last and last.canary != version:
         raise InvalidInput(
             f"{ref(SERVICE_ROLLOUT, document)} asks for {version}, and what went back was {last.canary}: "
@@ -119,7 +120,7 @@ def retried(document: Document, record: Record) -> Change:
     again = _to_repeat(document, last, version)
     if again is None:
         raise InvalidInput(f"{ref(SERVICE_ROLLOUT, document)}: nothing went back, so there is nothing to retry")
-    return _written(document, {}, again, last.number if last else 0)
+    return _changed(document, {}, again, last.number if last else 0)
 
 
 def _joined(document: Document, running: Attempt, version: str) -> Change:
@@ -132,6 +133,25 @@ def _joined(document: Document, running: Attempt, version: str) -> Change:
     return Change({}, {}, running.number - (running.canary == version))
 
 
+def _asking(document: Document, record: Record, wish: Wish) -> Document:
+    """The patch that makes the object ask for another version; empty where it asks for this one."""
+    written, version, theirs = version_written(document), wish.version, owner(document)
+    if version_asked(document) == version:
+        return {}
+    if written == version:
+        return {"metadata": {"annotations": {OVERRIDE: None}}}
+    if not theirs:
+        return {"spec": {"version": version}}
+    if wish.override:
+        return {"metadata": {"annotations": {OVERRIDE: f"{written}={version}"}}}
+    served = any(one.phase is Phase.PROMOTED and one.stable == version for one in record.past())
+    until = f"\nuntil then: rollout undo {record.attempt.service} --override" if served and record.attempt else ""
+    raise InvalidInput(
+        f"{ref(SERVICE_ROLLOUT, document)}: {theirs} keeps spec.version at {written} and would put it back; change "
+        f"this line where it has it from, in Git:\n  version: {version}{until}"
+    )
+
+
 def _to_repeat(document: Document, last: Attempt | None, version: str) -> int | None:
     """The number of the attempt that is to be tried once more; None where the version alone says all."""
     if last is None:
@@ -140,26 +160,24 @@ def _to_repeat(document: Document, last: Attempt | None, version: str) -> int | 
     return last.number if last.canary == version and last.phase is Phase.ROLLED_BACK else None
 
 
-def _written(document: Document, spec: Document, again: int | None, since: int) -> Change:
-    patch: Document = {"spec": spec} if spec else {}
-    reverse: Document = {"spec": {"version": version_asked(document)}} if spec else {}
+def _changed(document: Document, patch: Document, again: int | None, since: int) -> Change:
     if again is not None:
-        patch |= {"metadata": {"annotations": {RETRY: str(again)}}}
-        reverse |= {"metadata": {"annotations": {RETRY: annotations_of(document).get(RETRY)}}}
-    return Change(patch, reverse, since)
+        patch = merged(patch, {"metadata": {"annotations": {RETRY: str(again)}}})
+    return Change(patch, _values(document, patch), since)
 
 
-def _in_git(document: Document, theirs: str, version: str) -> str:
-    return (
-        f"{ref(SERVICE_ROLLOUT, document)}: {theirs} keeps spec.version at {version_asked(document)} and would put it "
-        f"back; change this line where it has it from, in Git:\n  version: {version}"
-    )
+def _values(document: Document, patch: Document) -> Document:
+    """What the document has where the patch has something; None where it has nothing."""
+    return {
+        key: _values(document.get(key) or {}, value) if isinstance(value, dict) else document.get(key)
+        for key, value in patch.items()
+    }
 
 
 class Order:
     """One wish, told to the object: written, looked after, and withdrawn as long as nobody has begun it.
 
-    `home` is the namespace of the controllers' Leases. `changing` says what to write, by the object and the record.
+    `home` is the namespace of the controllers' Leases. `changing` says what to write.
     """
 
     def __init__(
@@ -168,11 +186,11 @@ class Order:
         cluster: Cluster,
         home: str,
         wish: Wish,
-        changing: Callable[[Document, Record], Change] | None = None,
+        changing: Callable[[Document, Record, Wish], Change] = change,
     ) -> None:
         self.engine, self.wish = engine, wish
         self._cluster, self._home = cluster, home
-        self._changing = changing or (lambda document, record: change(document, record, wish.version))
+        self._changing = changing
         self._change = Change({}, {}, 0)
         self._trouble: Trouble | None = None
         self._written = 0.0
@@ -183,7 +201,7 @@ class Order:
     def checked(self) -> Change:
         """What would be written now. Raises `InvalidInput` where it may not be."""
         record = self.engine.states.read()
-        return self._changing(self.document, record)
+        return self._changing(self.document, record, self.wish)
 
     @property
     def document(self) -> Document:
@@ -250,7 +268,7 @@ class Order:
         def attempted() -> None:
             made = self.checked()
             self._trouble, self._written = trouble_of(self.document), clock.now()
-            self._change = replace(made, reverse=self._change.reverse or made.reverse)
+            self._change = made if made.patch else replace(self._change, since=made.since)
             if made.patch:
                 self._patch(made.patch)
 
@@ -259,7 +277,7 @@ class Order:
     @property
     def wrote(self) -> bool:
         """Whether the object asks for it by our hand."""
-        return bool(self._change.reverse)
+        return bool(self._change.patch)
 
     def withdraw(self) -> bool:
         """Have the object say what it said before; False where somebody has begun what was asked for."""
@@ -270,16 +288,12 @@ class Order:
             except NotFound:
                 return True
             begun = self._ours(record.attempt)
-            if not begun and self._change.reverse and self._stands():
+            stands = _values(self.document, self._change.patch) == self._change.patch
+            if not begun and self.wrote and stands:
                 self._patch(self._change.reverse)
             return not begun
 
         return _until_answered(attempted)
-
-    def _stands(self) -> bool:
-        reverse = self._change.reverse
-        ours = version_asked(self.document) == self.wish.version
-        return ours and ("spec" in reverse or RETRY in annotations_of(self.document))
 
     def _ours(self, attempt: Attempt | None) -> bool:
         return bool(attempt and attempt.number > self._change.since and attempt.canary == self.wish.version)
@@ -301,27 +315,37 @@ class Order:
             if before is None:
                 raise InvalidInput(f"the ServiceRollout of {self.engine.service} was deleted") from None
             return _lost(before, Reason.DELETED, "the ServiceRollout is gone, which gives all traffic back before", now)
-        attempt, trouble = record.attempt, trouble_of(self.document)
         if before is not None:
-            if attempt and attempt.number == before.number:
-                return attempt
-            past = next((one for one in record.past() if one.number == before.number), None)
-            if past:  # the next has begun between two looks
-                return replace(
-                    before, phase=past.phase, reason=past.reason, message=past.message, ended=past.ended, cleaned=True
-                )
-            if trouble and trouble.reason == LOST.reason:
-                return _lost(before, Reason.STATE_LOST, trouble.message, now)
-            return before
-        if self._ours(attempt):
-            return attempt
+            return self._again(before, record, now)
+        if self._ours(record.attempt):
+            return record.attempt
         asked = version_asked(self.document)
         if asked != self.wish.version:
             raise InvalidInput(f"{ref(SERVICE_ROLLOUT, self.document)} asks for {asked} now: somebody changed it")
-        fresh = trouble != self._trouble or now > self._written + AGAIN + RENEW_EVERY
-        if trouble and fresh and seen(self.document) and not (attempt and attempt.reason == trouble.reason):
+        if trouble := self._stalled(record.attempt, now):
             raise InvalidInput(f"{ref(SERVICE_ROLLOUT, self.document)}: {trouble.reason}: {trouble.message}")
         return None
+
+    def _again(self, before: Attempt, record: Record, now: float) -> Attempt:
+        """The attempt that was seen before, as it stands or ended."""
+        if record.attempt and record.attempt.number == before.number:
+            return record.attempt
+        past = next((one for one in record.past() if one.number == before.number), None)
+        if past:  # the next has begun between two looks
+            ended = replace(before, phase=past.phase, reason=past.reason, message=past.message, ended=past.ended)
+            return replace(ended, cleaned=True)
+        trouble = trouble_of(self.document)
+        if trouble and trouble.reason == LOST.reason:
+            return _lost(before, Reason.STATE_LOST, trouble.message, now)
+        return before
+
+    def _stalled(self, last: Attempt | None, now: float) -> Trouble | None:
+        """Why the controller cannot begin. What was said before we asked is old, unless it is still said later."""
+        trouble = trouble_of(self.document)
+        if trouble is None or not seen(self.document) or trouble.reason == DISAGREES:
+            return None
+        fresh = trouble != self._trouble or now > self._written + AGAIN + RENEW_EVERY
+        return trouble if fresh and not (last and last.reason == trouble.reason) else None
 
 
 def _alike(one: Strategy, other: Strategy) -> bool:

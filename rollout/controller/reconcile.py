@@ -3,18 +3,18 @@
 import functools
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from rollout.adapters.spelling.service_rollout import ServiceRollout, declared, strategy_of
 from rollout.adapters.strategy_files import load
 from rollout.controller.leading import Leader, Led
 from rollout.core.attempt import Attempt, Record
-from rollout.core.documents import SERVICE_ROLLOUT, Document, going, name_of
+from rollout.core.documents import SERVICE_ROLLOUT, Document, annotations_of, going, name_of, version_of
 from rollout.core.errors import InvalidInput, NotFound
 from rollout.core.lifecycle import Phase, Reason
 from rollout.engine.choosing import PRESET, chosen
 from rollout.engine.engine import Engine
-from rollout.engine.objects import asked_again, oldest, seen
+from rollout.engine.objects import OVERRIDE, asked_again, oldest, seen, version_instead, version_written
 from rollout.engine.state import StatusShelf
 from rollout.engine.status import IDLE, Trouble, marked, trouble_of
 from rollout.engine.survey import Request, serves
@@ -30,6 +30,8 @@ SUSPENDED = "spec.suspend"
 LOST = Trouble(
     "StateLost", "its record was removed or damaged: what it had in flight was taken back; `rollout retry` begins anew"
 )
+DISAGREES = "GitDisagrees"
+"""The reason for which an object is stalled while its annotation overrides its spec."""
 LASTING_TROUBLE = ("InvalidSpec", LOST.reason)
 """Troubles that only a change of the object itself can end."""
 
@@ -119,9 +121,12 @@ def at_rest(document: Document) -> bool:
     status = document.get("status") or {}
     if going(document) or marked(document):
         return not marked(document)
-    if not seen(document) or asked_again(document, status.get("attempt")):
+    if not seen(document) or asked_again(document, status.get("attempt")) or _stale(document):
         return False
-    if (reason := _stalled(document)) and reason not in LASTING_TROUBLE:
+    reason, overridden = _stalled(document), _overridden(document)
+    if overridden or reason == DISAGREES:
+        return trouble_of(document) == overridden and status.get("phase") in (IDLE, Phase.PROMOTED, Phase.ROLLED_BACK)
+    if reason and reason not in LASTING_TROUBLE:
         return status.get("phase") == Phase.ROLLED_BACK and reason == status.get("reason")
     return status.get("phase") in (IDLE, Phase.PROMOTED, Phase.ROLLED_BACK)
 
@@ -130,6 +135,20 @@ def _stalled(document: Document) -> str:
     """Why the object is stalled, in a word; empty where it is not."""
     trouble = trouble_of(document)
     return trouble.reason if trouble else ""
+
+
+def _overridden(document: Document) -> Trouble | None:
+    """That another version than Git's is to serve, which people should know until they agree; None where none is."""
+    instead, written = version_instead(document), version_written(document)
+    text = (
+        f"{instead} is to serve instead of {written}, by the annotation {OVERRIDE}, until spec.version says otherwise"
+    )
+    return Trouble(DISAGREES, text) if instead else None
+
+
+def _stale(document: Document) -> bool:
+    """Whether an annotation of ours overrides what spec.version does not say any more."""
+    return OVERRIDE in annotations_of(document) and not version_instead(document)
 
 
 def _begun(document: Document) -> bool:
@@ -141,7 +160,7 @@ class _Flight:
     """The engine of one object, with what was seen of its attempt last."""
 
     def __init__(self, world: World, leader: Leader, key: Key, service: str) -> None:
-        self._cluster = world.view(key)
+        self._cluster, self._key = world.view(key), key
         namespace, name = key
         self._shelf = StatusShelf(self._cluster, name, namespace, observing=True)
         lease = Led(leader, self._cluster, service, namespace)
@@ -149,7 +168,7 @@ class _Flight:
             self._cluster, world.metrics, world.webhooks(), world.probes(), service, namespace, lease, self._shelf
         )
         self.attempt: Attempt | None = None
-        self._spec: object = None
+        self._asked: object = None
         self._wanted: tuple[ServiceRollout | None, Trouble | None] = (None, None)
         self._follow = functools.partial(world.follow, self._cluster, namespace, service)
         self._unfollow: Callable[[], None] | None = None
@@ -167,8 +186,12 @@ class _Flight:
 
     def step(self, document: Document, now: float) -> float:
         """Go on with what is in flight, or begin what the spec asks for."""
-        if self._spec != document.get("spec"):
-            self._spec, self._wanted = document.get("spec"), _wanted(document)
+        if _stale(document):  # it must not come to life again when that version comes again
+            self._forget_override(document)
+            return 0.0
+        asked = document.get("spec"), version_instead(document)
+        if self._asked != asked:
+            self._asked, self._wanted = asked, _wanted(document)
         wanted, self._shelf.trouble = self._wanted
         try:
             record = self.engine.states.read()
@@ -186,6 +209,10 @@ class _Flight:
         self.attempt = tick.attempt
         return max(tick.after, tick.rest)
 
+    def _forget_override(self, document: Document) -> None:
+        patch: Document = {"metadata": {"annotations": {OVERRIDE: None}}}
+        self._cluster.patch(SERVICE_ROLLOUT, *self._key, patch, version_of(document))
+
     def _lost(self, now: float) -> float:
         """Nobody knows what was in flight: what the claims hold goes back, and nothing begins by itself."""
         self.engine.clear(now)
@@ -198,7 +225,7 @@ class _Flight:
         if going(document):
             self.engine.take_back(Reason.DELETED, "the ServiceRollout is deleted", now)
         elif wanted is not None and wanted.version != a.canary and a.phase is not Phase.ROLLING_BACK:
-            self.engine.take_back(Reason.SUPERSEDED, f"spec.version is {wanted.version} now", now)
+            self.engine.take_back(Reason.SUPERSEDED, f"{wanted.version} is asked for now", now)
         elif wanted is not None and wanted.suspend != (a.message == f"paused by {SUSPENDED}"):
             if not wanted.suspend:
                 self.engine.resume(now)
@@ -260,6 +287,7 @@ class _Flight:
 
 def _wanted(document: Document) -> tuple[ServiceRollout | None, Trouble | None]:
     try:
-        return declared(document), None
+        wanted = declared(document)
     except InvalidInput as error:
         return None, Trouble("InvalidSpec", str(error))
+    return replace(wanted, version=version_instead(document) or wanted.version), _overridden(document)

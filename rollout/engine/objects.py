@@ -6,6 +6,8 @@ from rollout.ports import Cluster
 
 RETRY = "rollout.dev/retry"
 """The annotation that asks to try once more what attempt of this number did not achieve."""
+OVERRIDE = "rollout.dev/override"
+"""The annotation `v2=v1`: v1 is to serve although spec.version says v2, and as long as it does."""
 
 
 def object_for(cluster: Cluster, service: str, namespace: str) -> Document | None:
@@ -26,9 +28,20 @@ def oldest(every: list[Document], service: str) -> Document | None:
     return min(same, key=age_of, default=None)
 
 
+def version_written(document: Document) -> str:
+    """What spec.version says."""
+    return str((document.get("spec") or {}).get("version", ""))
+
+
+def version_instead(document: Document) -> str:
+    """The version that is to serve instead of that, by the annotation; empty where there is none for this version."""
+    known, _, instead = annotations_of(document).get(OVERRIDE, "").partition("=")
+    return instead if known and known == version_written(document) else ""
+
+
 def version_asked(document: Document) -> str:
     """The version that is to serve."""
-    return str((document.get("spec") or {}).get("version", ""))
+    return version_instead(document) or version_written(document)
 
 
 def asked_again(document: Document, number: object) -> bool:

@@ -90,8 +90,10 @@ def _conditions(a: Attempt | None, version: str, trouble: Trouble | None) -> lis
         text, reason = f"{version} serves", "Promoted" if a and a.phase is Phase.PROMOTED else IDLE
     stalled = trouble or (Trouble(reason, text) if back else None)
     serves = not flies and not stalled
+    if stalled and not flies:
+        reason, text = stalled.reason, stalled.message
     return [
-        _condition("Ready", serves, *((reason, text) if not trouble or flies else (trouble.reason, trouble.message))),
+        _condition("Ready", serves, reason, text),
         _condition("Reconciling", flies, reason if flies else "Settled", text if flies else ""),
         _condition("Stalled", bool(stalled), stalled.reason if stalled else "None", stalled.message if stalled else ""),
         _condition("Promoted", serves, reason, text),

@@ -17,7 +17,7 @@ from rollout.core.attempt import Attempt
 from rollout.core.documents import SERVICE_ROLLOUT, Document, Kind, annotations_of
 from rollout.core.errors import Forbidden, InvalidInput, RolloutError, Unavailable, Unreachable
 from rollout.core.lifecycle import Phase, Reason
-from rollout.engine.objects import RETRY
+from rollout.engine.objects import OVERRIDE, RETRY
 from rollout.engine.rights import ASKED, LEADS, pairs
 from tests.simulation.invariants import Watcher
 from tests.simulation.replicas import OBJECT, SPEC, Replica, asked
@@ -177,7 +177,8 @@ def test_without_a_controller_nothing_is_changed(stage: Stage) -> None:
 def test_a_controller_that_dies_for_good_is_waited_for_a_while(stage: Stage, held: bool | None, left: int) -> None:
     stage.when(25, stage.dies)
     attempt, code = stage.promote(Manners(hold_on_interrupt=held))
-    assert (code, stage.world.exposed()) == (3, left)
+    assert code == 3
+    assert stage.world.exposed() == left
     assert attempt is not None
     assert attempt.reason is (None if held else Reason.INTERRUPTED)
     assert any(line.startswith("holding: no controller lives") for line in stage.told)
@@ -269,7 +270,7 @@ def test_what_only_the_controller_can_find_ends_it_too_and_is_withdrawn(stage: S
 
 
 def owned(stage: Stage, manager: str) -> None:
-    fields = {"f:spec": {"f:version": {}}}
+    fields: Document = {"f:spec": {"f:version": {}}}
     asked(
         stage.world, {"metadata": {"managedFields": [{"manager": manager, "operation": "Apply", "fieldsV1": fields}]}}
     )
@@ -318,7 +319,8 @@ def test_a_signal_aborts_through_the_object_or_leaves_it_to_the_controller(
 ) -> None:
     stage.when(25, stop(number))
     attempt, ended = stage.promote(manners)
-    assert (ended, stage.world.exposed()) == (code, left)
+    assert ended == code
+    assert stage.world.exposed() == left
     assert attempt is not None
     assert attempt.reason is (None if left else Reason.INTERRUPTED)
     stage.rest(200.0)
@@ -338,7 +340,8 @@ def test_who_may_not_write_routes_aborts_by_the_record(stage: Stage) -> None:
     stage.world.processes[-1]._call = narrow  # type: ignore[method-assign]
     stage.when(25, stop())
     attempt, code = stage.promote(order=order)
-    assert (code, stage.world.exposed()) == (143, 0)
+    assert code == 143
+    assert stage.world.exposed() == 0
     assert attempt is not None
     assert (attempt.phase, attempt.reason) == (Phase.ROLLED_BACK, Reason.INTERRUPTED)
     stage.watcher.finished()
@@ -372,7 +375,8 @@ def test_somebody_else_changes_the_version_or_deletes_the_object(stage: Stage) -
     assert (code, attempt and attempt.reason) == (1, Reason.SUPERSEDED)
     stage.when(25, lambda: asked(stage.world, None))
     attempt, code = stage.promote()
-    assert (code, attempt and attempt.reason, stage.world.exposed()) == (1, Reason.DELETED, 0)
+    assert (code, attempt and attempt.reason) == (1, Reason.DELETED)
+    assert stage.world.exposed() == 0
 
 
 def test_lost_replies_and_silence_are_borne(stage: Stage) -> None:
@@ -394,3 +398,77 @@ def test_the_rights_that_it_takes_are_told(stage: Stage) -> None:
     stage.promote()
     used = {(kind, verb) for kind, verb in stage.world.processes[-1].asked if kind in ("ServiceRollout", "Lease")}
     assert used <= {(kind.name, verb) for kind, verb in (*pairs(ASKED), *pairs(LEADS))}
+
+
+# --- although Git says otherwise -------------------------------------------------------------------------------
+
+
+def conditions(stage: Stage) -> dict[str, tuple[str, str]]:
+    return {one["type"]: (one["status"], one["reason"]) for one in stage.document()["status"]["conditions"]}
+
+
+@pytest.fixture
+def overridden(stage: Stage) -> Stage:
+    """Git has v2, which was promoted, and somebody has v1 serve instead."""
+    stage.world.cluster.on_write = None  # whoever watches there takes v2 for the canary
+    owned(stage, "argocd-controller")
+    asked(stage.world, {"spec": {"version": "v2"}})
+    assert stage.promote()[1] == 0
+    with pytest.raises(InvalidInput, match=r"version: v1\nuntil then: rollout undo reviews --override"):
+        stage.promote(order=stage.order("v1"))
+    attempt, code = stage.promote(order=stage.order("v1", override=True))
+    assert (code, attempt and attempt.canary) == (0, "v1")
+    assert (stage.version(), annotations_of(stage.document())[OVERRIDE]) == ("v2", "v2=v1")
+    return stage
+
+
+def test_an_override_holds_and_says_so(overridden: Stage) -> None:
+    stage = overridden
+    stage.rest(120)
+    assert stage.world.exposed() == 0
+    told = conditions(stage)
+    assert told["Stalled"] == ("True", "GitDisagrees")
+    assert (told["Ready"], told["Promoted"]) == (("False", "GitDisagrees"), ("False", "GitDisagrees"))
+    written = stage.document()
+    stage.rest(120)
+    assert stage.document() == written, "and nothing is written for it any more"
+
+
+@pytest.mark.parametrize(("version", "exposed"), [("v1", 0), ("v3", 0)])
+def test_an_override_goes_when_git_says_something_else(overridden: Stage, version: str, exposed: int) -> None:
+    stage = overridden
+    asked(stage.world, {"spec": {"version": version}})
+    clock.wait(30.0)
+    assert OVERRIDE not in annotations_of(stage.document())
+    assert conditions(stage)["Stalled"] == (("False", "None") if version == "v1" else ("True", "Preflight"))
+    asked(stage.world, {"spec": {"version": "v2"}})
+    stage.rest(200)
+    assert stage.world.exposed() == 100, "it says nothing about the next time"
+
+
+def test_an_override_goes_by_the_command_that_asks_for_what_git_says(overridden: Stage) -> None:
+    attempt, code = overridden.promote()
+    assert (code, attempt and attempt.canary) == (0, "v2")
+    assert OVERRIDE not in annotations_of(overridden.document())
+    overridden.rest()
+
+
+def test_an_override_of_what_serves_already_begins_nothing(stage: Stage) -> None:
+    stage.world.failing["v2"] = 0.1
+    assert stage.promote()[1] == 1
+    asked(stage.world, {"metadata": {"annotations": {OVERRIDE: "v2=v1"}}})
+    stage.rest()
+    assert conditions(stage)["Stalled"] == ("True", "GitDisagrees")
+    attempt = stage.world.attempt()
+    assert attempt is not None
+    assert attempt.number == 1
+    asked(stage.world, {"metadata": {"annotations": {OVERRIDE: None}}})
+    stage.rest()
+    assert conditions(stage)["Stalled"] == ("True", "Breach")
+
+
+@pytest.mark.parametrize("text", ["v3=v1", "v1", "=v1", "v2=", ""])
+def test_an_override_of_another_version_or_of_none_goes(stage: Stage, text: str) -> None:
+    asked(stage.world, {"metadata": {"annotations": {OVERRIDE: text}}})
+    stage.rest(5)
+    assert OVERRIDE not in annotations_of(stage.document())
