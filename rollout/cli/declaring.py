@@ -20,7 +20,7 @@ from rollout.core.documents import (
     ref,
     version_of,
 )
-from rollout.core.errors import Conflict, Forbidden, InvalidInput, NotFound, Unavailable, Unreachable
+from rollout.core.errors import Conflict, Forbidden, InvalidInput, NotFound, RolloutError, Unavailable, Unreachable
 from rollout.core.lifecycle import Phase, Reason
 from rollout.core.strategy import Strategy
 from rollout.engine import byhand
@@ -117,6 +117,8 @@ def retried(document: Document, record: Record, wish: Wish) -> Change:
             f"{ref(SERVICE_ROLLOUT, document)} asks for {version}, and what went back was {last.canary}: "
             f"`rollout promote {last.service} --to {last.canary}`"
         )
+    if last and not last.phase.ended:
+        return _joined(document, last, version)
     again = _to_repeat(document, last, version)
     if again is None:
         raise InvalidInput(f"{ref(SERVICE_ROLLOUT, document)}: nothing went back, so there is nothing to retry")
@@ -198,10 +200,16 @@ class Order:
 
     # --- beforehand --------------------------------------------------------------------------------------------
 
-    def checked(self) -> Change:
-        """What would be written now. Raises `InvalidInput` where it may not be."""
+    def check(self) -> None:
+        """Raise `InvalidInput` where what the wish takes may not be written."""
+        self._checked()
+
+    def _checked(self) -> Change:
         record = self.engine.states.read()
-        return self._changing(self.document, record, self.wish)
+        made = self._changing(self.document, record, self.wish)
+        if not self.wrote:
+            self._change = replace(self._change, since=made.since)
+        return made
 
     @property
     def document(self) -> Document:
@@ -210,6 +218,11 @@ class Order:
         if document is None:
             raise InvalidInput(f"the ServiceRollout of {self.engine.service} is gone")
         return document
+
+    @property
+    def begun(self) -> bool:
+        """Whether what was asked for had begun, or ended, as the record was read last."""
+        return self._ours(self.engine.states.record.attempt)
 
     @property
     def busy(self) -> bool:
@@ -263,16 +276,25 @@ class Order:
     # --- the write ---------------------------------------------------------------------------------------------
 
     def write(self) -> None:
-        """Have the object ask for it, unless it does. Raises what `checked` does: others may have been faster."""
+        """Have the object ask for it, unless it does. Raises what `check` does: others may have been faster."""
 
         def attempted() -> None:
-            made = self.checked()
+            made = self._checked()
             self._trouble, self._written = trouble_of(self.document), clock.now()
-            self._change = made if made.patch else replace(self._change, since=made.since)
             if made.patch:
-                self._patch(made.patch)
+                self._change = made
+                try:
+                    self._patch(made.patch)
+                except Conflict:  # it did not land: what stands there is another's
+                    self._change = Change({}, {}, made.since)
+                    raise
 
-        _until_answered(attempted)
+        try:
+            _until_answered(attempted)
+        except RolloutError:
+            with suppress(RolloutError):  # it may have landed
+                self.withdraw()
+            raise
 
     @property
     def wrote(self) -> bool:
@@ -284,14 +306,13 @@ class Order:
 
         def attempted() -> bool:
             try:
-                record = self.engine.states.read()
+                self.engine.states.read()
             except NotFound:
                 return True
-            begun = self._ours(record.attempt)
             stands = _values(self.document, self._change.patch) == self._change.patch
-            if not begun and self.wrote and stands:
+            if not self.begun and self.wrote and stands:
                 self._patch(self._change.reverse)
-            return not begun
+            return not self.begun
 
         return _until_answered(attempted)
 
@@ -317,7 +338,7 @@ class Order:
             return _lost(before, Reason.DELETED, "the ServiceRollout is gone, which gives all traffic back before", now)
         if before is not None:
             return self._again(before, record, now)
-        if self._ours(record.attempt):
+        if self.begun:
             return record.attempt
         asked = version_asked(self.document)
         if asked != self.wish.version:

@@ -41,7 +41,7 @@ def demand(order: Order, local: bool) -> None:
 
     To drive it from here (`local`) none may live: one would drive it too, so that is `InvalidInput`.
     """
-    order.checked()
+    order.check()
     with suppress(Leaderless) if local else nullcontext():
         leader = order.leader(clock.now())
         if local:
@@ -59,7 +59,7 @@ def obey(order: Order, manners: Manners, tell: Tell, choose: Choose = as_asked) 
         try:
             demand(order, local=False)
             running = order.engine.running()
-            if running is None:
+            if running is None and not order.begun:
                 choose(order.examined(clock.now()))
             asked = True
             order.write()

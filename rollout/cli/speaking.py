@@ -67,7 +67,7 @@ def _said(say: Callable[[], Attempt]) -> Attempt:
 def heard(engine: Engine, attempt: Attempt) -> str:
     """What follows, for a person."""
     since = engine.lease.unattended(clock.now())
-    nobody = (
-        "" if since is None else f"; nobody drives it now: `rollout promote {engine.service} --to {attempt.canary}`"
-    )
+    command = f"rollout promote {engine.service} --to {attempt.canary}"
+    command += " --local" if engine.states.declared is not None else ""
+    nobody = "" if since is None else f"; nobody drives it now: `{command}`"
     return f"{engine.service}: {attempt.message}{nobody}"

@@ -24,7 +24,7 @@ from rollout.core.documents import (
     SERVICE_ROLLOUT,
     VIRTUAL_SERVICE,
 )
-from rollout.engine.rights import CONTROLLED, FOR_DRILLS, FOR_SECRETS, FOR_SUBSETS, LEADING, Rights, pairs
+from rollout.engine.rights import ASKED, CONTROLLED, FOR_DRILLS, FOR_SECRETS, FOR_SUBSETS, LEADING, LEADS, Rights, pairs
 from tests.conftest import unavailable
 from tests.real import parts
 from tests.real.mesh import wait
@@ -50,6 +50,7 @@ ALL = {
 WORLDS: dict[str, dict[str, Any]] = {
     "as it is": {},
     "everything": ALL,
+    "people": {"people": True},
     "two namespaces": {"namespaces": ["books", "shop"]},
     "a secret URL": {"prometheus": {"secret": {"name": "prometheus"}}},
     "nothing beside": {
@@ -207,6 +208,21 @@ def test_the_rights_are_those_that_the_engine_asks_for(helm: Helm) -> None:
     assert granted(role["rules"]) == asked(FOR_SUBSETS, FOR_DRILLS, FOR_SECRETS)
     (role,) = of("ClusterRole", helm.rendered({"drills": False}))
     assert granted(role["rules"]) == asked(FOR_SUBSETS)
+
+
+def test_people_may_ask_the_object_and_see_who_leads(helm: Helm) -> None:
+    rendered = helm.rendered(WORLDS["people"])
+    (role,) = [one for one in of("ClusterRole", rendered) if one["metadata"]["name"].endswith("-people")]
+    own = (SERVICE_ROLLOUT.group, SERVICE_ROLLOUT.plural)
+    writing = {(*own, verb) for verb in ("create", "delete", "patch", "update", "watch")}
+    asking = {(kind.group, kind.plural, verb) for kind, verb in pairs(ASKED)} | {(own[0], f"{own[1]}/status", "patch")}
+    routes = {
+        (kind.group, kind.plural, verb) for kind in (VIRTUAL_SERVICE, DESTINATION_RULE) for verb in ("get", "list")
+    }
+    assert granted(role["rules"]) == asking | writing | routes
+    assert role["metadata"]["labels"]["rbac.authorization.k8s.io/aggregate-to-edit"] == "true"
+    (leases,) = [one for one in of("Role", rendered) if one["metadata"]["name"].endswith("-people")]
+    assert granted(leases["rules"]) == {(kind.group, kind.plural, verb) for kind, verb in pairs(LEADS)}
 
 
 def test_with_namespaces_there_is_no_right_beyond_them(helm: Helm) -> None:

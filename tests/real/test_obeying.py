@@ -10,6 +10,7 @@ import yaml
 
 from rollout.core.documents import SERVICE_ROLLOUT, VIRTUAL_SERVICE, annotations_of
 from rollout.engine.rights import ASKED, LEADS, RIGHTS, pairs
+from rollout.engine.status import trouble_of
 from rollout.playground.stage import NAMESPACE
 from tests.real.mesh import STRATEGY, ended, wait
 from tests.real.test_controller import HOME, OBJECTS, Controllers, controllers
@@ -116,3 +117,15 @@ def test_what_git_owns_is_left_to_git(controllers: Controllers, person: str) -> 
     mesh.server.call("PATCH", f"{OBJECTS}/reviews?fieldManager=argocd-controller", {"spec": {"version": "v2"}})
     code, out, err = mesh.run(*PROMOTE, user=person)
     assert (code, mesh.canary()) == (0, 100), out + err
+    assert mesh.run("undo", "reviews", user=person)[0] == 2
+    code, out, err = mesh.run("undo", "reviews", "--override", user=person)
+    assert (code, mesh.canary(), controllers.read()["spec"]["version"]) == (0, 0, "v2"), out + err
+    wait(lambda: stalled(controllers) == "GitDisagrees", 10)
+    mesh.server.call("PATCH", f"{OBJECTS}/reviews?fieldManager=argocd-controller", {"spec": {"version": "v1"}})
+    wait(lambda: not stalled(controllers) and not annotations_of(controllers.read()), 30)
+    assert mesh.weights() == {"v1": 100, "v2": 0}
+
+
+def stalled(controllers: Controllers) -> str:
+    trouble = trouble_of(controllers.read())
+    return trouble.reason if trouble else ""

@@ -290,6 +290,14 @@ def test_what_git_owns_is_followed_and_never_written(stage: Stage) -> None:
     assert (code, attempt and attempt.number) == (1, 1), "what Git asks for was tried: it is not tried again by itself"
 
 
+def test_what_git_asked_for_and_got_is_told_again(stage: Stage) -> None:
+    owned(stage, "argocd-controller")
+    asked(stage.world, {"spec": {"version": "v2"}})
+    assert stage.promote()[1] == 0
+    attempt, code = stage.promote()
+    assert (code, attempt and attempt.number) == (0, 1)
+
+
 @pytest.mark.parametrize(
     ("manager", "theirs"),
     [

@@ -15,7 +15,7 @@ from rollout.adapters.spelling.service_rollout import declared
 from rollout.adapters.strategy_files import parse
 from rollout.core.lifecycle import MOVES
 from rollout.core.strategy import Kind
-from rollout.engine.rights import FOR_DRILLS, FOR_SECRETS, FOR_SUBSETS, FOR_UNDO, RIGHTS, Rights
+from rollout.engine.rights import ASKED, FOR_DRILLS, FOR_SECRETS, FOR_SUBSETS, FOR_UNDO, LEADS, RIGHTS, Rights
 
 ROOT = Path(__file__).parents[2]
 DESIGN = (ROOT / "docs" / "design.md").read_text()
@@ -43,7 +43,7 @@ def test_the_readme_names_the_rights_that_we_check() -> None:
         return "; ".join(f"{', '.join(verbs)} {kind.plural}" for kind, verbs in rights)
 
     flat = " ".join(README.split())
-    for rights in (RIGHTS, FOR_SUBSETS, FOR_SECRETS, FOR_DRILLS, FOR_UNDO):
+    for rights in (RIGHTS, FOR_SUBSETS, FOR_SECRETS, FOR_DRILLS, FOR_UNDO, ASKED, LEADS):
         assert written(rights) in flat
 
 
