@@ -220,3 +220,14 @@ class Probes(Protocol):
         Goes on sending at the errand's pace until so many requests in all were sent for each version; stops soon when
         it is not asked for any more, and at once for another errand, whose answers alone are given out then.
         """
+
+
+class Proxies(Protocol):
+    """The pods' own proxies (Envoy)."""
+
+    def routes(self, pod: Document) -> Document:
+        """The config dump of a pod's proxy, its routes at least.
+
+        Raises `Unavailable` where it does not answer, `Forbidden` with the rights that it takes, `NotFound` where the
+        pod is gone.
+        """

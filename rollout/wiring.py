@@ -13,7 +13,7 @@ from rollout.engine.byhand import HOME, ByHand
 from rollout.engine.engine import Engine
 from rollout.engine.lease import Holder
 from rollout.engine.state import FoundShelf, state_name
-from rollout.ports import Cluster, Metrics, Probes, Watchable, Webhooks
+from rollout.ports import Cluster, Metrics, Probes, Proxies, Watchable, Webhooks
 
 
 def folder_world(folder: Path) -> tuple[Cluster, Metrics]:
@@ -34,6 +34,18 @@ def watched_world(context: str | None, prometheus: str | None) -> tuple[Watchabl
     from rollout.adapters.kubernetes import KubernetesCluster
 
     return KubernetesCluster(context), prometheus_at(prometheus)
+
+
+def proxied_world(folder: Path | None, context: str | None) -> tuple[Cluster, Proxies]:
+    """A cluster, and its pods' proxies."""
+    from rollout.adapters.admin import PlaygroundProxies, PodProxies
+
+    if folder:
+        return FolderCluster(folder), PlaygroundProxies(folder)
+    from rollout.adapters.kubernetes import KubernetesCluster
+
+    cluster = KubernetesCluster(context)
+    return cluster, PodProxies(cluster)
 
 
 def hooks() -> tuple[Callable[[], Webhooks], Callable[[], Probes]]:

@@ -2,6 +2,7 @@
 
 import builtins
 import json
+import socket
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -11,6 +12,7 @@ from urllib.parse import quote
 import urllib3
 from kubernetes import client, config
 from kubernetes.config.kube_config import KUBE_CONFIG_DEFAULT_LOCATION, KubeConfigMerger
+from kubernetes.stream import ws_client
 from kubernetes.utils.keepalive import tcp_keepalive_socket_options
 
 from rollout.adapters.retries import read
@@ -40,6 +42,9 @@ KEEPALIVE = {"idle": 10, "interval": 5, "count": 3}
 """Seconds: a connection that was cut and nobody said so is noticed within half a minute."""
 READ = 1 << 18
 """How much of a watch is read at once, at most; a line may be longer."""
+FORWARDING = "v4.channel.k8s.io"
+FORWARDED_WITHIN = 15.0
+"""Seconds until a port of a pod is forwarded: the API server reaches a kubelet for it."""
 MERGE_PATCH = "application/merge-patch+json"
 Query = list[tuple[str, str]]
 
@@ -128,6 +133,25 @@ class KubernetesCluster:
         path = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews"
         review = read(lambda: self._send("POST", path, [], body, "ask for our rights"))
         return bool(review["status"].get("allowed"))
+
+    @contextmanager
+    def forwarded(self, namespace: str, pod: str, port: int) -> Iterator[socket.socket]:
+        """A connection to a port of a pod, by a websocket through the API server and the pod's kubelet.
+
+        Raises `Unavailable`, `NotFound`, and `Forbidden` with the rights that it takes.
+        """
+        what = f"forward port {port} of pod {pod} in namespace {namespace}"
+        path = f"/api/v1/namespaces/{quote(namespace, safe='')}/pods/{quote(pod, safe='')}/portforward"
+        _, url, headers, *_ = self._api.param_serialize(
+            method="GET", resource_path=path, query_params=[("ports", str(port))], auth_settings=["BearerToken"]
+        )
+        headers = {key.lower(): value for key, value in headers.items()} | {"sec-websocket-protocol": FORWARDING}
+        made = _soon(lambda: _websocket(self._api.configuration, url, headers, what), what)
+        tunnel = ws_client.PortForward(made, [port])
+        try:
+            yield tunnel.socket(port)
+        finally:
+            tunnel.close()
 
     def _version(self, kind: Kind) -> str:
         """The best version of a kind's group that this cluster serves; asked for once."""
@@ -261,6 +285,39 @@ class KubernetesWatch:
             return Change(found, gone=kind == "DELETED")
         except (ValueError, KeyError, TypeError) as error:
             raise Unintelligible(f"cannot {self._what}: what answers is no Kubernetes API") from error
+
+
+def _websocket(settings: Any, url: str, headers: Mapping[str, str], what: str) -> Any:
+    try:
+        return ws_client.create_websocket(settings, ws_client.get_websocket_url(url), headers)
+    except Exception as error:  # one of the websocket library's, or of the network's
+        status = getattr(error, "status_code", None)
+        if not status:
+            raise Unavailable(f"cannot {what}: {settings.host} does not answer ({type(error).__name__})") from error
+        refused = _refusal(int(status), getattr(error, "resp_body", None) or b"", what)
+        if isinstance(refused, Forbidden):
+            refused = Forbidden(f"{refused}; grant get, create pods/portforward")
+        raise refused from error
+
+
+def _soon(make: Callable[[], Any], what: str) -> Any:
+    """What is made, within FORWARDED_WITHIN: the library that makes it would wait for ever."""
+    made: list[Any] = []
+
+    def run() -> None:
+        try:
+            made.append(make())
+        except RolloutError as error:
+            made.append(error)
+
+    thread = threading.Thread(target=run, name=what, daemon=True)
+    thread.start()
+    thread.join(FORWARDED_WITHIN)
+    if not made:
+        raise Unavailable(f"cannot {what}: no answer within {FORWARDED_WITHIN:.0f} s")
+    if isinstance(made[0], RolloutError):
+        raise made[0]
+    return made[0]
 
 
 def _selector(labels: Mapping[str, str] | None) -> Query:

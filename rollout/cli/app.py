@@ -659,6 +659,35 @@ def check(
 
 
 @app.command()
+def proxy(
+    service: Service,
+    namespace: Namespace = "",
+    clients: Annotated[
+        list[str],
+        typer.Option(
+            metavar="NS", help="Where its clients are; may be given again. Else: where it and its VirtualServices are."
+        ),
+    ] = [],  # noqa: B006 - typer copies it
+    sample: Annotated[int, typer.Option(min=1, max=1000, help="How many proxies are asked, at most.")] = 5,
+    context: Context = "",
+    cluster: Folder = "",
+    output: Output = "text",
+) -> None:
+    """Ask the clients' proxies which weights they really have; writes nothing; 1: one has others than it should."""
+    from rollout import wiring
+    from rollout.cli import console, proxies
+
+    _check_output(output)
+    world, envoys = wiring.proxied_world(Path(cluster) if cluster else None, context or None)
+    found = proxies.sampled(world, envoys, service, _namespace(world, cluster, namespace), clients, sample)
+    if output == "json":
+        console.print_json(proxies.document(found))
+    else:
+        proxies.shown(found)
+    raise typer.Exit(found.exit)
+
+
+@app.command()
 def gitops(
     service: Service,
     namespace: Namespace = "",

@@ -30,6 +30,8 @@ def explained(a: Attempt, now: float, notice: str) -> Iterator[str]:
         if a.probed:
             yield f"Of its probes: {a.probed.text}."
         yield from _waits(a)
+        if a.stands:
+            yield f"Whether the proxies obey is what `rollout proxy {a.service}` asks them."
         if notice:
             yield f"{notice[0].upper()}{notice[1:]}: `rollout promote` goes on, `rollout abort` takes back."
             yield f"Its deadline is {at(a.deadline)}; whoever drives it after that takes the traffic back."

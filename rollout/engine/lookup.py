@@ -16,13 +16,13 @@ from rollout.core.documents import (
 )
 from rollout.core.errors import Forbidden
 from rollout.core.quantities import moment
+from rollout.mesh.proxies import PROXY
 from rollout.mesh.routes import destinations
 from rollout.mesh.subsets import LABEL, seen_from
 from rollout.ports import Cluster
 
 ROOT_NAMESPACE = "istio-system"
 SLOW_START = 300.0
-PROXY = "istio-proxy"
 
 
 @dataclass(frozen=True)

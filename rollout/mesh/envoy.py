@@ -21,7 +21,6 @@ from rollout.mesh.subsets import host_of, subsets_of
 
 Resource = dict[str, Any]
 UNLIMITED = 2**32 - 1
-ROUTES = "outbound"
 FAULT = "envoy.filters.http.fault"
 NO_FAULT: Resource = {"@type": "type.googleapis.com/envoy.extensions.filters.http.fault.v3.HTTPFault"}
 DEFAULT_RETRIES = "connect-failure,refused-stream,unavailable,cancelled"
@@ -39,10 +38,11 @@ class Endpoint:
 
 @dataclass(frozen=True)
 class Source:
-    """Who asks: the namespace and the labels of its pod, by which a match may choose."""
+    """Who asks: the namespace and the labels of its pod, by which a match may choose; or a gateway."""
 
     namespace: str
     labels: Mapping[str, str]
+    gateway: bool = False
 
 
 def cluster_name(port: int, subset: str, host: str) -> str:
@@ -86,22 +86,24 @@ def _endpoint(place: Endpoint) -> Resource:
     return {"endpoint": {"address": address}, "metadata": {"filter_metadata": labels}}
 
 
-def routes(services: Sequence[Document], virtual_services: Sequence[Document], source: Source) -> Resource:
-    """The RouteConfiguration of one client in the mesh: a virtual host per service."""
+def routes(
+    services: Sequence[Document], virtual_services: Sequence[Document], source: Source, name: str = "outbound"
+) -> Resource:
+    """The RouteConfiguration of one client in the mesh, under a name: a virtual host per service."""
     oldest = sorted(virtual_services, key=age_of)
     hosts = []
     for service in services:
-        name, namespace, port = name_of(service), namespace_of(service), _port(service)
-        host = fqdn(name, namespace)
+        own, namespace, port = name_of(service), namespace_of(service), _port(service)
+        host = fqdn(own, namespace)
         owner = next((merged(vs, virtual_services) for vs in oldest if host in _hosts(vs)), None)
         made = [entry for route in http_routes(owner) for entry in _routes(route, owner, port, source)] if owner else []
         if not owner:
             made = [{"match": {"prefix": "/"}, "route": {"cluster": cluster_name(port, "", host), "timeout": "0s"}}]
-        domains = [host, name, f"{name}.{namespace}", f"{name}.{namespace}.svc"]
+        domains = [host, own, f"{own}.{namespace}", f"{own}.{namespace}.svc"]
         hosts.append({"name": f"{host}:{port}", "domains": domains, "routes": made})
     return {
         "@type": "type.googleapis.com/envoy.config.route.v3.RouteConfiguration",
-        "name": ROUTES,
+        "name": name,
         "validate_clusters": False,
         "ignore_port_in_host_matching": True,
         "virtual_hosts": hosts,
@@ -118,17 +120,18 @@ def _port(service: Document) -> int:
 
 def _routes(route: Document, vs: Document, port: int, source: Source) -> list[Resource]:
     entries = route.get("route") or []
-    made: Resource = {"route": _action(route, vs, port)}
+    named = {"name": route["name"]} if route.get("name") else {}
+    made: Resource = {**named, "route": _action(route, vs, port)}
     made |= _headers(route, *(entries if len(entries) == 1 else ()))
     if fault := route.get("fault"):
         made["typed_per_filter_config"] = {FAULT: _fault(fault)}
-    return [{"match": _match(match), **made} for match in route.get("match") or [{}] if _meant(match, source)]
+    return [{"match": _match(match), **made} for match in route.get("match") or [{}] if meant(match, source)]
 
 
-def _meant(match: Document, source: Source) -> bool:
+def meant(match: Document, source: Source) -> bool:
     """Whether a match is for this client; where it names gateways, only they count."""
-    if match.get("gateways"):
-        return "mesh" in match["gateways"]
+    if named := match.get("gateways"):
+        return any(one != "mesh" for one in named) if source.gateway else "mesh" in named
     namespace, labels = match.get("sourceNamespace"), match.get("sourceLabels") or {}
     return namespace in (None, "", source.namespace) and labels.items() <= source.labels.items()
 
@@ -183,7 +186,7 @@ def _action(route: Document, vs: Document, port: int) -> Resource:
     else:
         weighted = [{"name": name, "weight": weight, **_headers(entry)} for name, weight, entry in named if weight]
         action["weighted_clusters"] = {"clusters": weighted}
-    if repeated := [_repeated(mirror, vs, port) for mirror in mirrors(route) if _percent(mirror)]:
+    if repeated := [_repeated(mirror, vs, port) for mirror in mirrors(route) if percent(mirror)]:
         action["request_mirror_policies"] = repeated
     retries = route.get("retries") or {}
     if attempts := int(retries.get("attempts", 2)):
@@ -218,7 +221,7 @@ def _retries(attempts: int, on: str) -> Resource:
     }
 
 
-def _percent(mirror: Document) -> float:
+def percent(mirror: Document) -> float:
     """How many percent of the requests it repeats; where nobody says, all, and where an empty mapping says it, none."""
     said = mirror.get("percentage")
     return 100.0 if said is None else float(said.get("value", 0))
@@ -228,7 +231,7 @@ def _repeated(mirror: Document, vs: Document, port: int) -> Resource:
     """A mirror that keeps the host as it was, as Istio has it from 1.28 on."""
     return {
         "cluster": _destination(mirror, vs, port),
-        "runtime_fraction": {"default_value": _fraction(_percent(mirror))},
+        "runtime_fraction": {"default_value": _fraction(percent(mirror))},
         "disable_shadow_host_suffix_append": True,
         "trace_sampled": False,
     }

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from rollout.mesh.envoy import FAULT, NO_FAULT, ROUTES, Endpoint, Resource, cluster
+from rollout.mesh.envoy import FAULT, NO_FAULT, Endpoint, Resource, cluster
 
 REQUESTS, DURATION = "istio_requests", "istio_request_duration_milliseconds"
 LOOPBACK = "127.0.0.1"
@@ -71,7 +71,7 @@ def _outbound(folder: Path, workload: str, port: int) -> Resource:
         "destination_version": "%UPSTREAM_METADATA(istio:version)%",
     }
     return _listener(
-        f"{workload}-outbound", port, {"rds": {"route_config_name": ROUTES, "config_source": source}}, labels
+        f"{workload}-outbound", port, {"rds": {"route_config_name": workload, "config_source": source}}, labels
     )
 
 

@@ -16,7 +16,7 @@ from rollout.adapters.counters import Row
 from rollout.adapters.http import HttpError, client
 from rollout.core.errors import InvalidInput, Unavailable
 from rollout.judge.looks import ALL, FAILED, REJECTED, within
-from rollout.mesh.envoy import ROUTES, Resource
+from rollout.mesh.envoy import Resource
 from rollout.playground.bootstrap import DURATION, REQUESTS, Pod, bootstrap, typed
 
 OBEYS_WITHIN = 10.0
@@ -49,7 +49,7 @@ class Proxy:
         folder.mkdir(parents=True, exist_ok=True)
         self._swap("cds.json", [])
         for workload in clients:
-            self._swap(f"{workload}.json", [{"@type": typed("config.route.v3.RouteConfiguration"), "name": ROUTES}])
+            self._swap(f"{workload}.json", [{"@type": typed("config.route.v3.RouteConfiguration"), "name": workload}])
         (folder / "bootstrap.json").write_text(json.dumps(bootstrap(folder, clients, pods, admin)))
         arguments = [binary(), "-c", str(folder / "bootstrap.json"), "--reject-unknown-dynamic-fields"]
         arguments += ["--concurrency", "1", "--disable-hot-restart", "--log-level", "warn"]
@@ -62,11 +62,11 @@ class Proxy:
         self._version += 1
         changed = self._swap("cds.json", list(clusters))
         if changed:
-            self._obeys("cluster_manager.cds", ["cds.json"])
+            self._obeys(r"cluster_manager\.cds", ["cds.json"])
         ours = [f"{workload}.json" for workload in routes]
         swapped = [self._swap(name, [config]) for name, config in zip(ours, routes.values(), strict=True)]
         if any(swapped):
-            self._obeys(f"rds.{ROUTES}", ours)
+            self._obeys(r"\.rds\.[^.]+", ours)
             changed = True
         return changed
 
@@ -97,7 +97,7 @@ class Proxy:
 
     def _shows(self, source: str, files: Sequence[str]) -> bool:
         """Whether Envoy's own readings name the versions of these files: none is ever ahead of what we wrote."""
-        answer = self._admin.get("/stats", params={"filter": f"{re.escape(source)}.version_text"})
+        answer = self._admin.get("/stats", params={"filter": rf"{source}\.version_text"})
         versions = sorted(int(version) for version in re.findall(r'version_text: "(\d+)"', answer.text))
         return versions == sorted(self._written[name][1] for name in files)
 

@@ -32,6 +32,7 @@ from rollout.core.documents import (
 from rollout.core.errors import NotFound, RolloutError
 from rollout.mesh.envoy import Endpoint, Source, clusters, routes, weights
 from rollout.mesh.hosts import fqdn
+from rollout.mesh.proxies import PROXY
 from rollout.playground.bootstrap import Pod
 from rollout.playground.proxy import Proxy
 from rollout.playground.service import Orders
@@ -52,7 +53,7 @@ TAKES = {"reviews": 0.015}
 """Service, version, and whom it calls. Unlike Bookinfo's, reviews v1 asks for ratings too: a good v2 is no slower."""
 GATEWAY, FRONT = "gateway", "productpage-v1"
 """The workloads that ask productpage for the users, and reviews."""
-CONTAINERS = {"containers": [{"name": "service", "image": "playground"}]}
+CONTAINERS = {"containers": [{"name": name, "image": "playground"} for name in ("service", PROXY)]}
 ADDRESS = "playground.rollout.dev/address"
 """The annotation of a pod that says where Envoy's listener in front of it is."""
 EVERY = 0.1
@@ -151,7 +152,7 @@ class Playground:
         if (listed, endpoints) != self._obeyed:
             made = clusters(listed[SERVICE], listed[DESTINATION_RULE], endpoints)
             seen = listed[SERVICE], listed[VIRTUAL_SERVICE]
-            config = {workload: routes(*seen, source) for workload, source in self._sources.items()}
+            config = {workload: routes(*seen, source, workload) for workload, source in self._sources.items()}
             if self.proxy.apply(made, config):
                 self.events.append((time.time(), weights(config[FRONT], SERVED)))
             self._obeyed = listed, endpoints
