@@ -71,6 +71,8 @@ class Reconciler:
         except NotFound:
             return self._gone(key, now)
         if at_rest(document):
+            if key in self._flights:
+                self._flights[key].sweep(now)
             self._drop(key)
             return NEVER
         service = str((document.get("spec") or {}).get("service", ""))
@@ -213,6 +215,11 @@ class _Flight:
         patch: Document = {"metadata": {"annotations": {OVERRIDE: None}}}
         self._cluster.patch(SERVICE_ROLLOUT, *self._key, patch, version_of(document))
 
+    def sweep(self, now: float) -> None:
+        """It is over: remove a claim of ours that crossed with the end, where another process drove it there."""
+        self.engine.states.read()
+        self.engine.clear(now)
+
     def _lost(self, now: float) -> float:
         """Nobody knows what was in flight: what the claims hold goes back, and nothing begins by itself."""
         self.engine.clear(now)
@@ -234,16 +241,20 @@ class _Flight:
 
     def _landed(self, document: Document, wanted: ServiceRollout | None, record: Record, now: float) -> float:
         """Nothing is in flight: begin, or say why not."""
-        if wanted is None or wanted.suspend or going(document):
+        if wanted is None or going(document):
             self._shelf.tell(now)
             return NEVER
         try:
             if self._due(document, wanted, record):
-                return self._begin(wanted, now)
+                if not wanted.suspend:
+                    return self._begin(wanted, now)
+                self._shelf.trouble = self._shelf.trouble or Trouble(
+                    "Suspended", f"{SUSPENDED}: {wanted.version} is not begun", stalls=False
+                )
         except InvalidInput as error:
             self._shelf.trouble = Trouble("Preflight", str(error))
         self._shelf.tell(now)
-        return AGAIN if self._shelf.trouble else NEVER
+        return AGAIN if self._shelf.trouble and self._shelf.trouble.stalls else NEVER
 
     def _due(self, document: Document, wanted: ServiceRollout, record: Record) -> bool:
         """Whether the version is to be tried. One that went back stands so until another is asked for, or a retry."""

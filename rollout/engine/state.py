@@ -5,10 +5,10 @@ from typing import Protocol
 
 from pydantic import TypeAdapter, ValidationError
 
-from rollout.core.attempt import Record
+from rollout.core.attempt import Attempt, Record
 from rollout.core.documents import CONFIG_MAP, MANAGED_BY, SERVICE_ROLLOUT, Document, finalizers_of, name_of, version_of
 from rollout.core.errors import InvalidInput, NotFound
-from rollout.engine.objects import object_for
+from rollout.engine.objects import object_for, version_asked
 from rollout.engine.status import FINALIZER, Trouble, marked, status_of, updating
 from rollout.ports import Cluster
 
@@ -136,21 +136,27 @@ class StatusShelf:
             self._mark([*finalizers_of(self._document), FINALIZER])
         text = _RECORD.dump_json(_with_cleaned(record, False)).decode()
         if text != (self._document.get("status") or {}).get(KEY):
-            self._write(status_of(self._document, record, self.trouble, now, self._observing) | {KEY: text})
+            self._write(self._status(record, now, record.attempt) | {KEY: text})
         if marked(self._document) and not flies:
             self._unmark()
 
     def tell(self, now: float) -> None:
         """Bring to date what the status says beside the record that was read, where nothing is in flight."""
-        self._write(status_of(self._document, self._record(), self.trouble, now, self._observing))
+        self._write(self._status(self._record(), now))
         if marked(self._document):
             self._unmark()
 
     def forget(self, now: float) -> None:
         """Remove a record that cannot be read, or that nobody has, and say so."""
-        self._write(status_of(self._document, None, self.trouble, now, self._observing) | {KEY: None})
+        self._write(self._status(None, now) | {KEY: None})
         if marked(self._document):
             self._unmark()
+
+    def _status(self, record: Record | None, now: float, of: Attempt | None = None) -> Document:
+        """What people read; while it is the status `of` an attempt for another version, the spec is not obeyed yet."""
+        settled = of is None or of.canary == version_asked(self._document)
+        made: Document = status_of(self._document, record, self.trouble, now, self._observing and settled, settled)
+        return made
 
     def _record(self) -> Record | None:
         text = (self._document.get("status") or {}).get(KEY)

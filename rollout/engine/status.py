@@ -7,11 +7,12 @@ from rollout.core.attempt import Attempt, Record
 from rollout.core.documents import Document, finalizers_of
 from rollout.core.lifecycle import Phase
 from rollout.core.quantities import stamp
+from rollout.engine.objects import version_written
 
 FINALIZER = "rollout.dev/traffic"
 """Stands on the object while an attempt is in flight: traffic goes back before it may go."""
-IDLE = "Idle"
-"""The phase where nothing was ever tried."""
+IDLE, PENDING = "Idle", "Pending"
+"""The phase where nothing was ever tried; the reason where something else has just ended, and this is not begun."""
 TOLD_LINES = 20
 """How many of the journal's last lines are told."""
 
@@ -23,15 +24,20 @@ def marked(document: Document) -> bool:
 
 @dataclass(frozen=True)
 class Trouble:
-    """Why the spec cannot be obeyed now: a reason in one word, and a sentence."""
+    """Why the spec is not obeyed now: a reason in one word, and a sentence; `stalls`: somebody must act."""
 
     reason: str
     message: str
+    stalls: bool = True
 
 
-def status_of(document: Document, record: Record | None, trouble: Trouble | None, now: float, observing: bool) -> Any:
-    """The whole status but for the record's own text. `observing`: the spec as it stands was acted upon.
+def status_of(
+    document: Document, record: Record | None, trouble: Trouble | None, now: float, observing: bool, settled: bool
+) -> Any:
+    """The whole status but for the record's own text.
 
+    `observing`: the spec as it stands was acted upon. `settled`: its version is the one that is, or was, tried, or
+    serves already, or there is a `trouble`; otherwise it comes next.
     Conditions are those of kstatus (Ready, Reconciling, Stalled), and Promoted: that spec.version serves all traffic.
     """
     attempt = record.attempt if record else None
@@ -40,7 +46,7 @@ def status_of(document: Document, record: Record | None, trouble: Trouble | None
     found: Document = {"observedGeneration": seen, "phase": IDLE}
     if attempt is not None:
         found |= _attempted(attempt)
-    told = _conditions(attempt, str((document.get("spec") or {}).get("version", "")), trouble)
+    told = _conditions(attempt, version_written(document), trouble, settled)
     found["conditions"] = [_since(one, before.get("conditions") or [], now, seen) for one in told]
     return found
 
@@ -82,19 +88,21 @@ def _attempted(a: Attempt) -> Document:
     return found
 
 
-def _conditions(a: Attempt | None, version: str, trouble: Trouble | None) -> list[Document]:
+def _conditions(a: Attempt | None, version: str, trouble: Trouble | None, settled: bool) -> list[Document]:
     flies = a is not None and not a.phase.ended
     back = a is not None and a.phase is Phase.ROLLED_BACK and a.canary == version
     text, reason = (a.message, (a.reason or a.phase).value) if a else (f"{version} serves", IDLE)
-    if not flies and not back:
+    if not flies and not settled:
+        text, reason = f"{version} comes next", PENDING
+    elif not flies and not back:
         text, reason = f"{version} serves", "Promoted" if a and a.phase is Phase.PROMOTED else IDLE
-    stalled = trouble or (Trouble(reason, text) if back else None)
-    serves = not flies and not stalled
-    if stalled and not flies:
-        reason, text = stalled.reason, stalled.message
+    stalled = trouble if trouble and trouble.stalls else Trouble(reason, text) if back else None
+    serves, goes_on = not flies and settled and not (trouble or stalled), flies or not settled
+    if not flies and (why := trouble or stalled):
+        reason, text = why.reason, why.message
     return [
         _condition("Ready", serves, reason, text),
-        _condition("Reconciling", flies, reason if flies else "Settled", text if flies else ""),
+        _condition("Reconciling", goes_on, reason if goes_on else "Settled", text if goes_on else ""),
         _condition("Stalled", bool(stalled), stalled.reason if stalled else "None", stalled.message if stalled else ""),
         _condition("Promoted", serves, reason, text),
     ]

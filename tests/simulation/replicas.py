@@ -1,5 +1,6 @@
 """Controllers in a virtual world: replicas that lead by turns, hear of changes late or never, die and begin anew."""
 
+import itertools
 import random
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -97,13 +98,14 @@ def controlled(
     living: list[Replica] | None = None,
     until: Callable[[World], bool] = lambda _: False,
     limit: float = 1500.0,
+    rest: float = 0.0,
 ) -> None:
-    """Run two replicas, or those that are `living`, until the object is at rest, or as is said."""
+    """Run two replicas, or those that are `living`, until the object is at rest for `rest` seconds, or as is said."""
     living = [] if living is None else living
     if not living:
         living += replicas(world, faults)
-    lives = len(world.processes)
-    seen, limit = world.cluster.on_write, world.now + limit
+    lives = itertools.count(len(world.processes) + 1)
+    seen, limit, end = world.cluster.on_write, world.now + limit, world.now + rest
 
     def wrote(key: Key, before: Document | None, after: Document | None) -> None:
         if seen:
@@ -112,21 +114,32 @@ def controlled(
             one.hears(world.now + world.random.choice([0.0, 0.1, 2.0]) * world.trouble)
 
     world.cluster.on_write = wrote
-    while world.now < limit and not _over(world) and not until(world):
+    while world.now < limit and not until(world):
+        if not _over(world):
+            end = world.now + rest
+        elif world.now >= end:
+            break
         for place, one in enumerate(living):
-            try:
-                one.turn()
-            except Crash:
-                lives += 1
-                world.log.append(f"{world.now - START:.0f}: {one.name} dies")
-                living[place] = type(one)(world, f"replica-{lives}", faults(lives))
+            if not _outlives(world, one):
+                life = next(lives)
+                living[place] = type(one)(world, f"replica-{life}", faults(life))
                 living[place].renew_at = world.now + 2.0
-            except RolloutError as error:
-                one.due = world.now + 1.0
-                world.log.append(f"{world.now - START:.0f}: {one.name}: {error}")
         each(world)
         world.pass_time(0.2)
     world.cluster.on_write = seen
+
+
+def _outlives(world: World, one: Replica) -> bool:
+    """Whether it lives after its turn."""
+    try:
+        one.turn()
+    except Crash:
+        world.log.append(f"{world.now - START:.0f}: {one.name} dies")
+        return False
+    except RolloutError as error:
+        one.due = world.now + 1.0
+        world.log.append(f"{world.now - START:.0f}: {one.name}: {error}")
+    return True
 
 
 def _over(world: World) -> bool:
@@ -167,7 +180,7 @@ def storm(seed: int, kind: type[Replica] = Replica) -> Outcome:
         controlled(world, lambda life: faults_of(world, life), each, living)
         world.trouble = world.metrics.down_until = world.metrics.garbage = 0.0
         world.set_ready("v1", 4)
-        controlled(world, living=living)
+        controlled(world, living=living, rest=5.0)
         watcher.settled()
     except (Violation, AssertionError) as error:
         story = "\n".join(world.log[-12:])

@@ -78,6 +78,30 @@ def test_a_new_target_in_the_middle_takes_back_first() -> None:
     assert conditions(world)["Ready"][0] == "True", "v1 is asked for, and serves"
 
 
+def test_a_new_target_that_is_not_there_yet_is_asked_for_after_the_take_back() -> None:
+    world = World(4, trouble=0.0, declared=SPEC)
+    living = replicas(world)
+    controlled(world, living=living, until=lambda w: w.exposed() == 25)
+    asked(world, {"spec": {"version": "v3"}})
+    controlled(world, living=living, limit=60.0)
+    told = conditions(world)
+    assert (status(world)["reason"], told["Promoted"], told["Stalled"]) == (
+        Reason.SUPERSEDED, ("False", "Preflight"), ("True", "Preflight"),
+    )  # fmt: skip
+
+
+def test_what_is_suspended_is_not_promoted() -> None:
+    world = World(6, trouble=0.0, declared={**SPEC, "suspend": True})
+    living = replicas(world)
+    controlled(world, living=living, limit=60.0)
+    told = conditions(world)
+    assert told["Ready"] == told["Promoted"] == ("False", "Suspended")
+    assert told["Stalled"][0] == "False", "nobody need act"
+    asked(world, {"spec": {"suspend": False}})
+    controlled(world, living=living)
+    assert conditions(world)["Promoted"][0] == "True"
+
+
 def test_what_went_back_stays_so_until_it_is_asked_for_again() -> None:
     world = World(5, trouble=0.0, declared=SPEC, failing={"v1": 0.0, "v2": 0.1})
     living = replicas(world)
