@@ -920,14 +920,26 @@ def controller(
     ] = HOME,
     port: Annotated[int, typer.Option(help="Of /metrics, /healthz and /readyz.", min=0, max=65535)] = 8080,
     workers: Annotated[int, typer.Option(help="How many objects are worked on at a time.", min=1, max=256)] = 8,
+    drain: Annotated[
+        float,
+        typer.Option(
+            metavar="SECONDS", min=0, help="Instead: begin nothing, take back what is in flight, and end by then."
+        ),
+    ] = 0,
 ) -> None:
     """Carry every ServiceRollout of a cluster to the version that it asks for, unattended."""
     from rollout.controller.controller import Settings, lease_name
-    from rollout.controller.serve import Options, serve
+    from rollout.controller.draining import AGAIN
+    from rollout.controller.serve import Options, drained, serve
 
     labels = _labels(selector)
     settings = Settings(lease_namespace, tuple(dict.fromkeys(namespace)), labels, workers, lease_name(labels))
-    serve(Options(context, prometheus, port), settings)
+    options = Options(context, prometheus, port)
+    if not drain:
+        serve(options, settings)
+    elif left := drained(options, settings, drain):
+        print("\n".join(["not drained:", *left, AGAIN]), file=sys.stderr)
+        raise typer.Exit(4)
 
 
 def _labels(selector: str) -> dict[str, str]:

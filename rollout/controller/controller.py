@@ -51,7 +51,8 @@ RETRY, SELDOM = 1.0, 60.0
 class Settings:
     """What a controller is for: `namespaces` (none: all), and of them the objects with these labels.
 
-    `home` is the namespace of its Lease; controllers for other labels need a Lease of another name.
+    `home` is the namespace of its Lease; controllers for other labels need a Lease of another name. One that `drains`
+    takes the lead from whoever has it, begins nothing, and takes back what is in flight.
     """
 
     home: str
@@ -59,6 +60,7 @@ class Settings:
     labels: dict[str, str] = field(default_factory=dict)
     workers: int = 8
     lease: str = CONTROLLER
+    drains: bool = False
 
     @property
     def spaces(self) -> tuple[str | None, ...]:
@@ -111,7 +113,7 @@ class Controller:
         self.cache = Cache(self._heard)
         self.reflectors = Reflectors(cluster, self.cache)
         self.queue: Queue[Key] = Queue(clock.now)
-        self.leader = Leader(cluster, settings.home, identity, settings.spaces, settings.lease)
+        self.leader = Leader(cluster, settings.home, identity, settings.spaces, settings.lease, settings.drains)
         world = World(self._view, metrics, webhooks, probes, self._follow)
         self.reconciler = Reconciler(world, self.leader, self._changed)
         self._failures: dict[Key, int] = {}
@@ -131,15 +133,21 @@ class Controller:
         for number in range(self.settings.workers):
             self._run(f"work {number}", self._work)
 
-    def stop(self) -> None:
-        """Finish the ticks that are under way, let the lead go, and end."""
+    def stop(self, keep: bool = False) -> None:
+        """Finish the ticks that are under way, let the lead go unless we are to `keep` it from others, and end."""
         self._over.set()
         self.queue.close()
         for thread in self._threads:
             thread.join(10.0)
-        with suppress(RolloutError):
-            self.leader.release(clock.now())
+        if not keep:
+            with suppress(RolloutError):
+                self.leader.release(clock.now())
         self.reflectors.close()
+
+    @property
+    def view(self) -> Cluster:
+        """What is kept, for who depends on nothing in it."""
+        return CachedCluster(self._cluster, self.cache)
 
     @property
     def ready(self) -> bool:
@@ -188,9 +196,8 @@ class Controller:
             return self.leader.sure(now)
 
     def _look_at_all(self, now: float, within: float) -> None:
-        view = CachedCluster(self._cluster, self.cache)
         for space in self.settings.spaces:
-            for document in view.list(SERVICE_ROLLOUT, space, self.settings.labels):
+            for document in self.view.list(SERVICE_ROLLOUT, space, self.settings.labels):
                 key = (namespace_of(document), name_of(document))
                 self.queue.add(key, now + random.uniform(0.0, within))  # noqa: S311
 

@@ -4,13 +4,18 @@ import threading
 from collections.abc import Sequence
 
 from rollout.core.documents import LEASE, MANAGED_BY, name_of, namespace_of
-from rollout.engine.lease import CONTROLLER, Holder, holder_of
+from rollout.engine.lease import CONTROLLER, DURATION, Holder, holder_of
 from rollout.engine.state import state_name
 from rollout.ports import Cluster
+
+DRAINED = 60.0
+"""Seconds for which nobody leads after who drained has gone: in them the other replicas go, too."""
 
 
 class Leader:
     """The hold of one process on the controller's Lease, for the namespaces `spaces` (None: all). Safe for threads.
+
+    One that `drains` takes it from whoever leads, in order to begin nothing, and to take back what is in flight.
 
     Whoever drives a single service by hand holds that service's own Lease, and looks at ours when it has it; we look
     at theirs when we have ours: so one of the two always sees the other.
@@ -23,9 +28,10 @@ class Leader:
         identity: str,
         spaces: Sequence[str | None] = (None,),
         name: str = CONTROLLER,
+        drains: bool = False,
     ) -> None:
-        self._cluster, self._spaces = cluster, spaces
-        self._holder = Holder(cluster, name, namespace, identity)
+        self._cluster, self._spaces, self.drains = cluster, spaces, drains
+        self._holder = Holder(cluster, name, namespace, identity, DRAINED if drains else DURATION, drains)
         self._lock = threading.Lock()
         self._driven = frozenset[tuple[str, str]]()
 

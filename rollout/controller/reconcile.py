@@ -162,7 +162,7 @@ class _Flight:
     """The engine of one object, with what was seen of its attempt last."""
 
     def __init__(self, world: World, leader: Leader, key: Key, service: str) -> None:
-        self._cluster, self._key = world.view(key), key
+        self._cluster, self._key, self._drains = world.view(key), key, leader.drains
         namespace, name = key
         self._shelf = StatusShelf(self._cluster, name, namespace, observing=True)
         lease = Led(leader, self._cluster, service, namespace)
@@ -231,6 +231,8 @@ class _Flight:
         """What the object says now of an attempt that began before."""
         if going(document):
             self.engine.take_back(Reason.DELETED, "the ServiceRollout is deleted", now)
+        elif self._drains:
+            self.engine.take_back(Reason.DRAINED, "the controller is being removed", now)
         elif wanted is not None and wanted.version != a.canary and a.phase is not Phase.ROLLING_BACK:
             self.engine.take_back(Reason.SUPERSEDED, f"{wanted.version} is asked for now", now)
         elif wanted is not None and wanted.suspend != (a.message == f"paused by {SUSPENDED}"):
@@ -240,7 +242,9 @@ class _Flight:
                 self.engine.pause(now, SUSPENDED, "")
 
     def _landed(self, document: Document, wanted: ServiceRollout | None, record: Record, now: float) -> float:
-        """Nothing is in flight: begin, or say why not."""
+        """Nothing is in flight: begin, or say why not. Who drains leaves it to the next, who has to find it untold."""
+        if self._drains:
+            return NEVER
         if wanted is None or going(document):
             self._shelf.tell(now)
             return NEVER

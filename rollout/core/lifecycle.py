@@ -40,6 +40,7 @@ class Reason(StrEnum):
     STATE_LOST = "StateLost"
     SUPERSEDED = "Superseded"
     DELETED = "Deleted"
+    DRAINED = "Drained"
 
 
 MOVES: tuple[tuple[str, Phase, Phase], ...] = (

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable
 
-from rollout.core.documents import LEASE, MANAGED_BY, Document, name_of, version_of
+from rollout.core.documents import LEASE, MANAGED_BY, Document, name_of
 from rollout.core.errors import Forbidden
 from rollout.engine.lease import CONTROLLER, Holder, holder_of, live, renewed_at
 from rollout.ports import Cluster
@@ -58,7 +58,7 @@ class ByHand:
             leader = self._leaders.setdefault(
                 name_of(lease), Holder(self._cluster, name_of(lease), self._home, self._own.identity)
             )
-            expires = leader.expires(version_of(lease), now)
+            expires = leader.expires(lease, now)
             if holder_of(lease) and expires > now:
                 self.other, self._until = f"the controller {holder_of(lease)}", expires
                 return True

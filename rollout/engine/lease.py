@@ -11,6 +11,7 @@ from rollout.ports import Cluster
 CONTROLLER = "rollout-controller"
 """The Lease of a controller, which stands for those of all services that it drives."""
 DURATION = 15.0
+"""Seconds after which a Lease that was not renewed may be taken, unless it says more itself."""
 RENEW_EVERY = 5.0
 
 
@@ -24,9 +25,14 @@ def renewed_at(lease: Document) -> float:
     return moment((lease.get("spec") or {}).get("renewTime"))
 
 
+def duration_of(lease: Document) -> float:
+    """For how many seconds after a renewal nobody else may take it."""
+    return max(DURATION, float((lease.get("spec") or {}).get("leaseDurationSeconds") or 0))
+
+
 def live(lease: Document, now: float) -> bool:
     """Whether somebody holds it by its own times: for people to read, not to act on."""
-    return bool(holder_of(lease)) and now - renewed_at(lease) < DURATION
+    return bool(holder_of(lease)) and now - renewed_at(lease) < duration_of(lease)
 
 
 class Hold(Protocol):
@@ -62,17 +68,28 @@ class Hold(Protocol):
 class Holder:
     """One process's hold on a Lease by name: that of a service, or the controller's.
 
-    Another's lease has expired when we have seen it unchanged for `DURATION` by our own clock: remote clocks are
-    not to be trusted. `fence` is the Lease's transition count while we hold it, else 0.
+    Another's lease has expired when we have seen it unchanged for its duration by our own clock: remote clocks are
+    not to be trusted. `fence` is the Lease's transition count while we hold it, else 0. Ours lasts `lasting` seconds.
+
+    One that `seizes` does not wait until another's has expired, but takes it at once, and is not `sure` of it before
+    whoever had it has either seen that it is gone, or could not be sure of it any more.
     """
 
-    def __init__(self, cluster: Cluster, name: str, namespace: str, identity: str) -> None:
+    def __init__(
+        self,
+        cluster: Cluster,
+        name: str,
+        namespace: str,
+        identity: str,
+        lasting: float = DURATION,
+        seizes: bool = False,
+    ) -> None:
         self._cluster, self._namespace, self._name = cluster, namespace, name
-        self.identity = identity
+        self.identity, self._lasting, self._seizes = identity, lasting, seizes
         self.fence = 0
         self.other = ""
-        self._renewed = 0.0
-        self._seen, self._seen_at = "", 0.0
+        self._renewed = self._ours_from = 0.0
+        self._seen, self._seen_at, self._expires = "", 0.0, 0.0
 
     def hold(self, now: float, floor: int = 0) -> bool:
         """Take or renew the lease; False while another holds it. Raises `Unreachable` without an answer.
@@ -92,7 +109,9 @@ class Holder:
             return self._write(lease, transitions, now)
         self.fence = 0
         if self._taken(lease, now):
-            return False
+            if not self._seizes:
+                return False
+            self._ours_from = now + DURATION
         return self._write(lease, max(transitions, floor) + 1, now)
 
     def lift(self, now: float, floor: int) -> bool:
@@ -115,11 +134,12 @@ class Holder:
         """Ask the API next time, however fresh our hold seems."""
         self._renewed = -math.inf
 
-    def expires(self, version: str, now: float) -> float:
-        """When the lease that was seen at `version` expires, by our clock."""
-        if version != self._seen or now < self._seen_at:
-            self._seen, self._seen_at = version, now
-        return self._seen_at + DURATION
+    def expires(self, lease: Document, now: float) -> float:
+        """When the lease expires as it was read, by our clock."""
+        if version_of(lease) != self._seen or now < self._seen_at:
+            self._seen, self._seen_at = version_of(lease), now
+        self._expires = self._seen_at + duration_of(lease)
+        return self._expires
 
     def unattended(self, now: float) -> float | None:
         """Since when nobody drives (0: nobody ever did), None while somebody does.
@@ -134,11 +154,11 @@ class Holder:
 
     def wait(self, now: float) -> float:
         """Seconds until the other's lease may be taken."""
-        return max(0.0, self._seen_at + DURATION - now)
+        return max(0.0, self._expires - now)
 
     def sure(self, now: float) -> bool:
         """Whether nobody can have taken the lease from us yet."""
-        return bool(self.fence) and 0 <= now - self._renewed < DURATION - RENEW_EVERY
+        return bool(self.fence) and 0 <= now - self._renewed < DURATION - RENEW_EVERY and now >= self._ours_from
 
     def release(self, now: float) -> None:
         """Let it go at once, so that the next need not wait."""
@@ -153,7 +173,7 @@ class Holder:
     def _taken(self, lease: Document, now: float) -> bool:
         """Whether another holds it, by our own clock; then it is the `other`."""
         holder = holder_of(lease)
-        if holder in ("", self.identity) or self.expires(version_of(lease), now) <= now:
+        if holder in ("", self.identity) or self.expires(lease, now) <= now:
             return False
         self.other = holder
         return True
@@ -178,7 +198,7 @@ class Holder:
     def _document(self, now: float, transitions: int) -> Document:
         spec = {
             "holderIdentity": self.identity,
-            "leaseDurationSeconds": int(DURATION),
+            "leaseDurationSeconds": int(self._lasting),
             "leaseTransitions": transitions,
             "renewTime": stamp(now, "microseconds"),
         }

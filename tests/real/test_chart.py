@@ -54,6 +54,7 @@ WORLDS: dict[str, dict[str, Any]] = {
     "two namespaces": {"namespaces": ["books", "shop"]},
     "a secret URL": {"prometheus": {"secret": {"name": "prometheus"}}},
     "nothing beside": {
+        "drain": {"enabled": False},
         "podDisruptionBudget": {"enabled": False}, "networkPolicy": {"enabled": False}, "drills": False,
         "metrics": {"service": {"enabled": False}}, "serviceAccount": {"create": False, "name": "theirs"},
     },
@@ -67,12 +68,19 @@ class Helm:
         self._home = home
         self._binary = parts.helm()
 
-    def run(self, *arguments: str, values: Any = None) -> subprocess.CompletedProcess[str]:
+    def start(self, *arguments: str, values: Any = None) -> subprocess.Popen[str]:
         given = self._home / "values.yaml"
         given.write_text(yaml.safe_dump(values or {}))
         home = {f"HELM_{name}_HOME": str(self._home) for name in ("CACHE", "CONFIG", "DATA")}
         command = [self._binary, *arguments, *(["--values", str(given)] if values is not None else [])]
-        return subprocess.run(command, env=os.environ | home, capture_output=True, text=True, timeout=120)
+        return subprocess.Popen(
+            command, env=os.environ | home, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+
+    def run(self, *arguments: str, values: Any = None) -> subprocess.CompletedProcess[str]:
+        process = self.start(*arguments, values=values)
+        said = process.communicate(timeout=120)
+        return subprocess.CompletedProcess(arguments, process.returncode, *said)
 
     def rendered(self, values: Any) -> list[dict[str, Any]]:
         done = self.run("template", "rollout", str(CHART), "--namespace", "rollout-system", values=values)
@@ -106,6 +114,7 @@ PATHS = {
     "Service": "/api/v1/namespaces/{namespace}/services",
     "ConfigMap": "/api/v1/namespaces/{namespace}/configmaps",
     "Deployment": "/apis/apps/v1/namespaces/{namespace}/deployments",
+    "Job": "/apis/batch/v1/namespaces/{namespace}/jobs",
     "PodDisruptionBudget": "/apis/policy/v1/namespaces/{namespace}/poddisruptionbudgets",
     "NetworkPolicy": "/apis/networking.k8s.io/v1/namespaces/{namespace}/networkpolicies",
     "Role": "/apis/rbac.authorization.k8s.io/v1/namespaces/{namespace}/roles",
@@ -137,24 +146,45 @@ def test_an_api_server_takes_each_object(helm: Helm, api_server: ApiServer, worl
 
 @pytest.mark.parametrize("world", WORLDS)
 def test_the_pods_have_no_right_that_they_do_not_need(helm: Helm, world: str) -> None:
-    (deployment,) = of("Deployment", helm.rendered(WORLDS[world]))
-    pod = deployment["spec"]["template"]["spec"]
-    (container,) = pod["containers"]
-    assert pod["securityContext"]["runAsNonRoot"] is True
-    assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
-    assert container["securityContext"] == {
-        "allowPrivilegeEscalation": False, "readOnlyRootFilesystem": True, "capabilities": {"drop": ["ALL"]},
-    }  # fmt: skip
-    assert {"hostNetwork", "hostPID", "hostIPC", "volumes"} & pod.keys() == set()
-    assert {"requests", "limits"} <= container["resources"].keys()
+    (deployment,), jobs = of("Deployment", rendered := helm.rendered(WORLDS[world])), of("Job", rendered)
+    assert len(jobs) == (world != "nothing beside")
+    for pod in (one["spec"]["template"]["spec"] for one in (deployment, *jobs)):
+        (container,) = pod["containers"]
+        assert pod["securityContext"]["runAsNonRoot"] is True
+        assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+        assert container["securityContext"] == {
+            "allowPrivilegeEscalation": False, "readOnlyRootFilesystem": True, "capabilities": {"drop": ["ALL"]},
+        }  # fmt: skip
+        assert {"hostNetwork", "hostPID", "hostIPC", "volumes"} & pod.keys() == set()
+        assert {"requests", "limits"} <= container["resources"].keys()
+    (container,) = deployment["spec"]["template"]["spec"]["containers"]
     assert container["livenessProbe"]["httpGet"]["path"] == "/healthz"
     assert container["readinessProbe"]["httpGet"]["path"] == "/readyz"
 
 
-def arguments(rendered: list[dict[str, Any]]) -> list[str]:
-    (deployment,) = of("Deployment", rendered)
-    told: list[str] = deployment["spec"]["template"]["spec"]["containers"][0]["args"]
+def arguments(rendered: list[dict[str, Any]], kind: str = "Deployment") -> list[str]:
+    (found,) = of(kind, rendered)
+    told: list[str] = found["spec"]["template"]["spec"]["containers"][0]["args"]
     return told
+
+
+def test_before_it_goes_a_job_drains_as_the_controllers_account(helm: Helm) -> None:
+    for values in (ALL, {"prometheus": {"secret": {"name": "prometheus"}}}):
+        (deployment,), (job,) = of("Deployment", rendered := helm.rendered(values)), of("Job", rendered)
+        assert job["metadata"]["annotations"]["helm.sh/hook"] == "pre-delete"
+        same = arguments(rendered, "Job")[:-1]
+        assert arguments(rendered, "Job") == [*same, "--drain=240"]
+        assert arguments(rendered)[: len(same)] == same
+        theirs, ours = (one["spec"]["template"]["spec"] for one in (deployment, job))
+        for key in ("serviceAccountName", "tolerations", "nodeSelector", "imagePullSecrets"):
+            assert ours.get(key) == theirs.get(key)
+        assert ours["containers"][0].get("env") == theirs["containers"][0].get("env")
+        assert ours["containers"][0]["image"] == theirs["containers"][0]["image"]
+        labels = job["spec"]["template"]["metadata"]["labels"]
+        assert not deployment["spec"]["selector"]["matchLabels"].items() <= labels.items(), "no Service sends to it"
+        (policy,) = of("NetworkPolicy", rendered)
+        (names,) = policy["spec"]["podSelector"]["matchExpressions"]
+        assert labels["app.kubernetes.io/name"] in names["values"], "it may go where the controllers may"
 
 
 ENDING = ["--lease-namespace=rollout-system", "--port=8080", "--workers=4"]
@@ -261,7 +291,8 @@ def test_who_has_the_account_may_do_that_and_no_more(helm: Helm, api_server: Api
     ):  # fmt: skip
         assert not may(verb, kind, namespace), (verb, kind, namespace)
 
-    done = helm.run("upgrade", "r", str(CHART), "--namespace", home, *config, "--reset-values", values={})
+    undrained = {"drain": {"enabled": False}}
+    done = helm.run("upgrade", "r", str(CHART), "--namespace", home, *config, "--reset-values", values=undrained)
     assert done.returncode == 0, done.stdout + done.stderr
     wait(lambda: may("list", VIRTUAL_SERVICE, ""), 20)
     done = helm.run("uninstall", "r", "--namespace", home, *config)
@@ -301,7 +332,7 @@ def test_what_the_operators_get(helm: Helm) -> None:
     assert monitor["spec"]["selector"]["matchLabels"].items() <= service["metadata"]["labels"].items()
     assert [one["port"] for one in monitor["spec"]["endpoints"]] == [one["name"] for one in service["spec"]["ports"]]
     assert monitor["metadata"]["labels"]["e"] == "f"
-    assert json.dumps(rendered).count(f"rollout@sha256:{64 * 'a'}") == 1
+    assert json.dumps(rendered).count(f"rollout@sha256:{64 * 'a'}") == 2
     (alerts,) = of("PrometheusRule", rendered)
     assert alerts["metadata"]["labels"]["k"] == "l"
     (dashboard,) = of("ConfigMap", rendered)

@@ -2,6 +2,7 @@
 
 import argparse
 import collections
+import math
 import sys
 
 from tests.simulation.cached import CachedReplica
@@ -18,13 +19,14 @@ def main() -> int:
     parser.add_argument("--failing", type=float, help="the share that the canary fails, instead of the world's own")
     parser.add_argument("--controller", action="store_true", help="two replicas of the controller drive")
     parser.add_argument("--cached", action="store_true", help="they do, and read what watches keep")
+    parser.add_argument("--drained-at", type=float, default=math.inf, help="seconds until one more begins to drain")
     options = parser.parse_args()
     ends: collections.Counter[str] = collections.Counter()
     violations = 0
     for seed in range(options.first, options.first + options.seeds):
         try:
             if options.controller or options.cached:
-                outcome = storm(seed, CachedReplica if options.cached else Replica)
+                outcome = storm(seed, CachedReplica if options.cached else Replica, options.drained_at)
             else:
                 outcome = play(seed, options.preset, options.failing)
         except Violation as violation:

@@ -1,6 +1,7 @@
 """Controllers in a virtual world: replicas that lead by turns, hear of changes late or never, die and begin anew."""
 
 import itertools
+import math
 import random
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -45,6 +46,8 @@ class Replica:
     faults: Faults = field(default_factory=Faults)
     deaf: bool = False
     """Whether its watches are cut: it hears of nothing."""
+    drains: bool = False
+    """Whether it is there to take back what is in flight."""
     option: ClassVar[str] = "--controller"
     """Of `python -m tests.simulation`."""
 
@@ -58,7 +61,7 @@ class Replica:
             lambda: VirtualProbes(self.world),
             lambda *_: lambda: None,
         )
-        self.leader = Leader(cluster, "rollout-system", self.name)
+        self.leader = Leader(cluster, "rollout-system", self.name, drains=self.drains)
         self.reconciler = Reconciler(shared, self.leader, self._changed)
         self.told: list[tuple[Attempt | None, Attempt | None]] = []
         self.renew_at, self.due, self.resync_at = 0.0, 0.0, self.world.now + RESYNC
@@ -122,7 +125,7 @@ def controlled(
         for place, one in enumerate(living):
             if not _outlives(world, one):
                 life = next(lives)
-                living[place] = type(one)(world, f"replica-{life}", faults(life))
+                living[place] = type(one)(world, f"replica-{life}", faults(life), drains=one.drains)
                 living[place].renew_at = world.now + 2.0
         each(world)
         world.pass_time(0.2)
@@ -157,8 +160,11 @@ ACTS: tuple[Document, ...] = (
 """What may stand before the first weight."""
 
 
-def storm(seed: int, kind: type[Replica] = Replica) -> Outcome:
-    """Run the controllers of a seed's world until nothing is left to do. Raises `Violation`: how to see it again."""
+def storm(seed: int, kind: type[Replica] = Replica, drained_at: float = math.inf) -> Outcome:
+    """Run the controllers of a seed's world until nothing is left to do. Raises `Violation`: how to see it again.
+
+    So many seconds after the start one more of them begins to drain.
+    """
     r = random.Random(seed)
     act = ACTS[seed % 3]
     strategy = {**SPEC["strategy"], "drift": {"gitopsManagers": ["argocd"]}}
@@ -172,6 +178,8 @@ def storm(seed: int, kind: type[Replica] = Replica) -> Outcome:
     def each(w: World) -> None:
         events(w)
         _people(w)
+        if w.now >= START + drained_at and not any(one.drains for one in living):
+            living.append(kind(w, "drain", drains=True))
         for one in living:
             if w.random.random() < 0.002 * w.trouble:
                 one.deaf = not one.deaf
@@ -184,7 +192,8 @@ def storm(seed: int, kind: type[Replica] = Replica) -> Outcome:
         watcher.settled()
     except (Violation, AssertionError) as error:
         story = "\n".join(world.log[-12:])
-        again = f"python -m tests.simulation {kind.option} --from {seed} --seeds 1"
+        drains = f" --drained-at {drained_at}" if drained_at < math.inf else ""
+        again = f"python -m tests.simulation {kind.option}{drains} --from {seed} --seeds 1"
         raise Violation(f"seed {seed}: {error}\n{story}\nsee it again: {again}") from error
     a = world.attempt()
     lives = len(world.processes)

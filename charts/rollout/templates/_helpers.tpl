@@ -12,6 +12,10 @@
 {{- end }}
 {{- end }}
 
+{{- define "rollout.drain" -}}
+{{- printf "%s-drain" (include "rollout.fullname" . | trunc 57 | trimSuffix "-") }}
+{{- end }}
+
 {{- define "rollout.selector" -}}
 app.kubernetes.io/name: {{ include "rollout.name" . }}
 app.kubernetes.io/instance: {{ .Release.Name }}
@@ -83,4 +87,63 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
   resources: [secrets]
   verbs: [get]
 {{- end }}
+{{- end }}
+
+{{- define "rollout.arguments" -}}
+- controller
+{{- range .Values.namespaces }}
+- --namespace={{ . }}
+{{- end }}
+{{- with .Values.selector }}
+- {{ printf "--selector=%s" . | quote }}
+{{- end }}
+{{- if not .Values.prometheus.secret.name }}
+- {{ printf "--prometheus=%s" (required "say where the mesh's metrics are: prometheus.url" .Values.prometheus.url) | quote }}
+{{- end }}
+- --lease-namespace={{ .Release.Namespace }}
+{{- end }}
+
+{{- define "rollout.environment" -}}
+{{- with .Values.prometheus.secret }}
+{{- if .name -}}
+env:
+  - name: ROLLOUT_PROMETHEUS
+    valueFrom:
+      secretKeyRef: {name: {{ .name | quote }}, key: {{ .key | quote }}}
+{{- end }}
+{{- end }}
+{{- end }}
+
+{{/* Of every pod of ours. */}}
+{{- define "rollout.pod" -}}
+serviceAccountName: {{ include "rollout.account" . }}
+automountServiceAccountToken: true
+enableServiceLinks: false
+terminationGracePeriodSeconds: {{ .Values.terminationGracePeriodSeconds }}
+{{- with .Values.priorityClassName }}
+priorityClassName: {{ . }}
+{{- end }}
+{{- with .Values.imagePullSecrets }}
+imagePullSecrets: {{- toYaml . | nindent 2 }}
+{{- end }}
+securityContext:
+  runAsNonRoot: true
+  runAsUser: 65532
+  runAsGroup: 65532
+  seccompProfile: {type: RuntimeDefault}
+{{- with .Values.nodeSelector }}
+nodeSelector: {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .Values.tolerations }}
+tolerations: {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- end }}
+
+{{/* Of every container of ours. */}}
+{{- define "rollout.bounds" -}}
+resources: {{- toYaml .Values.resources | nindent 2 }}
+securityContext:
+  allowPrivilegeEscalation: false
+  readOnlyRootFilesystem: true
+  capabilities: {drop: [ALL]}
 {{- end }}
