@@ -8,7 +8,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from rollout.adapters import yaml_text
-from rollout.adapters.spelling.service_rollout import ServiceRolloutSpec, ServiceRolloutStatus
+from rollout.adapters.spelling.service_rollout import ONE_OF_BOTH, ServiceRolloutSpec, ServiceRolloutStatus
 from rollout.adapters.strategy_files import schema_of
 from rollout.core.documents import SERVICE_ROLLOUT, Document, copied
 
@@ -24,6 +24,7 @@ SAME_SERVICE: Node = {
     "rule": "self == oldSelf",
     "message": "the service cannot be changed: delete this ServiceRollout, and make one for the other service",
 }
+ONE_WISH: Node = {"rule": "has(self.version) != has(self.trigger)", "message": ONE_OF_BOTH}
 COLUMNS: tuple[tuple[str, str, str, bool], ...] = (
     ("Service", "string", ".spec.service", False),
     ("Version", "string", ".spec.version", False),
@@ -68,6 +69,7 @@ def text() -> str:
 def _whole() -> Node:
     spec, status = structural(ServiceRolloutSpec), structural(ServiceRolloutStatus)
     below = spec["properties"]
+    spec[RULES] = [ONE_WISH]
     below["service"][RULES] = [SAME_SERVICE]
     below["strategy"][RULES] = [ONE_STRATEGY]
     below["suspend"]["default"] = False

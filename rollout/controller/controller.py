@@ -18,6 +18,7 @@ from rollout.controller.reconcile import Key, Reconciler, World
 from rollout.controller.reflector import Reflectors
 from rollout.core.attempt import Attempt
 from rollout.core.documents import (
+    DEPLOYMENT,
     DESTINATION_RULE,
     ENDPOINT_SLICE,
     EVENT,
@@ -114,10 +115,11 @@ class Controller:
         self.reflectors = Reflectors(cluster, self.cache)
         self.queue: Queue[Key] = Queue(clock.now)
         self.leader = Leader(cluster, settings.home, identity, settings.spaces, settings.lease, settings.drains)
-        world = World(self._view, metrics, webhooks, probes, self._follow)
+        world = World(self._view, metrics, webhooks, probes, self._follow, self._deployments)
         self.reconciler = Reconciler(world, self.leader, self._changed)
         self._failures: dict[Key, int] = {}
         self._began: dict[Key, float] = {}
+        self._lock, self._watched = threading.Lock(), set[Scope]()
         self._over = threading.Event()
         self._threads: list[threading.Thread] = []
         self.beat = clock.now()
@@ -264,6 +266,16 @@ class Controller:
                 self.reflectors.stop(scope)
 
         return unfollow
+
+    def _deployments(self, namespace: str) -> None:
+        """Watch the Deployments there, from the first time on that an object asks for it."""
+        scope = Scope.of(DEPLOYMENT, namespace if self.settings.namespaces else None)
+        with self._lock:
+            if scope in self._watched:
+                return
+            self._watched.add(scope)
+        self.reflectors.start(scope)
+        self.reflectors.wait(scope, 2.0)
 
     # --- what wakes --------------------------------------------------------------------------------------------
 

@@ -2,22 +2,33 @@
 
 import functools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 
 from rollout.adapters.spelling.service_rollout import ServiceRollout, declared, strategy_of
 from rollout.adapters.strategy_files import load
 from rollout.controller.leading import Leader, Led
 from rollout.core.attempt import Attempt, Record
-from rollout.core.documents import SERVICE_ROLLOUT, Document, annotations_of, going, name_of, version_of
-from rollout.core.errors import InvalidInput, NotFound
+from rollout.core.documents import (
+    DEPLOYMENT,
+    SERVICE_ROLLOUT,
+    Document,
+    annotations_of,
+    going,
+    name_of,
+    namespace_of,
+    version_of,
+)
+from rollout.core.errors import Forbidden, InvalidInput, NotFound
 from rollout.core.lifecycle import Phase, Reason
+from rollout.core.quantities import moment
 from rollout.engine.choosing import PRESET, chosen
 from rollout.engine.engine import Engine
 from rollout.engine.objects import OVERRIDE, asked_again, oldest, seen, version_instead, version_written
 from rollout.engine.state import StatusShelf
-from rollout.engine.status import IDLE, Trouble, marked, trouble_of
-from rollout.engine.survey import Request, serves
+from rollout.engine.status import IDLE, Trouble, marked, trouble_of, waiting_since
+from rollout.engine.survey import Request, known_service, serves
+from rollout.mesh.appearing import appeared
 from rollout.ports import Cluster, Metrics, Probes, Webhooks
 
 Key = tuple[str, str]
@@ -47,6 +58,8 @@ class World:
     follow: Callable[[Cluster, str, str], Callable[[], None]]
     """Keep what a rollout of this Service (namespace and name) looks at every moment current, until the answer is
     called."""
+    deployments: Callable[[str], None] = lambda _: None
+    """Keep the Deployments of a namespace current from now on."""
 
 
 class Reconciler:
@@ -70,7 +83,7 @@ class Reconciler:
             document = self._world.view(key).get(SERVICE_ROLLOUT, *key)
         except NotFound:
             return self._gone(key, now)
-        if at_rest(document):
+        if at_rest(document) and not self._called(key, document, now):
             if key in self._flights:
                 self._flights[key].sweep(now)
             self._drop(key)
@@ -86,6 +99,18 @@ class Reconciler:
         finally:
             if flight.attempt is not before:
                 self._changed(document, before, flight.attempt)
+
+    def _called(self, key: Key, document: Document, now: float) -> bool:
+        """Whether a Deployment calls an object at rest that waits for one, as far as is seen without its record."""
+        since = waiting_since(document, now)
+        if not since or self._leader.drains or going(document):
+            return False
+        self._world.deployments(key[0])
+        tried = {str((document.get("status") or {}).get("canary", ""))}
+        try:
+            return bool(_appeared(self._world.view(key), document, moment(since), tried))
+        except (InvalidInput, Forbidden):
+            return True
 
     def _gone(self, key: Key, now: float) -> float:
         """Somebody deleted the object though our finalizer stood on it: what its claims hold goes back."""
@@ -158,11 +183,23 @@ def _begun(document: Document) -> bool:
     return marked(document) or (document.get("status") or {}).get("phase", IDLE) != IDLE
 
 
+def _appeared(cluster: Cluster, document: Document, since: float, tried: Collection[str]) -> str:
+    """The version that appeared. Raises `InvalidInput` where there is no such Service, `Forbidden`."""
+    service = known_service(cluster, str(document["spec"]["service"]), namespace_of(document))
+    selector = (service.get("spec") or {}).get("selector") or {}
+    return appeared(cluster.list(DEPLOYMENT, namespace_of(document)), selector, since, tried)
+
+
 class _Flight:
     """The engine of one object, with what was seen of its attempt last."""
 
     def __init__(self, world: World, leader: Leader, key: Key, service: str) -> None:
-        self._cluster, self._key, self._drains = world.view(key), key, leader.drains
+        self._cluster, self._key, self._drains, self._deployments = (
+            world.view(key),
+            key,
+            leader.drains,
+            world.deployments,
+        )
         namespace, name = key
         self._shelf = StatusShelf(self._cluster, name, namespace, observing=True)
         lease = Led(leader, self._cluster, service, namespace)
@@ -202,7 +239,9 @@ class _Flight:
         attempt = record.attempt
         if attempt is None and _begun(document):
             return self._lost(now)
-        if attempt is None or (attempt.phase.ended and attempt.cleaned and not attempt.notices):
+        landed = attempt is None or (attempt.phase.ended and attempt.cleaned and not attempt.notices)
+        wanted = self._called(document, wanted, record, landed, now)
+        if attempt is None or landed:
             return self._landed(document, wanted, record, now)
         self.follow()
         if not attempt.phase.ended:
@@ -214,6 +253,24 @@ class _Flight:
     def _forget_override(self, document: Document) -> None:
         patch: Document = {"metadata": {"annotations": {OVERRIDE: None}}}
         self._cluster.patch(SERVICE_ROLLOUT, *self._key, patch, version_of(document))
+
+    def _called(
+        self, document: Document, wanted: ServiceRollout | None, record: Record, landed: bool, now: float
+    ) -> ServiceRollout | None:
+        """What is wanted, with the version that has appeared, or appeared last, where one is waited for."""
+        if wanted is None or wanted.version:
+            return wanted
+        last, found = record.attempt, ""
+        since = max(moment(waiting_since(document, now)), last.started if last else 0.0)
+        tried = {one.canary for one in record.past()} | ({last.canary} if last else set())
+        try:
+            if landed or not wanted.suspend:
+                self._deployments(wanted.namespace)
+                found = _appeared(self._cluster, document, since, tried)
+        except (InvalidInput, Forbidden) as error:
+            hint = "; install the chart with `triggers=true`" if isinstance(error, Forbidden) else ""
+            self._shelf.trouble = Trouble("Trigger", f"spec.trigger: {error}{hint}")
+        return replace(wanted, version=found or (last.canary if last else ""))
 
     def sweep(self, now: float) -> None:
         """It is over: remove a claim of ours that crossed with the end, where another process drove it there."""
@@ -271,6 +328,8 @@ class _Flight:
             return last.phase is Phase.ROLLED_BACK and asked_again(document, last.number)
         if last is None and _stalled(document) == LOST.reason and seen(document) and not asked_again(document, 0):
             self._shelf.trouble = LOST
+            return False
+        if not wanted.version:
             return False
         where = (self._cluster, wanted.service, wanted.namespace)
         if serves(*where, wanted.version):

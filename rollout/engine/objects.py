@@ -29,8 +29,8 @@ def oldest(every: list[Document], service: str) -> Document | None:
 
 
 def version_written(document: Document) -> str:
-    """What spec.version says."""
-    return str((document.get("spec") or {}).get("version", ""))
+    """What spec.version says; empty where it waits for new ones."""
+    return str((document.get("spec") or {}).get("version") or "")
 
 
 def version_instead(document: Document) -> str:

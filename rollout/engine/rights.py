@@ -43,6 +43,8 @@ ASKED: Rights = ((SERVICE_ROLLOUT, ("get", "list", "patch")),)
 """Where a ServiceRollout governs the service, its status too, which keeps the record in place of a ConfigMap."""
 LEADS: Rights = ((LEASE, ("list",)),)
 """There, in the namespace of the controllers' Leases: whether one lives."""
+FOR_TRIGGERS: Rights = ((DEPLOYMENT, ("list",)),)
+"""A controller, only where objects say `trigger: newVersion`."""
 CONTROLLED: Rights = (
     (SERVICE_ROLLOUT, ("get", "list", "patch")),
     *((kind, verbs) for kind, verbs in RIGHTS if kind not in (CONFIG_MAP, LEASE)),

@@ -154,7 +154,7 @@ class StatusShelf:
 
     def _status(self, record: Record | None, now: float, of: Attempt | None = None) -> Document:
         """What people read; while it is the status `of` an attempt for another version, the spec is not obeyed yet."""
-        settled = of is None or of.canary == version_asked(self._document)
+        settled = of is None or version_asked(self._document) in ("", of.canary)
         made: Document = status_of(self._document, record, self.trouble, now, self._observing and settled, settled)
         return made
 

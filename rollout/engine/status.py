@@ -31,6 +31,18 @@ class Trouble:
     stalls: bool = True
 
 
+def waiting_since(document: Document, now: float) -> str:
+    """Since when it waits for new versions, as it is written; empty where it asks for a version itself.
+
+    Whoever begins to wait later than with the object's creation means none that is there already.
+    """
+    if not (document.get("spec") or {}).get("trigger"):
+        return ""
+    status = document.get("status") or {}
+    first = stamp(now) if status.get("observedGeneration") else document["metadata"].get("creationTimestamp")
+    return str(status.get("waitingSince") or first or "")
+
+
 def status_of(
     document: Document, record: Record | None, trouble: Trouble | None, now: float, observing: bool, settled: bool
 ) -> Any:
@@ -38,15 +50,19 @@ def status_of(
 
     `observing`: the spec as it stands was acted upon. `settled`: its version is the one that is, or was, tried, or
     serves already, or there is a `trouble`; otherwise it comes next.
-    Conditions are those of kstatus (Ready, Reconciling, Stalled), and Promoted: that spec.version serves all traffic.
+    Conditions are those of kstatus (Ready, Reconciling, Stalled), and Promoted: that spec.version, or
+    the version that appeared last, serves all traffic.
     """
     attempt = record.attempt if record else None
     before = document.get("status") or {}
     seen = document["metadata"].get("generation", 0) if observing else before.get("observedGeneration", 0)
     found: Document = {"observedGeneration": seen, "phase": IDLE}
+    if since := waiting_since(document, now):
+        found["waitingSince"] = since
     if attempt is not None:
         found |= _attempted(attempt)
-    told = _conditions(attempt, version_written(document), trouble, settled)
+    version = version_written(document) or (attempt.canary if attempt else "")
+    told = _conditions(attempt, version, trouble, settled)
     found["conditions"] = [_since(one, before.get("conditions") or [], now, seen) for one in told]
     return found
 
@@ -91,11 +107,12 @@ def _attempted(a: Attempt) -> Document:
 def _conditions(a: Attempt | None, version: str, trouble: Trouble | None, settled: bool) -> list[Document]:
     flies = a is not None and not a.phase.ended
     back = a is not None and a.phase is Phase.ROLLED_BACK and a.canary == version
-    text, reason = (a.message, (a.reason or a.phase).value) if a else (f"{version} serves", IDLE)
+    serving = f"{version} serves" if version else "no new version has appeared"
+    text, reason = (a.message, (a.reason or a.phase).value) if a else (serving, IDLE)
     if not flies and not settled:
         text, reason = f"{version} comes next", PENDING
     elif not flies and not back:
-        text, reason = f"{version} serves", "Promoted" if a and a.phase is Phase.PROMOTED else IDLE
+        text, reason = serving, "Promoted" if a and a.phase is Phase.PROMOTED else IDLE
     stalled = trouble if trouble and trouble.stalls else Trouble(reason, text) if back else None
     serves, goes_on = not flies and settled and not (trouble or stalled), flies or not settled
     if not flies and (why := trouble or stalled):

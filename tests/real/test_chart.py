@@ -15,6 +15,7 @@ import yaml
 
 from rollout.core.documents import (
     CONFIG_MAP,
+    DEPLOYMENT,
     DESTINATION_RULE,
     ENDPOINT_SLICE,
     EVENT,
@@ -24,7 +25,18 @@ from rollout.core.documents import (
     SERVICE_ROLLOUT,
     VIRTUAL_SERVICE,
 )
-from rollout.engine.rights import ASKED, CONTROLLED, FOR_DRILLS, FOR_SECRETS, FOR_SUBSETS, LEADING, LEADS, Rights, pairs
+from rollout.engine.rights import (
+    ASKED,
+    CONTROLLED,
+    FOR_DRILLS,
+    FOR_SECRETS,
+    FOR_SUBSETS,
+    FOR_TRIGGERS,
+    LEADING,
+    LEADS,
+    Rights,
+    pairs,
+)
 from tests.conftest import unavailable
 from tests.real import parts
 from tests.real.mesh import wait
@@ -42,6 +54,7 @@ ALL = {
         "from": [{"namespaceSelector": {}}],
         "egress": [{"ports": [{"port": 443}]}, {"to": [{"ipBlock": {"cidr": "10.0.0.0/8"}}]}],
     },
+    "triggers": True,
     "secrets": True, "imagePullSecrets": [{"name": "registry"}], "podLabels": {"sidecar.istio.io/inject": "true"},
     "podAnnotations": {"g": "h"}, "priorityClassName": "system-cluster-critical", "nodeSelector": {"i": "j"},
     "tolerations": [{"operator": "Exists"}], "affinity": {"nodeAffinity": {}},
@@ -235,7 +248,9 @@ def test_the_rights_are_those_that_the_engine_asks_for(helm: Helm) -> None:
     (role,) = of("ClusterRole", helm.rendered({}))
     assert granted(role["rules"]) == asked(FOR_SUBSETS, FOR_DRILLS)
     (role,) = of("ClusterRole", helm.rendered(ALL))
-    assert granted(role["rules"]) == asked(FOR_SUBSETS, FOR_DRILLS, FOR_SECRETS)
+    assert granted(role["rules"]) == asked(
+        FOR_SUBSETS, FOR_DRILLS, FOR_SECRETS, FOR_TRIGGERS, ((DEPLOYMENT, ("watch",)),)
+    )
     (role,) = of("ClusterRole", helm.rendered({"drills": False}))
     assert granted(role["rules"]) == asked(FOR_SUBSETS)
 

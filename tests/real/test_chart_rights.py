@@ -1,5 +1,6 @@
 """A controller that has the chart's account and no other: its rights are enough, and it asks for no others."""
 
+import time
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,7 @@ import pytest
 from rollout.playground.stage import NAMESPACE
 from tests.conftest import unavailable
 from tests.real import parts
-from tests.real.mesh import wait
+from tests.real.mesh import WORKLOADS, wait
 from tests.real.test_chart import PATHS, Helm
 from tests.real.test_controller import HOME, Controllers, controllers
 
@@ -29,6 +30,15 @@ def granted(controllers: Controllers, values: Any) -> Path:
         if one["kind"] == "ServiceAccount" or one["apiVersion"].startswith("rbac"):
             server.call("POST", PATHS[one["kind"]].format(namespace=one["metadata"].get("namespace")), one)
     return server.kubeconfig("rollout", HOME, server.token("rollout", HOME))
+
+
+def deployed_anew(controllers: Controllers, name: str) -> None:
+    """The Deployment is another one now, and nobody has told yet that its pods are ready."""
+    server = controllers.mesh.server
+    old = server.call("GET", f"{WORKLOADS}/{name}")
+    server.call("DELETE", f"{WORKLOADS}/{name}?propagationPolicy=Background")
+    time.sleep(1.1)  # it is younger by the second
+    server.call("POST", WORKLOADS, {"metadata": {"name": name}, "spec": old["spec"]})
 
 
 def revoked(controllers: Controllers) -> None:
@@ -53,5 +63,37 @@ def test_the_charts_rights_are_enough_for_a_release(controllers: Controllers, na
         wait(lambda: controllers.events() == ["Started", "Promoted"], 10)
         wait(lambda: not controllers.read()["metadata"].get("finalizers"), 10)
         assert "forbidden" not in controllers.log(port).lower()
+    finally:
+        revoked(controllers)
+
+
+@pytest.mark.parametrize("namespaces", [[], [NAMESPACE]])
+def test_with_triggers_a_deployment_that_appears_is_a_release(controllers: Controllers, namespaces: list[str]) -> None:
+    mesh, server = controllers.mesh, controllers.mesh.server
+    try:
+        port = controllers.start(granted(controllers, {"namespaces": namespaces, "triggers": True}), namespaces)
+        controllers.declare("")
+        wait(lambda: controllers.status().get("phase") == "Idle", 20)
+        deployed_anew(controllers, "reviews-v2")
+        time.sleep(3)
+        assert controllers.status()["phase"] == "Idle", "it is not ready yet"
+        ready = {"observedGeneration": 1, "replicas": 1, "updatedReplicas": 1, "readyReplicas": 1}
+        server.call("PATCH", f"{WORKLOADS}/reviews-v2/status", {"status": ready})
+        controllers.wait_for("Promoted")
+        assert mesh.weights() == {"v1": 0, "v2": 100}
+        assert "forbidden" not in controllers.log(port).lower()
+    finally:
+        revoked(controllers)
+
+
+def test_without_triggers_an_object_that_waits_is_told_so(controllers: Controllers) -> None:
+    try:
+        controllers.start(granted(controllers, {"namespaces": [NAMESPACE]}))
+        controllers.declare("")
+        wait(lambda: bool(controllers.status()), 20)
+        (stalled,) = (one for one in controllers.status()["conditions"] if one["type"] == "Stalled")
+        assert (stalled["status"], stalled["reason"]) == ("True", "Trigger")
+        assert "we may not list deployments" in stalled["message"]
+        assert "`triggers=true`" in stalled["message"]
     finally:
         revoked(controllers)

@@ -73,7 +73,9 @@ class Controllers:
     # --- the object --------------------------------------------------------------------------------------------
 
     def declare(self, version: str, **strategy: Any) -> None:
-        spec = {"service": "reviews", "version": version, "strategy": yaml.safe_load(STRATEGY) | strategy}
+        """Ask for a version; where it is empty, for each that appears."""
+        wish = {"version": version} if version else {"trigger": "newVersion"}
+        spec = {"service": "reviews", **wish, "strategy": yaml.safe_load(STRATEGY) | strategy}
         metadata = {"name": "reviews", "namespace": NAMESPACE}
         body = {"apiVersion": "rollout.dev/v1alpha1", "kind": "ServiceRollout", "metadata": metadata, "spec": spec}
         self.mesh.server.call("POST", OBJECTS, body)

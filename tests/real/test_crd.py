@@ -66,6 +66,12 @@ WITHOUT_BAKE = {key: value for key, value in CANARY.items() if key != "bake"}
 REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "no service": (document() | {"spec": {"version": "v2"}}, "spec.service: Required value"),
     "a host": (document(service="reviews.shop"), "spec.service: Invalid value"),
+    "no version": (
+        document() | {"spec": {"service": "a"}},
+        "spec: Invalid value: write either `version`, or `trigger: newVersion`",
+    ),
+    "a version and a trigger": (document(trigger="newVersion"), "spec: Invalid value: write either `version`, or"),
+    "another trigger": (document() | {"spec": {"service": "a", "trigger": "always"}}, 'supported values: "newVersion"'),
     "a number": (document(version=2), "spec.version: Invalid value"),
     "an unknown key": (document(colour="red"), 'unknown field "spec.colour"'),
     "an unknown key below": (step({"weight": 5, "colour": "red"}), 'unknown field "spec.strategy.steps[0].colour"'),

@@ -8,6 +8,7 @@ from rollout.controller.cache import Cache, CachedCluster, Changed, Scope
 from rollout.controller.reconcile import Key, Reconciler
 from rollout.controller.reconcile import World as Shared
 from rollout.core.documents import (
+    DEPLOYMENT,
     DESTINATION_RULE,
     ENDPOINT_SLICE,
     POD,
@@ -22,7 +23,7 @@ from tests.simulation.world import ProcessWebhooks, VirtualProbes
 AT_ONCE = {POD, ENDPOINT_SLICE, DESTINATION_RULE, VIRTUAL_SERVICE}
 """Kinds whose watches are cut, but never late here: the invariants know only how the mesh is now. An edit by hand that
 we hear of when the attempt has ended is one that was made afterwards, to us."""
-SCOPES = [Scope.of(kind) for kind in (SERVICE, SERVICE_ROLLOUT, DESTINATION_RULE, VIRTUAL_SERVICE)]
+SCOPES = [Scope.of(kind) for kind in (SERVICE, SERVICE_ROLLOUT, DESTINATION_RULE, VIRTUAL_SERVICE, DEPLOYMENT)]
 IN_FLIGHT = [
     Scope.of(POD, "shop", {"app": "reviews"}),
     Scope.of(ENDPOINT_SLICE, "shop", {"kubernetes.io/service-name": "reviews"}),

@@ -87,7 +87,7 @@ def test_no_key_of_the_models_is_lost() -> None:
     places = {path for path, _ in nodes(SCHEMA)}
     assert ".spec.strategy.steps[].fault.only.headers[].regex" in places
     assert ".spec.strategy.checks[].query.for" in places
-    assert SCHEMA["properties"]["spec"]["required"] == ["service", "version"]
+    assert SCHEMA["properties"]["spec"]["required"] == ["service"]
 
 
 def readable(node: Any) -> Any:

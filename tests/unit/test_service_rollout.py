@@ -29,6 +29,10 @@ def test_what_is_left_out() -> None:
     assert declared(document(suspend=True, strategy=None)).suspend
 
 
+def test_without_a_version_the_next_that_appears_is_wanted() -> None:
+    assert declared(document(version=None, trigger="newVersion")).version == ""
+
+
 def test_a_strategy_by_a_presets_name() -> None:
     for name in presets():
         assert declared(document(strategy={"name": name})).strategy == load(name)
@@ -46,7 +50,10 @@ def test_a_strategy_inline_is_what_it_is_in_a_file(written: str) -> None:
 
 REFUSED: dict[str, tuple[Any, str]] = {
     "no spec": ({"metadata": {"name": "ours", "namespace": "shop"}}, "spec: this must be a mapping"),
-    "nothing in it": (document() | {"spec": {}}, "spec.service: this key must be there; spec.version: this key must"),
+    "nothing in it": (document() | {"spec": {}}, "spec.service: this key must be there"),
+    "neither version nor trigger": (document(version=None), "spec: write either `version`, or `trigger: newVersion`"),
+    "both": (document(trigger="newVersion"), "spec: write either `version`, or `trigger: newVersion`"),
+    "another trigger": (document(version=None, trigger="always"), "spec.trigger: this must be 'newVersion'"),
     "another key": (document(colour="red"), "spec.colour: there is no such key here"),
     "no name of a Service": (document(service="Reviews"), "spec.service: 'Reviews' cannot be the name of a Service"),
     "a host": (document(service="reviews.shop"), "spec.service: 'reviews.shop' cannot be"),

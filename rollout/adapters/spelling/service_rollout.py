@@ -3,7 +3,7 @@
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Literal, Self
 
 from pydantic import (
     AfterValidator,
@@ -13,6 +13,7 @@ from pydantic import (
     StrictBool,
     ValidationError,
     WithJsonSchema,
+    model_validator,
 )
 
 from rollout.adapters.spelling import faults
@@ -29,6 +30,7 @@ SUBDOMAIN = r"^[a-z0-9]([-.a-z0-9]*[a-z0-9])?$"
 SUBSET = r"^[A-Za-z0-9]([-._A-Za-z0-9]*[A-Za-z0-9])?$"
 KEY = r"^[-._A-Za-z0-9]+$"
 USUAL_KEY = "strategy.yaml"
+ONE_OF_BOTH = "write either `version`, or `trigger: newVersion`"
 
 
 def _named(pattern: str, longest: int, what: str) -> tuple[AfterValidator, WithJsonSchema]:
@@ -81,12 +83,20 @@ class ServiceRolloutSpec(Spec):
 
     service: Annotated[str, *_named(LABEL, 63, "the name of a Service, like reviews")]
     """The Service whose traffic is moved, in the namespace of this object; it cannot be changed."""
-    version: Annotated[str, *_named(SUBSET, 63, "a version, like v2")]
+    version: Annotated[str, *_named(SUBSET, 63, "a version, like v2")] | None = None
     """The version that is to serve: a subset's name, which its pods carry as the label `version`."""
+    trigger: Annotated[Literal["newVersion"], WithJsonSchema({"type": "string", "enum": ["newVersion"]})] | None = None
+    """Instead of a version: newVersion begins when a new Deployment of the Service, with another version, is ready."""
     strategy: Given | None = None
     """By which steps: a preset, a ConfigMap, or all of it here; otherwise `canary`, fitted to the traffic."""
     suspend: StrictBool = False
     """True: start nothing, and hold what is under way where it stands."""
+
+    @model_validator(mode="after")
+    def _one_of_both(self) -> Self:
+        if (self.version is None) == (self.trigger is None):
+            raise ValueError(ONE_OF_BOTH)
+        return self
 
 
 @dataclass(frozen=True)
@@ -99,7 +109,10 @@ class ConfigMapKey:
 
 @dataclass(frozen=True)
 class ServiceRollout:
-    """What a user wants of a service. Without a strategy the preset `canary` is to be fitted to the traffic."""
+    """What a user wants of a service. Without a strategy the preset `canary` is to be fitted to the traffic.
+
+    Without a `version` the next one is wanted that appears.
+    """
 
     namespace: str
     name: str
@@ -118,7 +131,9 @@ def declared(document: Document) -> ServiceRollout:
         told = faults.counted([faults.said(one, ("spec",)) for one in found], len(found))
         raise _refused(document, "; ".join(told)) from None
     strategy = _strategy(spec.strategy, lambda place, text: _refused(document, faults.at(("spec", *place), text)))
-    return ServiceRollout(namespace_of(document), name_of(document), spec.service, spec.version, strategy, spec.suspend)
+    return ServiceRollout(
+        namespace_of(document), name_of(document), spec.service, spec.version or "", strategy, spec.suspend
+    )
 
 
 def strategy_of(cluster: Cluster, wanted: ServiceRollout) -> Strategy | None:
@@ -232,6 +247,8 @@ class ServiceRolloutStatus(Status):
     """Since when this weight stands."""
     until: Moment | None = None
     """By when the attempt must have ended; otherwise it is taken back."""
+    waitingSince: Moment | None = None  # noqa: N815 - as users read it
+    """Since when new versions are waited for, with `trigger`: what was deployed before asks for nothing."""
     reason: str = ""
     """Why it stands still or went back, in a word."""
     message: str = ""
