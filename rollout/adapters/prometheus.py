@@ -4,18 +4,18 @@ import json
 import math
 import operator
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import cache
-from typing import Any
+from typing import TypeVar
 from urllib.parse import urlsplit
 
 from prometheus_api_client import PrometheusConnect
 from prometheus_api_client.exceptions import PrometheusApiClientException
-from requests import PreparedRequest, Request, RequestException, Session
-from requests.utils import get_netrc_auth
 from urllib3.util.retry import Retry
 
+from rollout.adapters import clock, results
+from rollout.adapters.bounded import Bounded, Forms, RequestException, TooLong
 from rollout.adapters.questions import (
     HORIZON,
     NEEDED,
@@ -35,31 +35,15 @@ from rollout.ports import Metrics, Target
 TIMEOUT = 5
 MOST = 4_000_000
 """Bytes of an answer to a query of a user's own."""
+LARGE = f"its answer is longer than {MOST // 1_000_000} MB; aggregate it in promql"
 _END = within(math.inf)
+T = TypeVar("T")
+Row = tuple[dict[str, str], results.Fields]
+"""A series: its labels, and what else there is of it."""
 Asked = Mapping[Target, tuple[float, ...] | None]
 """Targets with their edges, as the port has them."""
 Found = dict[str, dict[float, dict[Series, float]]]
 """Counters by the name of a service and the moment, to the millisecond."""
-
-
-class _Forms(Session):
-    """Posts as a form what the library puts into the URL, where proxies take a few kilobytes: some ten services.
-
-    What the environment says of a URL's proxies, certificates and password is read once, not with every query: that
-    took a fifth of its time.
-    """
-
-    def __init__(self, url: str) -> None:
-        super().__init__()
-        found = self.merge_environment_settings(url, {}, None, None, None)
-        self.proxies, self.verify, self.auth = found["proxies"], found["verify"], get_netrc_auth(url)
-        self.trust_env = False
-
-    def prepare_request(self, request: Request) -> PreparedRequest:
-        """See the library `requests`."""
-        if request.method == "POST" and request.params:
-            request.data, request.params = request.params, {}
-        return super().prepare_request(request)
 
 
 class PrometheusMetrics(Metrics):
@@ -75,11 +59,12 @@ class PrometheusMetrics(Metrics):
         if not good:
             raise InvalidInput("that is no URL of a Prometheus; write it like http://prometheus:9090")
         self._where = f"{parts.scheme}://{parts.hostname}{port}"
-        self._url, self._session = url, _Forms(url)
+        self._url, self._session = url, Forms(url)
         # The library would retry by itself for many seconds, and the engine would not drive meanwhile.
         self._prometheus = PrometheusConnect(
             url=url, timeout=TIMEOUT, method="POST", retry=Retry(total=0), session=self._session
         )
+        self._session.mount(url, Bounded())  # in place of the library's own
 
     def snapshots(
         self, target: Target, start: float, end: float, step: float, edges: tuple[float, ...] | None = ()
@@ -92,13 +77,14 @@ class PrometheusMetrics(Metrics):
 
         All must have one reporter.
         """
-        return self._collected(asked, counters_query(*asked), start, end, step)[0]
+        return self._ask(lambda: self._collected(asked, counters_query(*asked), start, end, step))[0]
 
     def settled(
         self, target: Target, start: float, end: float, step: float, edges: tuple[float, ...] | None = ()
     ) -> tuple[list[Snapshot], float | None]:
         """See the port: in one question, whose last moment lies ahead and shows the newest samples of all."""
-        found, horizon = self._collected({target: edges}, settled_query(target), start, end + step, step)
+        query = settled_query(target)
+        found, horizon = self._ask(lambda: self._collected({target: edges}, query, start, end + step, step))
         known = [] if horizon is None else [one for one in found[target][:-1] if round(one.at, 3) <= horizon]
         return (known if len(known) > 1 else []), horizon
 
@@ -109,18 +95,19 @@ class PrometheusMetrics(Metrics):
         horizon = None
         times = [start + step * i for i in range(round((end - start) / step) + 1)]
         found: Found = {name_of_service(target): {round(at, 3): {} for at in times} for target in asked}
-        for row in self._range(query, start, end, step):
-            if row["metric"]["outcome"] == HORIZON:
-                horizon = self._ask(lambda row=row: self._newest(row["values"], times[-1]))
+        for labels, row in self._range(query, start, end, step):
+            if labels["outcome"] == HORIZON:
+                horizon = results.newest(row, times[-1], clock.now())
                 continue
-            _collect(row, found[row["metric"]["service"]], row["metric"]["outcome"], operator.add)
+            _collect(labels, row, found[labels["service"]], labels["outcome"], operator.add)
         timed = {target: edges for target, edges in asked.items() if edges is None or edges}
         if timed:
             for service, moments in self._answers(timed, times, step).items():
                 for at, counts in moments.items():
                     found[service][at] |= _whole(counts)
         return {
-            target: [Snapshot(at, found[name_of_service(target)][round(at, 3)]) for at in times] for target in asked
+            target: [Snapshot(at, _sound(found[name_of_service(target)][round(at, 3)])) for at in times]
+            for target in asked
         }, horizon
 
     def _answers(self, timed: Asked, times: Sequence[float], step: float) -> Found:
@@ -131,29 +118,17 @@ class PrometheusMetrics(Metrics):
             for target, edges in timed.items()
         }
         union = None if None in timed.values() else {edge for edges in timed.values() for edge in edges or ()}
-        for row in self._range(answers_query(list(timed), union), times[0], times[-1], step):
-            service, outcome = row["metric"]["service"], _bucket(row["metric"].get("le", ""))
+        for labels, row in self._range(answers_query(list(timed), union), times[0], times[-1], step):
+            service, outcome = labels["service"], _bucket(labels.get("le", ""))
             only = wanted[service]
             if outcome and (only is None or outcome in only):
                 # One edge in two spellings is one counter, met while a Prometheus changes how it writes them: not two.
-                _collect(row, found[service], outcome, max)
+                _collect(labels, row, found[service], outcome, max)
         return found
 
     def horizon(self, target: Target) -> float | None:
         """See the port: the oldest among the instances' newest samples, by the store's own clock."""
-        rows = self._now(horizon_query(target))
-        return self._ask(lambda: self._moment(rows[0]["value"][1])) if rows else None
-
-    def _newest(self, values: Sequence[Any], last: float) -> float | None:
-        """The moment that a row of moments has at its last; None where it ends before."""
-        at, text = values[-1]
-        return self._moment(text) if round(at, 3) == round(last, 3) else None
-
-    def _moment(self, text: str) -> float:
-        at = float(text)
-        if not math.isfinite(at):
-            raise Unintelligible(f"Prometheus at {self._where} says of its newest counters that they are of {at}")
-        return at
+        return self._ask(lambda: results.horizon(self._now(horizon_query(target)), clock.now()))
 
     def interval(self, target: Target) -> float | None:
         """See the port: the longest scrape interval of the targets that report this service.
@@ -161,13 +136,12 @@ class PrometheusMetrics(Metrics):
         Raises `Unintelligible` where the service's counters lost a label that every counter of Istio has.
         """
         self._demand_labels(target)
-        instances = {row["metric"].get("instance") for row in self._now(instances_query(target))}
+        instances = {labels.get("instance", "") for labels, _ in self._now(instances_query(target))}
         try:
-            found = self._ask(lambda: self._prometheus.get_targets(state="active"))
+            targets = self._ask(lambda: results.intervals(self._prometheus.get_targets(state="active"), instances))
         except Unintelligible:
             return None  # what stores for many Prometheuses often answers queries only
-        targets = [t for t in found["activeTargets"] if t["labels"].get("instance") in instances]
-        return max((_seconds(t["scrapeInterval"]) for t in targets if t.get("scrapeInterval")), default=None)
+        return max(targets, default=None)
 
     def values(self, promql: str, start: float, end: float, step: float) -> list[Points]:
         """See the port. Not through the library, which would read an answer of any size and tell no refusal apart."""
@@ -176,24 +150,27 @@ class PrometheusMetrics(Metrics):
         return found
 
     def _values(self, asked: dict[str, str]) -> list[Points]:
-        body = b""
-        url = f"{self._url}/api/v1/query_range"
-        with self._session.post(url, data=asked, timeout=TIMEOUT, stream=True) as answer:
-            for part in answer.iter_content(65536):
-                body += part
-                if len(body) > MOST:
-                    raise InvalidInput(f"its answer is longer than {MOST // 1_000_000} MB; aggregate it in promql")
-        found = json.loads(body) if body.startswith(b"{") else {}
+        try:
+            answer = self._session.post(f"{self._url}/api/v1/query_range", data=asked, timeout=TIMEOUT)
+        except TooLong:
+            raise InvalidInput(LARGE) from None
+        if len(answer.content) > MOST:
+            raise InvalidInput(LARGE)
+        found = json.loads(answer.content) if answer.content.startswith(b"{") else {}
         if answer.status_code in (400, 422) or found.get("errorType") == "timeout":
-            raise InvalidInput(f"Prometheus cannot answer it: {found.get('error', answer.reason)}")
+            raise InvalidInput(f"Prometheus cannot answer it: {_line(found.get('error', answer.reason))}")
         if not answer.ok:
             raise self._refused(answer.status_code, f"HTTP Status Code {answer.status_code}")
-        return [[(float(at), float(value)) for at, value in row["values"]] for row in found["data"]["result"]]
+        first, last = float(asked["start"]) - 0.001, float(asked["end"]) + 0.001
+        return [
+            [(at, value) for at, value in results.samples(row) if first <= at <= last]
+            for _, row in results.rows(found["data"]["result"])
+        ]
 
     def _demand_labels(self, target: Target) -> None:
         """Without one of them a promotion would wait for evidence that cannot come, or never see a failure."""
-        found = (row["metric"] for row in self._now(labels_query(target)))
-        rows = [(labels.get("reporter", ""), labels.get("has", "")) for labels in found]
+        found = self._now(labels_query(target))
+        rows = [(labels.get("reporter", ""), labels.get("has", "")) for labels, _ in found]
         # Where this reporter is silent, the engine turns to another without asking again.
         mine = {has for reporter, has in rows if reporter == target.reporter} or {has for _, has in rows}
         for label in NEEDED if mine else ():
@@ -203,28 +180,30 @@ class PrometheusMetrics(Metrics):
                     "Istio gives to each; look for a recording rule, a relabelling or a Telemetry that drops it"
                 )
 
-    def _now(self, query: str) -> Any:
-        return self._ask(lambda: self._prometheus.custom_query(query, timeout=TIMEOUT))
+    def _now(self, query: str) -> list[Row]:
+        return self._ask(lambda: list(results.rows(self._prometheus.custom_query(query, timeout=TIMEOUT))))
 
-    def _range(self, query: str, start: float, end: float, step: float) -> Any:
+    def _range(self, query: str, start: float, end: float, step: float) -> Iterator[Row]:
         first, last = datetime.fromtimestamp(start, UTC), datetime.fromtimestamp(end, UTC)
         # The library rounds both times to whole seconds; these stand in their place.
         exact = {"start": f"{start:.3f}", "end": f"{end:.3f}"}
-        return self._ask(
-            lambda: self._prometheus.custom_query_range(
+        return results.rows(
+            self._prometheus.custom_query_range(
                 query=query, start_time=first, end_time=last, step=f"{step:g}", params=exact, timeout=TIMEOUT
             )
         )
 
-    def _ask(self, call: Any) -> Any:
-        """Ask once: the next look asks again."""
+    def _ask(self, call: Callable[[], T]) -> T:
+        """Ask once, and read what comes: the next look asks again."""
         try:
             return call()
         except PrometheusApiClientException as error:
-            text = str(error).replace("\n", " ")[:200]
+            text = _line(error)
             status = re.search(r"HTTP Status Code (\d+)", text)
             raise self._refused(int(status[1]) if status else 0, text) from error
-        except (LookupError, TypeError, ValueError) as error:
+        except results.Strange as error:
+            raise Unintelligible(f"Prometheus at {self._where} answers with {error}") from error
+        except (LookupError, TypeError, ValueError, RecursionError) as error:
             raise Unintelligible(f"what answers at {self._where} is no Prometheus") from error
         except RequestException as error:
             kind = type(error).__name__
@@ -238,17 +217,39 @@ class PrometheusMetrics(Metrics):
         return Unavailable(f"Prometheus at {self._where} refuses: {text}")
 
 
+def _line(said: object) -> str:
+    """What somebody else says, in one line that is not long."""
+    return " ".join(str(said)[:200].split())
+
+
 def _collect(
-    row: Any, found: Mapping[float, dict[Series, float]], outcome: str, join: Callable[[float, float], float]
+    labels: Mapping[str, str],
+    row: results.Fields,
+    found: Mapping[float, dict[Series, float]],
+    outcome: str,
+    join: Callable[[float, float], float],
 ) -> None:
-    """Put a row's samples into the counters of their moments."""
-    labels = row["metric"]
+    """Put a row's samples into the counters of their moments; as no number what no counter can be."""
     version = labels.get("destination_version", "")
     series = Series(labels.get("instance", ""), "" if version == "unknown" else version, outcome)
-    for at, text in row["values"]:
-        value = float(text)
-        if (counters := found.get(at)) is not None and math.isfinite(value):
+    for at, value in results.samples(row):
+        if (counters := found.get(at)) is None:
+            continue
+        if not results.counted(value):
+            counters[series] = math.nan
+        else:
             counters[series] = join(counters[series], value) if series in counters else value
+
+
+def _sound(counters: dict[Series, float]) -> dict[Series, float]:
+    """Those of the instances whose every counter is one.
+
+    Without that one alone, all that it ever counted would seem to have been counted as soon as it is back.
+    """
+    broken = {series.instance for series, value in counters.items() if math.isnan(value)}
+    return (
+        {series: value for series, value in counters.items() if series.instance not in broken} if broken else counters
+    )
 
 
 def _whole(buckets: Mapping[Series, float]) -> dict[Series, float]:
@@ -265,8 +266,3 @@ def _bucket(label: str) -> str:
         return "" if math.isnan(edge := float(label)) else within(edge)
     except ValueError:
         return ""
-
-
-def _seconds(text: str) -> float:
-    units = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
-    return sum(float(n) * units[u] for n, u in re.findall(r"(\d+(?:\.\d+)?)(ms|s|m|h)", text))

@@ -298,7 +298,7 @@ def test_the_playground_knows_no_promql(tmp_path: Path) -> None:
         (404, "<html>", Unintelligible, "is no Prometheus"),
         (200, "<html>", Unintelligible, "is no Prometheus"),
         (200, "[1]", Unintelligible, "is no Prometheus"),
-        (200, '{"data":{"result":[7]}}', Unintelligible, "is no Prometheus"),
+        (200, '{"data":{"result":[7]}}', Unintelligible, "answers with a series without labels"),
     ],
 )
 def test_what_is_the_querys_fault_is_told_from_what_is_not(code: int, body: str, kind: type, said: str) -> None:
