@@ -63,7 +63,7 @@ def counted(value: float) -> bool:
 
 
 def horizon(found: Sequence[tuple[object, Fields]], now: float) -> float | None:
-    """The moment that the one sample of one series is, None without any; `now` is by our own clock. Raises `Strange`."""
+    """The moment that the one sample of one series is, None without any; `now` is by our clock. Raises `Strange`."""
     if not found:
         return None
     try:

@@ -16,6 +16,7 @@ from rollout.controller.leading import Leader
 from rollout.controller.queue import Queue
 from rollout.controller.reconcile import Key, Reconciler, World
 from rollout.controller.reflector import Reflectors
+from rollout.controller.turnstile import Turnstile
 from rollout.core.attempt import Attempt
 from rollout.core.documents import (
     DEPLOYMENT,
@@ -44,6 +45,8 @@ ROOT_RULES = Scope.of(DESTINATION_RULE, ROOT_NAMESPACE)
 """Those that whole meshes obey: watched, where we may, also by a controller for some namespaces."""
 RESYNC = 600.0
 """Seconds after which every object is looked at again, whatever was heard of it; it costs no request."""
+SPARE = 2
+"""Workers that are left for what needs no counters while all others wait for them."""
 RETRY, SELDOM = 1.0, 60.0
 """Seconds after which an object is tried again that could not be worked on: at first, and at most."""
 
@@ -115,7 +118,8 @@ class Controller:
         self.reflectors = Reflectors(cluster, self.cache)
         self.queue: Queue[Key] = Queue(clock.now)
         self.leader = Leader(cluster, settings.home, identity, settings.spaces, settings.lease, settings.drains)
-        world = World(self._view, metrics, webhooks, probes, self._follow, self._deployments)
+        turnstile = Turnstile(metrics, max(1, settings.workers - SPARE))
+        world = World(self._view, turnstile, webhooks, probes, self._follow, self._deployments)
         self.reconciler = Reconciler(world, self.leader, self._changed)
         self._failures: dict[Key, int] = {}
         self._began: dict[Key, float] = {}

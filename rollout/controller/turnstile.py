@@ -1,0 +1,82 @@
+"""A metrics store that hangs holds few of those who ask it, and soon nobody: the rest have other things to do."""
+
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from typing import TypeVar
+
+from rollout.adapters import clock
+from rollout.core.errors import Unavailable
+from rollout.core.query import Points
+from rollout.judge.looks import Snapshot
+from rollout.ports import Metrics, Target
+
+T = TypeVar("T")
+PATIENCE, LONG = 0.5, 1.0
+"""Seconds to wait until one of those who ask is answered, and after which no answer is a sign that the store hangs."""
+
+
+class Turnstile(Metrics):
+    """The Metrics port before another one, which at most `most` ask at once.
+
+    While the store hangs nobody waits for it: who asks is told so at once, and what was asked goes to the store from a
+    thread of its own, until one such question is answered.
+    """
+
+    def __init__(self, metrics: Metrics, most: int) -> None:
+        self._metrics = metrics
+        self._free = threading.Semaphore(most)
+        self._answered = 0.0
+        self._hangs = ""
+
+    def snapshots(
+        self, target: Target, start: float, end: float, step: float, edges: tuple[float, ...] | None = ()
+    ) -> list[Snapshot]:
+        """See the port."""
+        return self._asked(lambda: self._metrics.snapshots(target, start, end, step, edges))
+
+    def horizon(self, target: Target) -> float | None:
+        """See the port."""
+        return self._asked(lambda: self._metrics.horizon(target))
+
+    def settled(
+        self, target: Target, start: float, end: float, step: float, edges: tuple[float, ...] | None = ()
+    ) -> tuple[list[Snapshot], float | None]:
+        """See the port."""
+        return self._asked(lambda: self._metrics.settled(target, start, end, step, edges))
+
+    def interval(self, target: Target) -> float | None:
+        """See the port."""
+        return self._asked(lambda: self._metrics.interval(target))
+
+    def values(self, promql: str, start: float, end: float, step: float) -> list[Points]:
+        """See the port."""
+        return self._asked(lambda: self._metrics.values(promql, start, end, step))
+
+    def _asked(self, question: Callable[[], T]) -> T:
+        if hangs := self._hangs:
+            if self._free.acquire(blocking=False):
+                threading.Thread(target=self._tried, args=(question,), daemon=True).start()
+            raise Unavailable(hangs)
+        if not self._free.acquire(timeout=PATIENCE):
+            raise Unavailable("those who ask the metrics store wait for it, and more may not")
+        return self._put(question)
+
+    def _tried(self, question: Callable[[], object]) -> None:
+        with suppress(Exception):  # nobody waits to hear it
+            self._put(question)
+
+    def _put(self, question: Callable[[], T]) -> T:
+        """Ask, and give the turn back. Where others were answered meanwhile the question is slow, and not the store."""
+        began, silent = clock.now(), ""
+        try:
+            return question()
+        except Unavailable as error:
+            silent = str(error) if clock.now() - began >= LONG else ""
+            raise
+        finally:
+            if not silent:
+                self._answered = clock.now()
+            if not silent or self._answered < began:
+                self._hangs = silent
+            self._free.release()
