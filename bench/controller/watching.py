@@ -1,5 +1,6 @@
 """What a watch of ours sees of each object, with its time."""
 
+import http.client
 import json
 import ssl
 import threading
@@ -61,7 +62,7 @@ class Watching:
                     event = json.loads(line)
                     if event["type"] in ("ADDED", "MODIFIED"):
                         self._note(event["object"])
-            except (urllib.error.URLError, ConnectionError, ssl.SSLError, TimeoutError):
+            except (urllib.error.URLError, http.client.HTTPException, ConnectionError, ssl.SSLError, TimeoutError):
                 time.sleep(0.2)  # the server is not there, or has another version: list again
 
     def _note(self, document: Document) -> None:

@@ -1,0 +1,186 @@
+"""Services with ready pods that nobody runs, counters that nobody sends, and a controller that may die among them."""
+
+import itertools
+import random
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from bench.controller.candidate import NETWORKING, Phase, Plan
+from bench.controller.client import Client
+from bench.controller.metrics import Metrics
+from bench.controller.ours import Ours
+from bench.controller.watching import Watching, canary_weight
+from rollout.core.documents import Document, annotations_of, version_of
+from tests.real.mesh import wait
+from tests.real.servers import ApiServer
+
+PLAN = Plan(steps=(5, 25, 100), bake=2.0)
+_numbers = itertools.count()
+
+
+class Moody(Metrics):
+    """Answers as it feels."""
+
+    mood = ""
+
+    def answer(self, path: str, asked: dict[str, str]) -> tuple[Any, list[str]]:
+        """See the base."""
+        while self.mood == "hangs":
+            time.sleep(0.05)
+        time.sleep(1.5 if self.mood == "slow" else 0.0)
+        data, bad = super().answer(path, asked)
+        rows = data.get("result", [])
+        if self.mood == "empty":
+            rows.clear()
+        if self.mood == "twice":
+            rows += rows
+        if self.mood == "long":
+            rows += [row | {"metric": row["metric"] | {"instance": "x" * 1_000_000}} for row in rows if "values" in row]
+        for sample in (one for row in rows for one in row.get("values") or [row["value"]]):
+            sample[1] = {"NaN": "NaN", "negative": f"-{sample[1]}", "future": str(1e12)}.get(self.mood, sample[1])
+        return data, bad
+
+
+class Fleet(Ours):
+    """The controller of one namespace, by an administrator's rights; what the API shows of its services is seen."""
+
+    name = "admin"
+
+    def __init__(self, server: ApiServer, plan: Plan = PLAN) -> None:
+        self.prometheus = Moody()
+        super().__init__(server, self.prometheus.url, plan)
+        self.weights = Watching(server, f"{NETWORKING}/virtualservices", _weight, self._weighs)
+        self.records = Watching(server, self.objects, _record)
+        self._port = ""
+
+    def _weighs(self, service: str, seen: tuple[int, int]) -> None:
+        self.prometheus.traffic.weighs(service, seen[1])
+
+    def launch(self, count: int) -> list[str]:
+        """So many new services, whose v1 serves."""
+        services = [f"app{next(_numbers)}" for _ in range(count)]
+        self.create(services)
+        return services
+
+    def close(self) -> None:
+        """End all that we began."""
+        self.kill()
+        self.prometheus.mood = ""
+        for one in (self.weights, self.records):
+            one.close()
+        self.prometheus.close()
+
+    # --- its process -------------------------------------------------------------------------------------------
+
+    def command(self, kubeconfig: Path) -> tuple[list[str], dict[str, str]]:
+        """See the base."""
+        command, environment = super().command(kubeconfig)
+        self._port = command[-1]
+        return command, environment
+
+    def asked(self, verb: str, plural: str) -> float:
+        """How often its process has asked the API so."""
+        name = f'rollout_api_requests_total{{kind="{plural}",verb="{verb}"}} '
+        lines = httpx.get(f"http://127.0.0.1:{self._port}/metrics", timeout=5.0).text.splitlines()
+        return next((float(line.removeprefix(name)) for line in lines if line.startswith(name)), 0.0)
+
+    def dies(self, times: int, moments: random.Random, longest: float) -> None:
+        """Run it so often, until it is killed at a moment of its life."""
+        for _ in range(times):
+            self.start()
+            time.sleep(moments.uniform(0.3, longest))
+            self.kill()
+
+    def delete(self, service: str) -> None:
+        """Its ServiceRollout."""
+        self.client.call("DELETE", f"{self.objects}/{service}")
+
+    # --- what the API shows ------------------------------------------------------------------------------------
+
+    def weight(self, service: str) -> int:
+        """What its canary gets, as last seen."""
+        found = self.weights.now(service)
+        return 0 if found is None else int(found[1])
+
+    def path(self, service: str) -> list[int]:
+        """The weights that its canary had, one after the other."""
+        return [weight for weight, _ in itertools.groupby(weight for _, (_, weight) in self.weights.seen[service])]
+
+    def all_at(self, weight: int, services: list[str], within: float = 60.0) -> None:
+        """Wait until each of them has it."""
+        wait(lambda: all(self.weight(one) == weight for one in services), within)
+
+    def ended(self, services: list[str], how: Phase, within: float) -> None:
+        """Wait until all have ended so, with nothing of ours left on them."""
+
+        def over() -> bool:
+            return all((self.records.now(one) or (0, 0, None, True))[2:] == (how, False) for one in services)
+
+        try:
+            wait(over, within)
+        except AssertionError:
+            log = (self.server.folder / f"{self.name}.log").read_text()[-4000:]
+            raise AssertionError(
+                f"{[(one, self.records.now(one), self.path(one)) for one in services]}\n{log}"
+            ) from None
+        for one in services:
+            vs = self.server.call("GET", f"{NETWORKING}/virtualservices/{one}")
+            assert not annotations_of(vs), f"{one} keeps our claim"
+            assert canary_weight(vs) == (100 if how is Phase.PROMOTED else 0)
+
+    def lawful(self, service: str) -> None:
+        """No weight rose that a record before it did not say (I2), and none at all once it had fallen (I4)."""
+        self.never_up_again(service)
+        for (_, before), (version, weight) in itertools.pairwise(value for _, value in self.weights.seen[service]):
+            if weight > before:
+                said = [one for _, one in self.records.seen[service] if one[0] < version]
+                assert said, service
+                assert said[-1][1] == weight, f"{service} went to {weight} when its record said {said[-1]}"
+
+    def never_up_again(self, service: str) -> None:
+        """Once its weight had fallen (I4)."""
+        path = self.path(service)
+        top = path.index(max(path))
+        assert path == sorted(path[:top]) + sorted(path[top:], reverse=True), service
+
+
+class Noise:
+    """Writes of somebody else's to the VirtualService of a service, as many a second as the machine allows."""
+
+    def __init__(self, server: ApiServer, service: str) -> None:
+        self._client, self._path = Client(server.port), f"{NETWORKING}/virtualservices/{service}?fieldManager=noise"
+        self._over = threading.Event()
+        self._writes = itertools.count()
+
+    def __enter__(self) -> "Noise":
+        self._began = time.monotonic()
+        self._threads = [threading.Thread(target=self._write, daemon=True) for _ in range(6)]
+        for one in self._threads:
+            one.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        for one in self._threads:
+            one.join(30)
+        self.rate = next(self._writes) / (time.monotonic() - self._began)
+
+    def _write(self) -> None:
+        while not self._over.is_set():
+            self._client.call("PATCH", self._path, {"metadata": {"annotations": {"noise": str(next(self._writes))}}})
+
+
+def _weight(document: Document) -> tuple[int, int]:
+    return int(version_of(document)), canary_weight(document)
+
+
+def _record(document: Document) -> tuple[int, float, Phase, bool]:
+    """The version, the weight by the record, how it stands, and whether our finalizer stands on it."""
+    status, metadata = document.get("status") or {}, document["metadata"]
+    phases = {"Idle": Phase.IDLE, "Promoted": Phase.PROMOTED, "RolledBack": Phase.BACK}
+    phase = phases.get(str(status.get("phase")), Phase.MOVING)
+    return int(version_of(document)), float(status.get("weight", 0)), phase, bool(metadata.get("finalizers"))
