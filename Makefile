@@ -34,10 +34,10 @@ check: $(READY) ## the quick gate: no servers, under 90 s
 test: check ## the gate, whole virtual rollouts, and the tests with real parts (API server, Prometheus, Envoy)
 	$(BIN)/python -m tests.real.parts
 	$(BIN)/pytest -v -n 2 --dist worksteal -m "slow and not real"
-	$(BIN)/pytest -v -n 2 --dist loadfile -m "real and not alone"
+	$(BIN)/pytest -v -n 2 --dist loadfile -m "real and not alone and not soak"
 	$(BIN)/pytest -v -m alone
 
-soak: $(READY) ## what takes long: faults at every call of every preset, and deaths after each pair of writes
+soak: $(READY) ## what takes long: faults at every call of every preset, deaths after each pair of writes, and at any moment
 	$(BIN)/pytest -q -n 2 --dist worksteal -m soak
 
 fix: $(READY) ## format, and mend what can be mended

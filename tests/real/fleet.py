@@ -171,7 +171,7 @@ class Noise:
 
     def _write(self) -> None:
         while not self._over.is_set():
-            self._client.call("PATCH", self._path, {"metadata": {"annotations": {"noise": str(next(self._writes))}}})
+            self._client.call("PATCH", self._path, {"metadata": {"labels": {"noise": str(next(self._writes))}}})
 
 
 def _weight(document: Document) -> tuple[int, int]:

@@ -54,7 +54,7 @@ def test_no_lie_of_prometheus_moves_anybody_nor_does_its_silence_hold_who_needs_
     fleet.all_at(25, services)
     for mood in ("NaN", "negative", "empty", "twice", "future", "hangs"):
         fleet.prometheus.mood = mood
-        time.sleep(3.0 if mood != "hangs" else 9.0)
+        time.sleep(2.0 if mood != "hangs" else 7.0)
         assert {fleet.weight(one) for one in services} == {25}, mood
     began = time.monotonic()
     fleet.delete(leaving)
@@ -92,10 +92,11 @@ def test_a_server_that_restarts_and_has_forgotten_what_was(fleet: Fleet, api_ser
     bad, good = services[:1], services[1:]
     fleet.start()
     fleet.release_all(services)
-    fleet.all_at(5, services)
+    wait(lambda: fleet.weight(bad[0]) >= 5, 60.0)
+    fleet.prometheus.traffic.fails(bad[0])
+    wait(lambda: all(fleet.weight(one) >= 5 for one in good), 60.0)
     lists = fleet.asked("list", "virtualservices")
     api_server.compact()
-    fleet.prometheus.traffic.fails(bad[0])
     api_server.stop()
     api_server.compact()
     api_server.start()
