@@ -264,13 +264,15 @@ class Order:
     def examined(self, now: float) -> Request:
         """What the controller will be asked for, looked at beforehand as far as we may. Raises `InvalidInput`."""
         request, _ = self.request()
-        with suppress(Forbidden):  # who may not look is told by the controller
-            attempt = survey(self._cluster, replace(request, stable=""), 0, now)
-            if self.wish.stable not in ("", attempt.stable):
-                raise InvalidInput(
-                    f"the controller finds that {attempt.stable} serves, not {self.wish.stable}; leave --from out, or "
-                    "drive from here with --local, where no controller lives"
-                )
+        attempt = self.engine.states.record.attempt if self.begun else None
+        if attempt is None and not self.busy:
+            with suppress(Forbidden):  # who may not look is told by the controller
+                attempt = survey(self._cluster, replace(request, stable=""), 0, now)
+        if attempt and self.wish.stable not in ("", attempt.stable):
+            raise InvalidInput(
+                f"the controller finds that {attempt.stable} serves, not {self.wish.stable}; leave --from out, or "
+                "drive from here with --local, where no controller lives"
+            )
         return request
 
     # --- the write ---------------------------------------------------------------------------------------------

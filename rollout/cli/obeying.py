@@ -59,11 +59,12 @@ def obey(order: Order, manners: Manners, tell: Tell, choose: Choose = as_asked) 
         try:
             demand(order, local=False)
             running = order.engine.running()
+            request = order.examined(clock.now())
             if running is None and not order.begun:
-                choose(order.examined(clock.now()))
+                choose(request)
             asked = True
             order.write()
-            if running is not None:
+            if running is not None and order.begun:
                 with suppress(Conflict):  # who asks to go on means the pause that is there now, not those to come
                     order.engine.resume(clock.now())
             return _follow(order, manners, tell)
@@ -132,7 +133,8 @@ def _give_up(order: Order, manners: Manners, error: RolloutError | None, attempt
             order.withdraw()
         raise error or Unreachable(
             f"within {PATIENCE:g} s the controller {order.leader(clock.now())} did not begin: does it look after this "
-            "namespace, and objects with these labels? Its log says more; the object says again what it said before"
+            "namespace, and objects with these labels? Its log says more"
+            + ("; the object says again what it said before" if order.wrote else "")
         )
     if attempt.phase.ended:
         say(f"{attempt.service} has ended, but was not cleaned up: {error}")

@@ -157,6 +157,10 @@ def test_who_comes_second_follows_what_is_in_flight(stage: Stage) -> None:
         clock.wait(1.0)
     with pytest.raises(InvalidInput, match="on its way to v2"):
         stage.promote(order=stage.order("v3"))
+    other = replace(stage.order().request()[0].strategy, confirm=11.0)
+    for wish in ({"strategy": other}, {"stable": "v3"}):
+        with pytest.raises(InvalidInput, match=r"leave --(strategy|from) out"):
+            stage.promote(order=stage.order(**wish))
     attempt, code = stage.promote()
     assert (code, attempt and attempt.number) == (0, 1)
 
