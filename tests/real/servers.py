@@ -92,13 +92,16 @@ class ApiServer:
         self._etcd.kill()
         self._etcd.wait(30)
 
-    def call(self, method: str, path: str, body: Any = None, raw: bool = False, accept: str = "*/*") -> Any:
+    def call(
+        self, method: str, path: str, body: Any = None, raw: bool = False, accept: str = "*/*", kind: str = ""
+    ) -> Any:
         """Talk to the server as its administrator, past the code under test."""
         data = json.dumps(body).encode() if body is not None else None
         request = urllib.request.Request(f"https://127.0.0.1:{self.port}{path}", data, method=method)
         request.add_header("Authorization", f"Bearer {ADMIN}")
         request.add_header("Accept", accept)
-        request.add_header("Content-Type", "application/merge-patch+json" if method == "PATCH" else "application/json")
+        usual = "application/merge-patch+json" if method == "PATCH" else "application/json"
+        request.add_header("Content-Type", kind or usual)
         with urllib.request.urlopen(request, timeout=10, context=_blind()) as answer:
             text = answer.read()
         return text if raw else json.loads(text)
