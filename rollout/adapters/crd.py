@@ -73,6 +73,7 @@ def _whole() -> Node:
     below["service"][RULES] = [SAME_SERVICE]
     below["strategy"][RULES] = [ONE_STRATEGY]
     below["suspend"]["default"] = False
+    below["scale"]["default"] = "wait"
     status["properties"]["conditions"] |= {LIST_TYPE: "map", LIST_KEYS: ["type"]}
     return {
         "description": "A service of the mesh, and the version of it that is to serve.",

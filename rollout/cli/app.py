@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from rollout.cli.declaring import Order
     from rollout.cli.driving import Manners, Tell
-    from rollout.core.attempt import Attempt
+    from rollout.core.attempt import Attempt, Scale
     from rollout.core.strategy import Strategy
     from rollout.engine.engine import Engine
     from rollout.engine.survey import Request
@@ -68,6 +68,12 @@ Fitting = Annotated[
     str,
     typer.Option(
         "--strategy", metavar="NAME|FILE", help="A preset, or a file of yours; else `canary`, fitted to the traffic."
+    ),
+]
+Scaling = Annotated[
+    str,
+    typer.Option(
+        "--scale", metavar="wait|auto", help="Who scales the new version: somebody else (so by default), or we do."
     ),
 ]
 NoCreate = Annotated[bool, typer.Option("--no-create", help="Refuse instead of adding missing subsets.")]
@@ -193,6 +199,7 @@ def promote(
     on_timeout: OnTimeout = "rollback",
     on_interrupt: OnInterrupt = "",
     no_create: NoCreate = False,
+    scale: Scaling = "",
     yes: Yes = False,
     no_wait: NoWait = False,
     output: Driven = "text",
@@ -209,11 +216,12 @@ def promote(
         found = _reached(service, namespace, cluster, context, home, prometheus)
         found.engine.states.read()
         if found.engine.states.declared is not None:
-            wish = declaring.Wish(to, named if strategy else None, stable, not no_create)
+            said = _scale(scale) if scale else None
+            wish = declaring.Wish(to, named if strategy else None, stable, not no_create, scale=said)
             order = declaring.Order(found.engine, found.cluster, home, wish)
             return found.metrics, _ordered(found, order, local, yes)
         engine = found.measuring(named)
-        request = Request(service, engine.namespace, to, named, stable, not no_create)
+        request = Request(service, engine.namespace, to, named, stable, not no_create, scale=_scale(scale))
 
         def choose(named: Request) -> Request:
             return _confirmed(named if strategy else choosing.chosen(named, engine.load), yes)
@@ -319,6 +327,16 @@ def _manners(timeout: str, on_timeout: str, on_interrupt: str, no_wait: bool) ->
     return Manners(seconds, on_timeout == "hold", hold, at_terminal, not no_wait)
 
 
+def _scale(name: str) -> "Scale":
+    from rollout.core.attempt import Scale
+    from rollout.core.errors import InvalidInput
+
+    try:
+        return Scale(name or Scale.WAIT)
+    except ValueError:
+        raise InvalidInput(f"--scale is wait or auto, not {name!r}") from None
+
+
 def _confirmed(request: "Request", yes: bool) -> "Request":
     """Ask a person at a terminal once; a pipeline is not asked."""
     if yes or not sys.stdin.isatty():
@@ -412,6 +430,7 @@ def plan(
     prometheus: Prometheus = "",
     cluster: Folder = "",
     no_create: NoCreate = False,
+    scale: Scaling = "",
     output: Output = "text",
 ) -> None:
     """Show what to expect of each step, what it asks for, and its exact change of each object; writes nothing."""
@@ -425,7 +444,8 @@ def plan(
     _check_output(output)
     named = load(strategy or choosing.PRESET)
     world, metrics = _world(cluster, context, prometheus, metrics=False)
-    request = Request(service, _namespace(world, cluster, namespace), to, named, stable, not no_create)
+    where = _namespace(world, cluster, namespace)
+    request = Request(service, where, to, named, stable, not no_create, scale=_scale(scale))
     counters = metrics if cluster or prometheus else None
     found = planned(world, survey(world, request, 0, clock.now()), counters, fit=not strategy)
     if output == "json":

@@ -10,7 +10,7 @@ from rollout.core.strategy import Strategy
 from rollout.engine.asking import opened
 from rollout.engine.lookup import ports_of
 from rollout.engine.past import UNKNOWN, apart, seen_by
-from rollout.engine.rights import FOR_SECRETS, FOR_SUBSETS, FOR_UNDO, RIGHTS, Rights, pairs
+from rollout.engine.rights import FOR_SCALING, FOR_SECRETS, FOR_SUBSETS, RIGHTS, Rights, pairs
 from rollout.judge.looks import Series, grid_time, within
 from rollout.mesh.hosts import fqdn
 from rollout.ports import Cluster, Metrics, Target
@@ -37,7 +37,7 @@ def checked(
     yield from _rights(cluster, RIGHTS, namespace, True)
     yield from _rights(cluster, FOR_SUBSETS, namespace, False)
     yield from _rights(cluster, FOR_SECRETS, namespace, False)
-    yield from _rights(cluster, FOR_UNDO, namespace, False)
+    yield from _rights(cluster, FOR_SCALING, namespace, False)
     try:
         document = cluster.get(SERVICE, namespace, service)
         yield Finding(True, f"Service {namespace}/{name_of(document)} is there")

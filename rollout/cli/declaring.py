@@ -10,7 +10,7 @@ from rollout.adapters.spelling.service_rollout import declared, strategy_of
 from rollout.adapters.store import merged
 from rollout.adapters.strategy_files import load
 from rollout.controller.reconcile import AGAIN, DISAGREES, LOST
-from rollout.core.attempt import Attempt, Record
+from rollout.core.attempt import Attempt, Record, Scale
 from rollout.core.documents import (
     MANAGER,
     SERVICE_ROLLOUT,
@@ -45,7 +45,7 @@ class Leaderless(Unreachable):
 
 @dataclass(frozen=True)
 class Wish:
-    """That `version` serve. `strategy` and `stable` are what the command line names; `create`: subsets may be added.
+    """That `version` serve. `strategy`, `stable` and `scale` are what the command line names; `create`: subsets may be added.
 
     `override`: also where Git has another version, by an annotation that says so.
     """
@@ -55,6 +55,7 @@ class Wish:
     stable: str = ""
     create: bool = True
     override: bool = False
+    scale: Scale | None = None
 
 
 @dataclass(frozen=True)
@@ -256,9 +257,15 @@ class Order:
                 f"{ref(SERVICE_ROLLOUT, self.document)} says by which strategy; edit its spec.strategy, or leave "
                 "--strategy out"
             )
+        if wish.scale not in (None, wanted.scale):
+            raise InvalidInput(
+                f"{ref(SERVICE_ROLLOUT, self.document)} says `scale: {wanted.scale}`; edit its spec.scale, or leave "
+                "--scale out"
+            )
         made = Request(
-            wanted.service, wanted.namespace, wish.version, strategy or load(PRESET), wish.stable, wish.create
-        )
+            wanted.service, wanted.namespace, wish.version, strategy or load(PRESET), wish.stable, wish.create,
+            scale=wanted.scale,
+        )  # fmt: skip
         return made, strategy is None
 
     def examined(self, now: float) -> Request:

@@ -9,7 +9,7 @@ from rollout.adapters import yaml_text
 from rollout.adapters.questions import calls_query
 from rollout.cli import foretelling
 from rollout.core.address import inside, shown
-from rollout.core.attempt import Attempt, Drill
+from rollout.core.attempt import Attempt, Drill, Scale
 from rollout.core.decision import needed
 from rollout.core.documents import DESTINATION_RULE, VIRTUAL_SERVICE, Document, ref
 from rollout.core.errors import InvalidInput, Unreachable
@@ -21,11 +21,13 @@ from rollout.engine import choosing
 from rollout.engine.observing import Scene, pair_of, plan_subsets, read_scene
 from rollout.engine.past import Load
 from rollout.engine.querying import examined
+from rollout.engine.scaling import held, staffed
 from rollout.mesh import drills
 from rollout.mesh.claims import annotation
 from rollout.mesh.overlays import laid_out
 from rollout.mesh.routes import Pair, http_routes, pins, unpinned, with_routes
 from rollout.mesh.subsets import adding_patch, new_rule
+from rollout.mesh.workloads import in_words, waking
 from rollout.ports import Cluster, Metrics
 
 
@@ -81,7 +83,13 @@ def planned(cluster: Cluster, attempt: Attempt, metrics: Metrics | None, fit: bo
         tuple(steps_told(attempt, strategy)),
         foretelling.outlook(strategy, load) if load else None,
         answers,
-        (*_unforetold(attempt, load, unknown, why), *unasked, *_notes(attempt, scene), *_uncalled(attempt, metrics)),
+        (
+            *_unforetold(attempt, load, unknown, why),
+            *unasked,
+            *_notes(attempt, scene),
+            *_scaled(cluster, attempt, scene),
+            *_uncalled(attempt, metrics),
+        ),
         (*_subsets(attempt, scene), *_weights(attempt, scene), *_faults(attempt, scene)),
     )
 
@@ -172,6 +180,23 @@ def _notes(a: Attempt, scene: Scene) -> Iterator[str]:
                 f"the first write pins {a.stable}"
             )
         yield f"{title} carries our annotation {annotation(a.service, a.namespace)} until it has ended"
+
+
+def _scaled(cluster: Cluster, a: Attempt, scene: Scene) -> Iterator[str]:
+    """What is scaled, and how far; the most that any step asks for."""
+    if a.scale is Scale.WAIT:
+        return
+    stable, (one,) = staffed(cluster, a, scene)
+    most = max(needed(max(a.capacity, 1), load(s.weight, a.strategy.beside(i))) for i, s in enumerate(a.strategy.steps))
+    writes, trouble = waking(one, "", a.id, most)
+    text = ", ".join(in_words(*write) for write in writes) or "nothing of it need change"
+    yield f"{a.canary} is scaled for each step, to {most} at last: {text}; given back after a rollback"
+    if trouble:
+        yield f"{trouble}, {a.canary} needs {most} at last: the rollout will wait there for somebody to allow it"
+    for write in held(stable, a, ""):
+        yield f"{a.stable} keeps its {a.capacity} until the end: {in_words(*write)}; given back then"
+    if len(stable) != 1:
+        yield f"{len(stable)} Deployments make pods of {a.stable}: no autoscaler is kept from shrinking it"
 
 
 def _probed(a: Attempt) -> Iterator[str]:

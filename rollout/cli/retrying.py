@@ -25,4 +25,4 @@ def request(record: Record, service: str, namespace: str, create: bool = True) -
             f"`rollout undo {service}` goes back to {last.stable}"
         )
     why = f"once more, after attempt {last.number} ended: {last.message}"
-    return Request(service, namespace, last.canary, last.strategy, last.stable, create, why)
+    return Request(service, namespace, last.canary, last.strategy, last.stable, create, why, last.scale)

@@ -312,7 +312,7 @@ class _Flight:
                 self._shelf.trouble = self._shelf.trouble or Trouble(
                     "Suspended", f"{SUSPENDED}: {wanted.version} is not begun", stalls=False
                 )
-        except InvalidInput as error:
+        except (InvalidInput, Forbidden) as error:
             self._shelf.trouble = Trouble("Preflight", str(error))
         self._shelf.tell(now)
         return AGAIN if self._shelf.trouble and self._shelf.trouble.stalls else NEVER
@@ -353,7 +353,9 @@ class _Flight:
             return 1.0
         self.follow()
         strategy = strategy_of(self._cluster, wanted)
-        request = Request(wanted.service, wanted.namespace, wanted.version, strategy or load(PRESET))
+        request = Request(
+            wanted.service, wanted.namespace, wanted.version, strategy or load(PRESET), scale=wanted.scale
+        )
         self.engine.examine(request, now, entitled=True)
         self.attempt = self.engine.begin(request if strategy else chosen(request, self.engine.load), now)
         return 0.0

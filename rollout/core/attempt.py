@@ -76,6 +76,13 @@ class Word:
         return f"{self.who} says {'yes' if self.yes else 'no'}" + (f": {self.why}" if self.why else "")
 
 
+class Scale(StrEnum):
+    """Where the endpoints come from that the next weight needs: somebody scales the canary, or we do."""
+
+    WAIT = "wait"
+    AUTO = "auto"
+
+
 class Event(StrEnum):
     """What people are told of."""
 
@@ -193,6 +200,7 @@ class Attempt:
     notices: tuple[Notice, ...] = ()
     noticed: int = 0
     held: float = 0.0
+    scale: Scale = Scale.WAIT
 
     @property
     def id(self) -> str:

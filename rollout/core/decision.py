@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from decimal import Decimal
 from fractions import Fraction
 
-from rollout.core.attempt import Attempt, Reading, Verdict, Word
+from rollout.core.attempt import Attempt, Reading, Scale, Verdict, Word
 from rollout.core.lifecycle import Phase, Reason
 from rollout.core.probe import Outcome, Probed
 from rollout.core.quantities import floored, spoken
@@ -20,6 +20,8 @@ LONG_AGO = 60.0
 """Seconds after which every proxy has a subset, though the clock that says so be another's."""
 EASE_EVERY = 30.0
 """Seconds after which a take-back that stable could not carry at once gives it a quarter more."""
+STRAGGLING = 3.0
+"""Seconds for which a proxy may still send to a version that has no weight any more, at most."""
 ROUNDING = 1e-3
 """Seconds by which the end of a look may miss the end of a bake: times of looks are sums."""
 
@@ -88,7 +90,7 @@ class Observation:
     are how many pods each has, and how often those have restarted; `canary_starved` how many of its containers ended
     last for want of memory; `subsets_since` when the rules with the subsets were changed last, by the API server's
     clock (infinite: not known); `measured` what the strategy's queries and webhooks answered, `probed` what came of the
-    step's probes.
+    step's probes; `scaling` what is done about endpoints that the canary lacks.
     """
 
     now: float
@@ -110,6 +112,7 @@ class Observation:
     measured: tuple[Measured, ...] = ()
     probed: Probed | None = None
     drills: tuple[DrillState, ...] = ()
+    scaling: str = ""
 
     @property
     def repeating(self) -> bool:
@@ -183,11 +186,15 @@ def landed(o: Observation) -> Attempt:
 
 
 def _ended(o: Observation) -> Answer:
-    if not o.attempt.phase.ended:
+    a = o.attempt
+    if not a.phase.ended:
         return None
-    if o.attempt.cleaned:
-        return Decision(o.attempt, after=60.0)
-    return Decision(o.attempt, clean=all(one.bare for one in o.drills))
+    if a.cleaned:
+        return Decision(a, after=60.0)
+    rest = a.ended + min(a.strategy.propagation, STRAGGLING) - o.now
+    if a.scale is Scale.AUTO and a.phase is Phase.ROLLED_BACK and rest > 0:
+        return Decision(a, after=rest)
+    return Decision(a, clean=all(one.bare for one in o.drills))
 
 
 def _sealed(o: Observation) -> Answer:
@@ -652,4 +659,14 @@ def _lacking(o: Observation, weight: Decimal, beside: Sequence[Overlay] = ()) ->
     if o.canary_ready >= need:
         return ""
     what = together(weight, beside)
-    return f"holding: {what} needs {need} ready endpoint(s) of {a.canary}, {o.canary_ready} are"
+    text = f"holding: {what} needs {need} ready endpoint(s) of {a.canary}, {o.canary_ready} are"
+    return f"{text}; {o.scaling}" if o.scaling else text
+
+
+def wanted(a: Attempt) -> int:
+    """Ready canary endpoints that the weight which stands needs, and the next (I3); 0 while nothing is to rise."""
+    if a.phase not in (Phase.SHIFTING, Phase.WAITING, Phase.CONFIRMING):
+        return 0
+    steps = a.strategy.steps
+    places = range(max(a.step, 0), min(a.step + 2, len(steps)))
+    return max(needed(max(a.capacity, 1), load(steps[at].weight, a.strategy.beside(at))) for at in places)

@@ -46,6 +46,7 @@ POD = Kind("Pod", "pods")
 CONFIG_MAP = Kind("ConfigMap", "configmaps")
 ENDPOINT_SLICE = Kind("EndpointSlice", "endpointslices", "discovery.k8s.io")
 DEPLOYMENT = Kind("Deployment", "deployments", "apps")
+AUTOSCALER = Kind("HorizontalPodAutoscaler", "horizontalpodautoscalers", "autoscaling", ("v2",))
 LEASE = Kind("Lease", "leases", "coordination.k8s.io")
 SECRET = Kind("Secret", "secrets")
 EVENT = Kind("Event", "events")
@@ -61,6 +62,7 @@ KINDS = {
         CONFIG_MAP,
         ENDPOINT_SLICE,
         DEPLOYMENT,
+        AUTOSCALER,
         LEASE,
         SECRET,
         SERVICE_ROLLOUT,

@@ -5,7 +5,7 @@ from contextlib import suppress
 from dataclasses import replace
 from decimal import Decimal
 
-from rollout.core.attempt import Attempt
+from rollout.core.attempt import Attempt, Scale
 from rollout.core.decision import EASE_EVERY, remaining
 from rollout.core.documents import (
     DESTINATION_RULE,
@@ -50,6 +50,7 @@ class Hands:
     def shift(self, a: Attempt, scene: Scene, weight: Decimal, now: float, sealed: bool = False) -> None:
         """Give the canary `weight` on every route. Raises `Conflict` where a route changed since it was read."""
         claim = Claim(a.id, a.fence, weight, a.stable, a.canary, (), a.capacity, since=now, sealed=sealed)
+        claim = replace(claim, scaling=a.scale is Scale.AUTO)
         self._each(a, scene, claim, 1, a.overlays)
 
     def take_back(self, a: Attempt, scene: Scene, reason: Reason, now: float) -> None:
@@ -59,6 +60,7 @@ class Hands:
         subsets may not exist.
         """
         claim = Claim(a.id, a.fence, a.weight, a.stable, a.canary, (), a.capacity, taken_back=reason, at=now)
+        claim = replace(claim, scaling=a.scale is Scale.AUTO)
         self._each(a, scene, claim, TRIES, ())
 
     def take_back_claims(self, reason: Reason, now: float, ended: str = "") -> list[Document]:

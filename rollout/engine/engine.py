@@ -3,7 +3,7 @@
 import math
 from dataclasses import dataclass, fields, replace
 
-from rollout.core.attempt import Attempt, Record, Word
+from rollout.core.attempt import Attempt, Record, Scale, Word
 from rollout.core.decision import Decision, Observation, decide, landed, take_back
 from rollout.core.errors import Conflict, Forbidden, InvalidInput, Unintelligible
 from rollout.core.lifecycle import Phase, Reason, legal
@@ -19,6 +19,7 @@ from rollout.engine.observing import Scene, observe, plan_subsets, read_scene
 from rollout.engine.past import Load
 from rollout.engine.probing import Prober
 from rollout.engine.querying import Queries, examined
+from rollout.engine.scaling import Scales, shared
 from rollout.engine.state import Shelf, StateStore
 from rollout.engine.survey import Request, known_service, survey
 from rollout.ports import Cluster, Metrics, Probes, Webhooks
@@ -66,7 +67,7 @@ class Engine:
         self.lease, self.states = lease, StateStore(shelf)
         self._metrics, self._eyes, self._queries = metrics, Eyes(metrics), Queries(metrics, self._asker)
         self._notifier = Notifier(self._asker)
-        self._hands = Hands(cluster, service, namespace)
+        self._hands, self._scales = Hands(cluster, service, namespace), Scales(cluster, service, namespace)
         self.load: Load | None = None
         self._driven: Attempt | None = None
         self._driven_at = ""
@@ -118,6 +119,8 @@ class Engine:
             same_target(running, request)
             return running
         self.clear(now)
+        if request.scale is Scale.AUTO:
+            self._scales.give_back(())  # nothing is in flight, so whatever is left is of nobody
         record = self.states.record
         number = record.attempt.number + 1 if record.attempt else 1
         untold = record.attempt.notices if record.attempt and request.strategy.notify else ()
@@ -187,7 +190,8 @@ class Engine:
             decision = take_back(observation, Reason.STATE_LOST, "its record was deleted or damaged")
         else:
             decision = decide(observation)
-        after = self._tell(self._carry_out(decision, attempt, scene, now), now)
+        after = self._scaled(self._carry_out(decision, attempt, scene, now), scene, now)
+        after = self._tell(after, now)
         return Tick(after, decision.after, rest=self._rest(decision, after, now))
 
     def _rest(self, d: Decision, a: Attempt, now: float) -> float:
@@ -263,6 +267,7 @@ class Engine:
         ended = self.states.record.attempt
         known = ended.id if ended is not None and ended.phase.ended else ""
         found = self._hands.take_back_claims(Reason.STATE_LOST, now, known)
+        self._scales.give_back_by(found)
         for vs in found:
             self._hands.unclaim(vs)
         return len(found)
@@ -291,7 +296,7 @@ class Engine:
         if a.phase.ended:
             return seen
         a = landed(seen)
-        seen = self._gated(replace(seen, attempt=a))
+        seen = self._gated(replace(seen, attempt=a, scaling=self._scales.said))
         reading, silence, checkpoint = self._eyes.reading(seen, scene.target(a))
         answers, unheard = self._queries.measured(a, now, self._eyes.interval)
         probed = self._prober.probed(a)
@@ -334,10 +339,26 @@ class Engine:
         if d.bare and self.lease.sure(now):
             self._hands.undress(after, scene)
         if d.clean:
+            after = self._given_back(after, scene, now)
             self._hands.clean(after, scene)
             after = replace(after, cleaned=True)
             self._record(after, now)
         return after
+
+    def _scaled(self, a: Attempt, scene: Scene, now: float) -> Attempt:
+        """The attempt once what its next weight needs is asked for; whatever is to be done about traffic came first."""
+        done = self._scales.put(a, scene, now) if self.lease.sure(now) else []
+        if done:
+            a = a.remarked(now, f"scaling: {', '.join(done)}")
+            self._record(a, now)
+        return a
+
+    def _given_back(self, a: Attempt, scene: Scene, now: float) -> Attempt:
+        """The attempt once what was scaled for it is given back: the claims that say so go after that."""
+        if a.scale is Scale.WAIT:
+            return a
+        done = self._scales.give_back([a.id] if a.phase is Phase.ROLLED_BACK and not shared(scene, a) else [], a.id)
+        return a.remarked(now, f"given back: {', '.join(done)}") if done else a
 
     def _tell(self, attempt: Attempt, now: float) -> Attempt:
         """Tell people what is recorded that they should know, after what had to be done; and record what they know."""

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from decimal import Decimal
 
-from rollout.core.attempt import Attempt
+from rollout.core.attempt import Attempt, Scale
 from rollout.core.decision import needed
 from rollout.core.documents import VIRTUAL_SERVICE, Document, name_of, namespace_of, ref
 from rollout.core.errors import InvalidInput
@@ -88,7 +88,7 @@ def _bearable(attempt: Attempt, ready: int) -> None:
     """Later steps wait for endpoints; where the first cannot begin, somebody should know at once."""
     first, beside, capacity = attempt.strategy.steps[0], attempt.strategy.beside(0), max(attempt.capacity, 1)
     need = needed(capacity, load(first.weight, beside))
-    if beside and ready < need:
+    if beside and ready < need and attempt.scale is Scale.WAIT:
         most = floored(Decimal(100 * ready) / capacity)
         heaviest = max(beside, key=lambda one: load(first.weight, (one,)))
         less = f"mirror at most {most} %" if isinstance(heaviest, Mirror) else f"say that at most {most} % match"

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 from rollout.core.attempt import Attempt
 from rollout.core.documents import (
+    AUTOSCALER,
     CONFIG_MAP,
     DEPLOYMENT,
     DESTINATION_RULE,
@@ -45,6 +46,8 @@ LEADS: Rights = ((LEASE, ("list",)),)
 """There, in the namespace of the controllers' Leases: whether one lives."""
 FOR_TRIGGERS: Rights = ((DEPLOYMENT, ("list",)),)
 """A controller, only where objects say `trigger: newVersion`."""
+FOR_SCALING: Rights = ((DEPLOYMENT, ("list", "patch")), (AUTOSCALER, ("list", "patch")))
+"""Only where `scale: auto` is asked for."""
 CONTROLLED: Rights = (
     (SERVICE_ROLLOUT, ("get", "list", "patch")),
     *((kind, verbs) for kind, verbs in RIGHTS if kind not in (CONFIG_MAP, LEASE)),
@@ -84,3 +87,13 @@ def demand(cluster: Cluster, attempt: Attempt, subsets: bool, governed: bool = F
                 missing.append(f"{verb} {kind.plural} in {space}")
     if missing:
         raise Forbidden(f"we may not {', '.join(missing)}; grant these rights (`rollout check` lists all it takes)")
+
+
+def demand_scaling(cluster: Cluster, namespace: str) -> None:
+    """Raise `Forbidden`, naming what is missing, unless workloads may be scaled there."""
+    missing = [f"{verb} {kind.plural}" for kind, verb in pairs(FOR_SCALING) if not cluster.may(verb, kind, namespace)]
+    if missing:
+        raise Forbidden(
+            f"scale: auto needs rights in {namespace} that we do not have: {', '.join(missing)}; grant them (to the "
+            "controller by the chart's scaling.enabled=true), or leave it at scale: wait"
+        )

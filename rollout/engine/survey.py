@@ -5,12 +5,13 @@ from contextlib import suppress
 from dataclasses import dataclass
 from fractions import Fraction
 
-from rollout.core.attempt import Attempt, Drill, RouteRef
+from rollout.core.attempt import Attempt, Drill, RouteRef, Scale
 from rollout.core.documents import (
     DESTINATION_RULE,
     SERVICE,
     VIRTUAL_SERVICE,
     Document,
+    labels_of,
     name_of,
     namespace_of,
     ref,
@@ -18,14 +19,17 @@ from rollout.core.documents import (
 from rollout.core.errors import Forbidden, InvalidInput, NotFound
 from rollout.core.strategy import Fault, Strategy
 from rollout.engine.asking import opened
-from rollout.engine.lookup import ROOT_NAMESPACE, Pods, everywhere, pods_of, routing_to
+from rollout.engine.lookup import ROOT_NAMESPACE, Pod, Pods, everywhere, pods_of, routing_to
 from rollout.engine.observing import pair_of, plan_subsets, read_scene, spaces_of
 from rollout.engine.rehearsal import MESH, rehearse
+from rollout.engine.rights import demand_scaling
+from rollout.engine.scaling import only, workloads
 from rollout.mesh.delegates import delegating, is_delegate
 from rollout.mesh.drills import drilled, is_made, made_name
 from rollout.mesh.hosts import DOMAIN, covers, exported_to_all, fqdn, resolved
 from rollout.mesh.routes import Pair, doubled, http_routes, key_of, serving, shifted, unpinned
 from rollout.mesh.subsets import LABEL, find, host_of, labels_for, new_rule, seen_from
+from rollout.mesh.workloads import number, template
 from rollout.ports import Cluster
 
 LEAST_FOUND, LEAST_ASKED = Fraction(4, 5), Fraction(1, 2)
@@ -37,7 +41,7 @@ that it serves, and where the user said so."""
 class Request:
     """What a person asks for. `stable` empty: find it. `create`: whether subsets may be added.
 
-    `why` says why the strategy was chosen, for the journal; empty where the person named it.
+    `why` says why the strategy was chosen, for the journal; empty where the person named it. `scale` says who scales.
     """
 
     service: str
@@ -47,6 +51,7 @@ class Request:
     stable: str = ""
     create: bool = True
     why: str = ""
+    scale: Scale = Scale.WAIT
 
 
 def survey(cluster: Cluster, request: Request, number: int, now: float) -> Attempt:
@@ -64,7 +69,11 @@ def survey(cluster: Cluster, request: Request, number: int, now: float) -> Attem
     rules, all_rules = everywhere(cluster, DESTINATION_RULE, request.namespace)
     level = seen_from(rules, host, request.namespace, request.namespace, ROOT_NAMESPACE)
     theirs, ours = (seen.of(labels_for(level, name)) for name in (stable, request.canary))
+    if asleep := _asleep(cluster, request, service, labels_for(level, request.canary)):
+        ours = ours if ours.pods else asleep
     for version, pods in ((request.canary, ours), (stable, theirs)):
+        if pods is ours and asleep:
+            continue
         _there(request, version, labels_for(level, version), pods, seen)
     pair = Pair(host, stable, request.canary)
     moving = _moving(found, pair, request)
@@ -85,6 +94,7 @@ def survey(cluster: Cluster, request: Request, number: int, now: float) -> Attem
         counted=counted(pair, theirs, ours),
         clients=tuple(_clients(rules, host)),
         narrow=not (whole and all_rules),
+        scale=request.scale,
         drills=tuple(_drills(cluster, request, every, found, _labels(service, labels_for(level, request.canary)))),
     )
     _subsets(cluster, request, attempt)
@@ -102,6 +112,15 @@ def survey(cluster: Cluster, request: Request, number: int, now: float) -> Attem
 def _labels(service: Document, subset: dict[str, str]) -> dict[str, str]:
     """What tells a version's pods from all others."""
     return {**((service.get("spec") or {}).get("selector") or {}), **subset}
+
+
+def _asleep(cluster: Cluster, request: Request, service: Document, subset: dict[str, str]) -> Pods | None:
+    """The pods that a canary without replicas would have, where we are to scale it; None where it has some, or must."""
+    if request.scale is Scale.WAIT:
+        return None
+    demand_scaling(cluster, request.namespace)
+    one = only(workloads(cluster, service, subset)[0], request.service, request.canary)
+    return None if number(one.deployment) else Pods((Pod(labels_of(template(one.deployment)), False),))
 
 
 def _drills(

@@ -21,7 +21,8 @@ class Claim:
 
     `since` is when they were put there, `at` when they were taken back (epoch seconds; 0: not known, or not at all).
     `sealed` says that the canary is promoted: nothing may be taken back any more. `capacity` is the number of ready
-    endpoints with which stable carried everything: with it, a claim alone is enough for a safe take-back.
+    endpoints with which stable carried everything: with it, a claim alone is enough for a safe take-back. `scaling`
+    says that workloads may have been scaled for the attempt, and are to be given back before the claim goes.
     """
 
     attempt: str
@@ -36,6 +37,7 @@ class Claim:
     at: float = 0.0
     since: float = 0.0
     sealed: bool = False
+    scaling: bool = False
 
 
 def annotation(service: str, namespace: str) -> str:
@@ -68,6 +70,7 @@ def claim_of(vs: Document, key: str) -> Claim | None:
             float(back["at"]) if back else 0.0,
             float(raw.get("since", 0)),
             bool(raw.get("promoted")),
+            bool(raw.get("scaling")),
         )
     except (ValueError, KeyError, TypeError, AttributeError, InvalidOperation):
         return None
@@ -100,6 +103,8 @@ def claiming_patch(vs: Document, key: str, pair: Pair, claim: Claim, acts: Seque
     }
     if scales:
         text["scales"] = scales
+    if claim.scaling:
+        text["scaling"] = True
     if claim.sealed:
         text["promoted"] = True
     if claim.taken_back:

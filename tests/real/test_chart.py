@@ -29,6 +29,7 @@ from rollout.engine.rights import (
     ASKED,
     CONTROLLED,
     FOR_DRILLS,
+    FOR_SCALING,
     FOR_SECRETS,
     FOR_SUBSETS,
     FOR_TRIGGERS,
@@ -54,8 +55,8 @@ ALL = {
         "from": [{"namespaceSelector": {}}],
         "egress": [{"ports": [{"port": 443}]}, {"to": [{"ipBlock": {"cidr": "10.0.0.0/8"}}]}],
     },
-    "triggers": True,
-    "secrets": True, "imagePullSecrets": [{"name": "registry"}], "podLabels": {"sidecar.istio.io/inject": "true"},
+    "triggers": True, "secrets": True, "scaling": {"enabled": True},
+    "imagePullSecrets": [{"name": "registry"}], "podLabels": {"sidecar.istio.io/inject": "true"},
     "podAnnotations": {"g": "h"}, "priorityClassName": "system-cluster-critical", "nodeSelector": {"i": "j"},
     "tolerations": [{"operator": "Exists"}], "affinity": {"nodeAffinity": {}},
     "image": {"digest": f"sha256:{64 * 'a'}"},
@@ -249,7 +250,7 @@ def test_the_rights_are_those_that_the_engine_asks_for(helm: Helm) -> None:
     assert granted(role["rules"]) == asked(FOR_SUBSETS, FOR_DRILLS)
     (role,) = of("ClusterRole", helm.rendered(ALL))
     assert granted(role["rules"]) == asked(
-        FOR_SUBSETS, FOR_DRILLS, FOR_SECRETS, FOR_TRIGGERS, ((DEPLOYMENT, ("watch",)),)
+        FOR_SUBSETS, FOR_DRILLS, FOR_SECRETS, FOR_SCALING, FOR_TRIGGERS, ((DEPLOYMENT, ("watch",)),)
     )
     (role,) = of("ClusterRole", helm.rendered({"drills": False}))
     assert granted(role["rules"]) == asked(FOR_SUBSETS)

@@ -17,6 +17,7 @@ def main() -> int:
     parser.add_argument("--seeds", type=int, default=200)
     parser.add_argument("--preset", default="", help="its steps instead of the world's own")
     parser.add_argument("--failing", type=float, help="the share that the canary fails, instead of the world's own")
+    parser.add_argument("--staffed", action="store_true", help="the canary is scaled as it goes")
     parser.add_argument("--controller", action="store_true", help="two replicas of the controller drive")
     parser.add_argument("--cached", action="store_true", help="they do, and read what watches keep")
     parser.add_argument("--drained-at", type=float, default=math.inf, help="seconds until one more begins to drain")
@@ -26,9 +27,10 @@ def main() -> int:
     for seed in range(options.first, options.first + options.seeds):
         try:
             if options.controller or options.cached:
-                outcome = storm(seed, CachedReplica if options.cached else Replica, options.drained_at)
+                kind = CachedReplica if options.cached else Replica
+                outcome = storm(seed, kind, options.staffed, options.drained_at)
             else:
-                outcome = play(seed, options.preset, options.failing)
+                outcome = play(seed, options.preset, options.failing, options.staffed)
         except Violation as violation:
             violations += 1
             print(violation, file=sys.stderr)

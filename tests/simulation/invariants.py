@@ -8,16 +8,26 @@ from typing import Any
 from rollout.adapters.store import Key
 from rollout.core.attempt import Attempt
 from rollout.core.decision import EASE_EVERY, needed
-from rollout.core.documents import CONFIG_MAP, DESTINATION_RULE, SERVICE_ROLLOUT, VIRTUAL_SERVICE, Document
+from rollout.core.documents import (
+    AUTOSCALER,
+    CONFIG_MAP,
+    DEPLOYMENT,
+    DESTINATION_RULE,
+    SERVICE_ROLLOUT,
+    VIRTUAL_SERVICE,
+    Document,
+)
 from rollout.core.lifecycle import Phase, Reason
 from rollout.core.probe import HEADER, Outcome
 from rollout.core.query import Effect
 from rollout.mesh.overlays import bare
 from rollout.mesh.routes import percents
 from rollout.mesh.subsets import subsets_of
+from rollout.mesh.workloads import NUMBERS, annotation, most, number, scaled
 from tests.simulation.world import HOST, PAIR, World, of_ours, probed, repeated, routed
 
 NEVER = float("inf")
+SCALED = annotation("reviews", "shop")
 
 
 class Violation(AssertionError):
@@ -40,6 +50,10 @@ class Watcher:
         """Whether what the canary has was last set by somebody else."""
         self.subset_since = NEVER
         self.pinned = _foreign(world.virtual_service())
+        self.numbers = {key: number(one) for key, one in world.cluster.documents.items() if key[0] in NUMBERS}
+        """Of Deployments and autoscalers at the start."""
+        self.theirs: set[Key] = set()
+        """Those that somebody set by hand since."""
         world.cluster.on_write = self
 
     def __call__(self, key: Key, before: Document | None, after: Document | None) -> None:
@@ -48,6 +62,9 @@ class Watcher:
             assert attempt is not None or self.world.declared
             if attempt is not None and attempt != self.recorded:
                 self._recorded(attempt)
+        if key[0] in NUMBERS and before is not None and after is not None:
+            self._numbered(key, before, after)
+            return
         if key[0] == VIRTUAL_SERVICE.name and key[2] != "reviews":
             self._drilled(before, after)
             return
@@ -76,6 +93,7 @@ class Watcher:
         left += [vs for vs in world.cluster.list(VIRTUAL_SERVICE) if "/drill" in json.dumps(vs["metadata"])]
         if left:
             raise Violation(f"I6: a drill outlived its attempt: {left}")
+        self._given_back(attempt.phase is Phase.ROLLED_BACK and not exposed)
         if self.edited_after_end:
             return  # whoever edits after the end has the last word
         if attempt.phase is Phase.ROLLED_BACK and exposed != 0 and attempt.since:  # else what lies there is not ours
@@ -94,8 +112,60 @@ class Watcher:
         vs = self.world.virtual_service()
         if not bare(vs, HOST) or any("/attempt" in key for key in vs["metadata"].get("annotations") or {}):
             raise Violation("I6: something of ours outlived the object, or its record")
+        self._given_back(not self.world.exposed())
         if self.world.exposed() and not self.foreign:
             raise Violation(f"nobody drives, yet the canary has {self.world.exposed()} %")
+
+    # --- workloads ---------------------------------------------------------------------------------------------
+
+    def _numbered(self, key: Key, before: Document, after: Document) -> None:
+        """We raise for an attempt in flight and write down what was; we lower to that when it has ended (I14)."""
+        was, now = number(before), number(after)
+        if not self.world.by_hand and now > was:
+            self._raised(key, before, after)
+        elif not self.world.by_hand and now < was:
+            self._lowered(key, before, after)
+        elif was != now and not self.world.workloads.acting:
+            self.theirs.add(key)
+
+    def _raised(self, key: Key, before: Document, after: Document) -> None:
+        known, note, attempt = scaled(before, SCALED), scaled(after, SCALED), self.recorded
+        claims = json.dumps(self.world.virtual_service()["metadata"].get("annotations")).replace("\\", "")
+        if attempt is None or attempt.phase.ended or '"scaling":true' not in claims:
+            raise Violation(f"I14: {key} was scaled, and nobody would know: {attempt and attempt.phase}")
+        if note is None or (note.attempt, note.put) != (attempt.id, number(after)):
+            raise Violation(f"I14: {key} was scaled to {number(after)}, and the note says {note}")
+        if known is not None and known.attempt == attempt.id and known.put != number(before):
+            raise Violation(f"I14: {key} was scaled though somebody set {number(before)} since")
+        scaler = self._scaler(key)
+        if scaler is not None and number(after) > most(scaler):
+            raise Violation(f"{key} was scaled beyond {most(scaler)}")
+
+    def _lowered(self, key: Key, before: Document, after: Document) -> None:
+        known, deployment = scaled(before, SCALED), key[0] == DEPLOYMENT.name
+        attempt = self.world.attempt()  # none, where somebody removed the record: then the claims tell
+        if scaled(after, SCALED) is not None or known is None or known.was != number(after):
+            raise Violation(f"I14: {key} was given back as {number(after)}, the note said {known}")
+        if attempt is not None and attempt.id == known.attempt and not attempt.phase.ended:
+            raise Violation(f"I14: {key} was given back while it is {attempt.phase}")
+        if deployment and self.world.exposed():
+            raise Violation(f"{key} was scaled down while it has {self.world.exposed()} %")
+        if known.put != number(before) and not (deployment and self._scaler(key)):
+            raise Violation(f"I14: {key} was given back though somebody set {number(before)} since")
+
+    def _scaler(self, key: Key) -> Document | None:
+        return self.world.cluster.documents.get((AUTOSCALER.name, *key[1:]))
+
+    def _given_back(self, went_back: bool) -> None:
+        """All is as it was, but for what others set, and the pods of a version that serves (I14)."""
+        for key, was in self.numbers.items():
+            document = self.world.cluster.documents[key]
+            if SCALED in (document["metadata"].get("annotations") or {}):
+                raise Violation(f"I14: our note on {key} outlived its attempt")
+            autoscaled = key[0] == DEPLOYMENT.name and (AUTOSCALER.name, *key[1:]) in self.numbers and was
+            kept = key[0] == DEPLOYMENT.name and not went_back
+            if number(document) != was and not (autoscaled or kept or key in self.theirs):
+                raise Violation(f"I14: {key} was {was} and is left at {number(document)}")
 
     # --- records -----------------------------------------------------------------------------------------------
 

@@ -18,7 +18,7 @@ from rollout.engine.lease import RENEW_EVERY
 from rollout.engine.objects import RETRY
 from tests.simulation.invariants import Violation, Watcher
 from tests.simulation.world import START, Crash, Faults, FaultyCluster, ProcessWebhooks, VirtualProbes, World
-from tests.simulation.worlds import BAD, Outcome, events, faults_of
+from tests.simulation.worlds import BAD, Outcome, events, faults_of, staff_of
 
 OBJECT = ("shop", "reviews")
 RESYNC = 60.0
@@ -160,7 +160,7 @@ ACTS: tuple[Document, ...] = (
 """What may stand before the first weight."""
 
 
-def storm(seed: int, kind: type[Replica] = Replica, drained_at: float = math.inf) -> Outcome:
+def storm(seed: int, kind: type[Replica] = Replica, staffed: bool = False, drained_at: float = math.inf) -> Outcome:
     """Run the controllers of a seed's world until nothing is left to do. Raises `Violation`: how to see it again.
 
     So many seconds after the start one more of them begins to drain.
@@ -169,7 +169,9 @@ def storm(seed: int, kind: type[Replica] = Replica, drained_at: float = math.inf
     act = ACTS[seed % 3]
     strategy = {**SPEC["strategy"], "drift": {"gitopsManagers": ["argocd"]}}
     strategy["steps"] = [*([act] if act else []), *strategy["steps"]]
-    world = World(seed, trouble=r.choice([0.0, 0.5, 1.0, 2.0]), declared={**SPEC, "strategy": strategy})
+    spec = {**SPEC, "strategy": strategy, "scale": "auto" if staffed else "wait"}
+    staff = staff_of(seed) if staffed else {}
+    world = World(seed, trouble=r.choice([0.0, 0.5, 1.0, 2.0]), declared=spec, staff=staff)
     world.rps = r.choice([0, 3, 40, 120, 300]) if r.random() < 0.5 else 120
     world.failing["v2"] = BAD if r.random() < 0.3 else 0.0
     watcher = Watcher(world)
@@ -193,7 +195,7 @@ def storm(seed: int, kind: type[Replica] = Replica, drained_at: float = math.inf
     except (Violation, AssertionError) as error:
         story = "\n".join(world.log[-12:])
         drains = f" --drained-at {drained_at}" if drained_at < math.inf else ""
-        again = f"python -m tests.simulation {kind.option}{drains} --from {seed} --seeds 1"
+        again = f"python -m tests.simulation {kind.option}{drains} --from {seed} --seeds 1" + " --staffed" * staffed
         raise Violation(f"seed {seed}: {error}\n{story}\nsee it again: {again}") from error
     a = world.attempt()
     lives = len(world.processes)

@@ -9,9 +9,11 @@ from decimal import Decimal
 from typing import Any
 
 from rollout.adapters.store import Key, merged
-from rollout.core.attempt import Attempt, Word
+from rollout.core.attempt import Attempt, Scale, Word
 from rollout.core.documents import (
+    AUTOSCALER,
     CONFIG_MAP,
+    DEPLOYMENT,
     DESTINATION_RULE,
     ENDPOINT_SLICE,
     POD,
@@ -35,6 +37,7 @@ from rollout.judge.looks import ALL, FAILED, REJECTED, Series, Snapshot, within
 from rollout.mesh.routes import Pair, percents
 from rollout.ports import Answered, Cluster, Errand, Metrics, Question, Target
 from tests.fakes.memory import WatchedMemory
+from tests.simulation.workloads import Staff, Workloads
 
 HOST = "reviews.shop.svc.cluster.local"
 PAIR = Pair(HOST, "v1", "v2")
@@ -416,6 +419,8 @@ class World:
     strategy: Strategy = field(default_factory=strategy)
     declared: Document = field(default_factory=dict)
     """The spec of a ServiceRollout, where a controller drives."""
+    staff: dict[str, Staff] = field(default_factory=dict)
+    """What makes the pods of each version, where we are to scale them; else they are just there."""
 
     def __post_init__(self) -> None:
         self.random = random.Random(self.seed)
@@ -447,15 +452,17 @@ class World:
         subsets = [{"name": "v1", "labels": {"version": "v1"}}]
         spec = {"host": "reviews", "subsets": subsets}
         self.cluster.create(DESTINATION_RULE, _document(DESTINATION_RULE, "reviews", spec=spec))
+        self.workloads = Workloads(self, self.staff)
         for version in ("v1", "v2"):
-            for i in range(4):
+            for i in range(0 if self.staff else 4):
                 labels = {"app": "reviews", "version": version}
                 self.cluster.create(POD, _document(POD, f"reviews-{version}-{i}", labels=labels))
         if self.declared:
             self.cluster.create(SERVICE_ROLLOUT, _document(SERVICE_ROLLOUT, "reviews", spec=self.declared))
-        self._endpoints()
+        self.workloads.count()
+        self.endpoints()
 
-    def _endpoints(self) -> None:
+    def endpoints(self) -> None:
         document = _document(ENDPOINT_SLICE, "reviews-1", labels={"kubernetes.io/service-name": "reviews"})
         document["endpoints"] = [
             {
@@ -515,13 +522,20 @@ class World:
     def touch(self, kind: Kind, namespace: str, name: str) -> None:
         """Somebody changes something that is no business of ours: our next write conflicts."""
         document = self.cluster._read((kind.name, namespace, name))
+        if document is not None and kind in (DEPLOYMENT, AUTOSCALER):
+            seen = {"status": {"observed": self.random.random()}}
+            self.write_by_hand((kind.name, namespace, name), {**document, **seen})
         if document is None or kind is not VIRTUAL_SERVICE:
             return
         self.edit(lambda d: d["metadata"].setdefault("annotations", {}).update({"note": str(self.random.random())}))
 
     def set_ready(self, version: str, count: int) -> None:
+        if self.staff:
+            self.workloads.healthy[version] = count
+            self.workloads.count()
+            return
         self.ready[version] = count
-        self._endpoints()
+        self.endpoints()
 
     # --- time --------------------------------------------------------------------------------------------------
 
@@ -534,13 +548,15 @@ class World:
         return Engine(cluster, self.metrics, hooks, probes, "reviews", "shop", lease, self._shelf(cluster))
 
     def request(self) -> Request:
-        return Request("reviews", "shop", "v2", self.strategy)
+        return Request("reviews", "shop", "v2", self.strategy, scale=Scale.AUTO if self.staff else Scale.WAIT)
 
     def pass_time(self, seconds: float) -> None:
         until = self.now + seconds
         while int(self.now) < int(until):
             self.now = float(int(self.now) + 1)
             self.metrics.second(self.now)
+            if self.staff:
+                self.workloads.second()
         self.now = until
 
     def attempt(self) -> Attempt | None:

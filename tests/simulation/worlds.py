@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 from rollout.adapters.strategy_files import load
 from rollout.core.attempt import Word
-from rollout.core.documents import DESTINATION_RULE, LEASE, Document, copied
+from rollout.core.documents import AUTOSCALER, DEPLOYMENT, DESTINATION_RULE, LEASE, Document, copied
 from rollout.core.errors import RolloutError
 from rollout.core.lifecycle import Phase, Reason
 from rollout.core.query import Hook
@@ -14,6 +14,7 @@ from rollout.core.strategy import Bake, Safe, Strategy
 from rollout.engine.engine import Engine
 from rollout.ports import Question
 from tests.simulation.invariants import Violation, Watcher
+from tests.simulation.workloads import Staff
 from tests.simulation.world import (
     START,
     Crash,
@@ -45,13 +46,13 @@ class Outcome:
     text: str
 
 
-def play(seed: int, preset: str = "", failing: float | None = None) -> Outcome:
+def play(seed: int, preset: str = "", failing: float | None = None, staffed: bool = False) -> Outcome:
     """Run the world of a seed to its end. Raises `Violation` with the way to see it again.
 
     With `preset` the rollout takes its steps, and a person lets it through each gate; with `failing` the canary fails
-    so many requests (0 to 1), whatever the seed says.
+    so many requests (0 to 1), whatever the seed says. `staffed`: the canary is scaled as it goes.
     """
-    world = _world(seed)
+    world = _world(seed, staff_of(seed) if staffed else {})
     world.strategy = shortened(preset) if preset else world.strategy
     world.failing["v2"] = world.failing["v2"] if failing is None else failing
     watcher = Watcher(world)
@@ -76,7 +77,11 @@ def play(seed: int, preset: str = "", failing: float | None = None) -> Outcome:
     except (Violation, AssertionError) as error:
         story = "\n".join(world.log[-12:])
         again = f"python -m tests.simulation --from {seed} --seeds 1"
-        again += f" --preset {preset}" * bool(preset) + f" --failing {failing}" * (failing is not None)
+        again += (
+            f" --preset {preset}" * bool(preset)
+            + f" --failing {failing}" * (failing is not None)
+            + " --staffed" * staffed
+        )
         raise Violation(f"seed {seed}: {error}\n{story}\nsee it again: {again}") from error
     attempt = world.attempt()
     if attempt is None:
@@ -101,8 +106,15 @@ def approve(world: World) -> None:
             world.log.append(f"{world.now - START:.0f}: nobody hears the yes: {error!r}")
 
 
-def _world(seed: int) -> World:
-    world = World(seed, strategy=strategy(gitops_managers=("argocd",)))
+def staff_of(seed: int) -> dict[str, Staff]:
+    """What makes the pods in a world in which the canary is scaled."""
+    r = random.Random(f"staff of {seed}")
+    stable = Staff(4, r.choice([None, (1, 4), (2, 4)]))
+    return {"v1": stable, "v2": Staff(r.choice([0, 0, 1, 4]), r.choice([None, None, (1, 4), (1, 4), (1, 2)]))}
+
+
+def _world(seed: int, staff: dict[str, Staff]) -> World:
+    world = World(seed, strategy=strategy(gitops_managers=("argocd",)), staff=staff)
     r = world.random
     world.trouble = r.choice([0.0, 0.5, 1.0, 2.0])
     world.rps = r.choice([0, 3, 40, 120, 300]) if r.random() < 0.5 else 120
@@ -157,12 +169,14 @@ def events(world: World) -> None:
     r, k = world.random, world.trouble
     if world.now > START + 350:
         world.set_ready("v1", 4) if world.ready["v1"] < 4 else None
+        _served(world)
         return
     for chance, event in (
         (0.003, _raise), (0.002, _lower), (0.004, _timeout), (0.002, _reapply), (0.004, _pods), (0.004, _metrics),
         (0.002, _clock), (0.001, _subset_gone), (0.001, _lease_gone), (0.0003, _record_gone), (0.0003, _record_damaged),
         (0.001, _abort), (0.01, _resume), (0.003, _whole), (0.0005, _elsewhere),
         *(((0.01, _ours_gone), (0.005, _ours_bent)) if world.strategy.steps[0].act else ()),
+        *(((0.005, _scaled),) if world.staff else ()),
     ):  # fmt: skip
         if r.random() < chance * k:
             world.log.append(f"{world.now - START:.0f}: {event.__name__}")
@@ -225,6 +239,22 @@ def _pods(world: World) -> None:
     world.set_ready(world.random.choice(["v1", "v2"]), world.random.choice([0, 1, 2, 4, 4]))
 
 
+def _scaled(world: World) -> None:
+    """Somebody scales by hand: an autoscaler's least, or a Deployment; one with an autoscaler they can only stop."""
+    version, count = world.random.choice(["v1", "v2"]), world.random.choice([0, 1, 2, 4])
+    if world.staff[version].scaler:
+        kind, count = (AUTOSCALER, max(count, 1)) if count else (DEPLOYMENT, 0)
+        world.workloads.scale(kind, version, count)
+    else:
+        world.workloads.scale(DEPLOYMENT, version, count)
+
+
+def _served(world: World) -> None:
+    """Somebody sees to it that stable has pods."""
+    if world.staff and not world.workloads.replicas("v1"):
+        world.workloads.scale(DEPLOYMENT, "v1", 4)
+
+
 def _metrics(world: World) -> None:
     world.metrics.down_until = world.now + world.random.choice([5, 60])
     world.metrics.garbage = world.random.choice([0.0, 0.0, 0.2])
@@ -274,6 +304,7 @@ def _end(world: World) -> None:
     world.trouble = 0.0
     world.metrics.down_until = world.metrics.garbage = 0.0
     world.set_ready("v1", 4)
+    _served(world)
     engine = world.engine("last", Faults())
     for _ in range(2000):
         tick = engine.tick(world.now)

@@ -7,7 +7,7 @@ from decimal import Decimal
 import pytest
 
 from rollout.core.attempt import Attempt, Reading, RouteRef, Verdict
-from rollout.core.decision import EASE_EVERY, Observation, RouteState, decide, remaining, take_back
+from rollout.core.decision import EASE_EVERY, Observation, RouteState, decide, remaining, take_back, wanted
 from rollout.core.lifecycle import Phase, Reason
 from rollout.core.query import Effect, Measured
 from rollout.core.strategy import Bake, Mirror, Safe, Step, Strategy
@@ -137,6 +137,36 @@ def test_nobody_is_sent_to_the_canary_while_the_metrics_are_away() -> None:
     d = decide(seen(attempt(0), reading=None, silence="Prometheus does not answer"))
     assert d.weight is None
     assert "Prometheus does not answer" in d.attempt.message
+
+
+# Endpoints of the canary
+
+MIRRORED = replace(STRATEGY, steps=(Step(Decimal(0), Bake(10, 60), Mirror(Decimal(75), Safe.ALL)), *STRATEGY.steps))
+
+
+@pytest.mark.parametrize(
+    ("a", "replicas"),
+    [
+        (attempt(0, Phase.PREFLIGHT), 0),
+        (attempt(0), 1),
+        (attempt(5), 2),
+        (attempt(50), 4),
+        (attempt(100, Phase.CONFIRMING), 4),
+        (attempt(5, Phase.PAUSED), 0),
+        (attempt(50, Phase.ROLLING_BACK), 0),
+        (attempt(100, Phase.PROMOTED), 0),
+        (attempt(0, strategy=MIRRORED), 3),
+        (attempt(5, capacity=0), 1),
+    ],
+)
+def test_a_canary_is_scaled_for_its_weight_and_the_next_while_it_may_rise(a: Attempt, replicas: int) -> None:
+    assert wanted(a) == replicas
+
+
+@pytest.mark.parametrize(("scaling", "end"), [("", "1 are"), ("scaled to 2", "1 are; scaled to 2")])
+def test_a_hold_says_what_is_done_about_it(scaling: str, end: str) -> None:
+    o = seen(attempt(5), reading=Reading(Verdict.ADVANCE, "good", NOW, True), canary_ready=1, scaling=scaling)
+    assert decide(o).attempt.message == f"holding: 50 % needs 2 ready endpoint(s) of v2, {end}"
 
 
 # Queries of the user's

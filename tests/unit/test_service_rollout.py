@@ -7,6 +7,7 @@ import pytest
 from rollout.adapters import yaml_text
 from rollout.adapters.spelling.service_rollout import ConfigMapKey, ServiceRollout, declared
 from rollout.adapters.strategy_files import load, parse, presets
+from rollout.core.attempt import Scale
 from rollout.core.errors import InvalidInput
 from tests.unit.test_bad_input import GOOD, STRATEGIES
 from tests.unit.test_strategy_files import EVERYTHING
@@ -27,6 +28,7 @@ def strategy(written: str) -> dict[str, Any]:
 def test_what_is_left_out() -> None:
     assert declared(document()) == ServiceRollout("shop", "ours", "reviews", "v2", strategy=None, suspend=False)
     assert declared(document(suspend=True, strategy=None)).suspend
+    assert declared(document(scale="auto")).scale is Scale.AUTO
 
 
 def test_without_a_version_the_next_that_appears_is_wanted() -> None:
@@ -62,6 +64,7 @@ REFUSED: dict[str, tuple[Any, str]] = {
     "a version that is a number": (document(version=2), "spec.version: this must be text"),
     "a version with a space": (document(version="v 2"), "spec.version: 'v 2' cannot be a version, like v2"),
     "a long version": (document(version="v" * 64), "spec.version: 'vvv"),
+    "a scale that is none": (document(scale="up"), "spec.scale: "),
     "a suspend that is text": (document(suspend="yes"), "spec.suspend: this must be true or false"),
     "a strategy that is text": (document(strategy="canary"), "spec.strategy: this must be a mapping"),
     "a strategy that is a list": (document(strategy=[]), "spec.strategy: this must be a mapping"),

@@ -7,7 +7,9 @@ from typing import Any
 
 import pytest
 
+from rollout.core.attempt import Scale
 from rollout.core.documents import (
+    DEPLOYMENT,
     DESTINATION_RULE,
     ENDPOINT_SLICE,
     POD,
@@ -230,3 +232,45 @@ def test_a_copy_must_not_hide_another_ones_routes_at_a_gateway() -> None:
     assert shop.survey()
     vs["spec"]["gateways"] = ["edge/private"]
     assert mirroring(shop)
+
+
+# With `scale: auto`
+
+
+def staffed(shop: Shop, *deployments: tuple[str, str, int]) -> Shop:
+    for name, version, replicas in deployments:
+        template = {"metadata": {"labels": {"app": "reviews", "version": version}}}
+        shop.put(DEPLOYMENT, name, spec={"replicas": replicas, "template": template})
+    return shop
+
+
+def scaling(shop: Shop) -> Any:
+    return survey(shop.cluster, Request("reviews", "shop", "v2", STRATEGY, scale=Scale.AUTO), 1, 1000.0)
+
+
+def test_a_canary_without_a_pod_can_be_scaled_and_is_counted_by_its_template() -> None:
+    shop = staffed(Shop({"v1": 3}, to("v1"), BOTH), ("ours", "v2", 0))
+    found = scaling(shop)
+    assert (found.scale, found.counted, found.capacity) == (Scale.AUTO, ("v1", "v2"), 3)
+    with pytest.raises(InvalidInput, match="no pod of reviews carries the label version=v2"):
+        shop.survey()
+
+
+@pytest.mark.parametrize(
+    ("deployments", "said"),
+    [
+        ([], "no Deployment makes pods of it"),
+        ([("a", "v2", 1), ("b", "v2", 1)], "Deployment shop/a and Deployment shop/b make pods of it"),
+        ([("a", "v2", 2)], "no pod of reviews carries the label version=v2"),
+    ],
+)
+def test_what_cannot_be_scaled_is_refused(deployments: list[tuple[str, str, int]], said: str) -> None:
+    with pytest.raises(InvalidInput, match=said):
+        scaling(staffed(Shop({"v1": 3}, to("v1"), BOTH), *deployments))
+
+
+def test_scaling_without_the_right_is_refused_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    shop = staffed(Shop({"v1": 3}, to("v1"), BOTH), ("ours", "v2", 0))
+    monkeypatch.setattr(shop.cluster, "may", lambda verb, kind, *_: (verb, kind) != ("patch", DEPLOYMENT))
+    with pytest.raises(Forbidden, match=r"shop that we do not have: patch deployments; .*scaling.enabled=true"):
+        scaling(shop)

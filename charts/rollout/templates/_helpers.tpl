@@ -82,10 +82,15 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 - apiGroups: [""]
   resources: [events]
   verbs: [create]
-{{- if .Values.triggers }}
+{{- if or .Values.triggers .Values.scaling.enabled }}
 - apiGroups: [apps]
   resources: [deployments]
-  verbs: [list, watch]
+  verbs: [list{{ if .Values.triggers }}, watch{{ end }}{{ if .Values.scaling.enabled }}, patch{{ end }}]
+{{- end }}
+{{- if .Values.scaling.enabled }}
+- apiGroups: [autoscaling]
+  resources: [horizontalpodautoscalers]
+  verbs: [list, patch]
 {{- end }}
 {{- if .Values.secrets }}
 - apiGroups: [""]

@@ -20,6 +20,7 @@ from rollout.adapters.spelling import faults
 from rollout.adapters.spelling.fields import Spec
 from rollout.adapters.spelling.strategy import StrategySpec, unsent
 from rollout.adapters.strategy_files import parse, presets
+from rollout.core.attempt import Scale
 from rollout.core.documents import CONFIG_MAP, SERVICE_ROLLOUT, Document, name_of, namespace_of, ref
 from rollout.core.errors import InvalidInput, NotFound
 from rollout.core.strategy import Strategy
@@ -89,6 +90,8 @@ class ServiceRolloutSpec(Spec):
     """Instead of a version: newVersion begins when a new Deployment of the Service, with another version, is ready."""
     strategy: Given | None = None
     """By which steps: a preset, a ConfigMap, or all of it here; otherwise `canary`, fitted to the traffic."""
+    scale: Literal["wait", "auto"] = "wait"
+    """`auto`: scale the canary for each next weight, and give back what was scaled; `wait`: somebody else does."""
     suspend: StrictBool = False
     """True: start nothing, and hold what is under way where it stands."""
 
@@ -120,6 +123,7 @@ class ServiceRollout:
     version: str
     strategy: Strategy | ConfigMapKey | None = None
     suspend: bool = False
+    scale: Scale = Scale.WAIT
 
 
 def declared(document: Document) -> ServiceRollout:
@@ -132,7 +136,13 @@ def declared(document: Document) -> ServiceRollout:
         raise _refused(document, "; ".join(told)) from None
     strategy = _strategy(spec.strategy, lambda place, text: _refused(document, faults.at(("spec", *place), text)))
     return ServiceRollout(
-        namespace_of(document), name_of(document), spec.service, spec.version or "", strategy, spec.suspend
+        namespace_of(document),
+        name_of(document),
+        spec.service,
+        spec.version or "",
+        strategy,
+        spec.suspend,
+        Scale(spec.scale),
     )
 
 
