@@ -45,7 +45,8 @@ class Leaderless(Unreachable):
 
 @dataclass(frozen=True)
 class Wish:
-    """That `version` serve. `strategy`, `stable` and `scale` are what the command line names; `create`: subsets may be added.
+    """That `version` serve. `strategy`, `stable` and `scale` are what the command line names; `create`: subsets may be
+    added.
 
     `override`: also where Git has another version, by an annotation that says so.
     """

@@ -260,6 +260,8 @@ def done() -> Attempt:
         (back, "v2", False, ("retry", "reviews"), Leaderless, "--local drives from here"),
         (done, "v2", False, ("undo", "reviews"), Leaderless, "no controller lives in rollout-system"),
         (None, "v1", True, (*TO_V2, "--strategy", "cautious"), InvalidInput, "edit its spec.strategy"),
+        (None, "v1", True, (*TO_V2, "--scale", "auto"), InvalidInput, "says `scale: wait`; edit its spec.scale"),
+        (None, "v1", True, (*TO_V2, "--scale", "up"), InvalidInput, "--scale is wait or auto, not 'up'"),
         (None, "v1", True, (*TO_V2, "--from", "v3"), InvalidInput, "the controller finds that v1 serves, not v3"),
         (None, "v1", True, (*TO_V2, "--local"), InvalidInput, "the controller controller-1 lives"),
         (done, "v2", True, ("undo", "reviews", "--local"), InvalidInput, "the controller controller-1 lives"),
