@@ -250,7 +250,6 @@ def retry(
 ) -> None:
     """Begin what was rolled back once more: the same versions, by the same strategy."""
     from rollout.cli import declaring, driving, retrying
-    from rollout.engine.objects import version_asked
 
     def asked() -> "tuple[Metrics | None, Carry]":
         found = _reached(service, namespace, cluster, context, home, prometheus)
@@ -259,7 +258,7 @@ def retry(
         if document is not None:
             if record.attempt is not None:
                 retrying.request(record, service, found.engine.namespace)
-            wish = declaring.Wish(version_asked(document), create=not no_create)
+            wish = declaring.Wish(declaring.asks(document, record.attempt), create=not no_create)
             order = declaring.Order(found.engine, found.cluster, home, wish, declaring.retried)
             return found.metrics, _ordered(found, order, local, yes)
         request = retrying.request(record, service, found.engine.namespace, not no_create)

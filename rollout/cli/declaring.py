@@ -71,6 +71,11 @@ class Change:
     since: int
 
 
+def asks(document: Document, last: Attempt | None) -> str:
+    """The version that is to serve: where the object waits for new ones, the last that came; empty where none did."""
+    return version_asked(document) or (last.canary if last else "")
+
+
 def owner(document: Document) -> str:
     """Who else keeps `spec.version` as he has it, by managedFields; empty where the version is for us to change.
 
@@ -100,7 +105,7 @@ def change(document: Document, record: Record, wish: Wish) -> Change:
     if last and not last.phase.ended:
         return _joined(document, last, version)
     again, number = _to_repeat(document, last, version), last.number if last else 0
-    if version_asked(document) == version and last and last.canary == version:
+    if asks(document, last) == version and last and last.canary == version:
         if owner(document):  # what Git asks for was tried: to try it once more is for `retry` to say
             return Change({}, {}, number - 1)
         if again is None:
@@ -128,11 +133,11 @@ def retried(document: Document, record: Record, wish: Wish) -> Change:
 
 
 def _joined(document: Document, running: Attempt, version: str) -> Change:
-    if version_asked(document) != version:
+    if asks(document, running) != version:
         same_target(running, Request(running.service, running.namespace, version, running.strategy))
         raise InvalidInput(
             f"{running.service} is on its way to {version}, but {ref(SERVICE_ROLLOUT, document)} asks for "
-            f"{version_asked(document)} now, so it goes back; wait for that"
+            f"{asks(document, running)} now, so it goes back; wait for that"
         )
     return Change({}, {}, running.number - (running.canary == version))
 
@@ -140,8 +145,13 @@ def _joined(document: Document, running: Attempt, version: str) -> Change:
 def _asking(document: Document, record: Record, wish: Wish) -> Document:
     """The patch that makes the object ask for another version; empty where it asks for this one."""
     written, version, theirs = version_written(document), wish.version, owner(document)
-    if version_asked(document) == version:
+    if asks(document, record.attempt) == version:
         return {}
+    if not written:
+        raise InvalidInput(
+            f"{ref(SERVICE_ROLLOUT, document)} begins what appears (spec.trigger): a new Deployment of {version} is "
+            f"released by itself; to say which version serves, write `version: {version}` in place of `trigger`"
+        )
     if written == version:
         return {"metadata": {"annotations": {OVERRIDE: None}}}
     if not theirs:
@@ -350,7 +360,7 @@ class Order:
             return self._again(before, record, now)
         if self.begun:
             return record.attempt
-        asked = version_asked(self.document)
+        asked = asks(self.document, record.attempt)
         if asked != self.wish.version:
             raise InvalidInput(f"{ref(SERVICE_ROLLOUT, self.document)} asks for {asked} now: somebody changed it")
         if trouble := self._stalled(record.attempt, now):

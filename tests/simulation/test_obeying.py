@@ -129,6 +129,18 @@ def test_what_went_back_is_tried_again_by_the_same_command_and_by_retry(stage: S
         stage.promote(order=again)
 
 
+def test_what_appeared_and_went_back_is_tried_again_where_the_object_waits_for_new_versions(stage: Stage) -> None:
+    stage.world.failing["v2"] = 0.1
+    assert stage.promote()[1] == 1
+    stage.world.failing["v2"] = 0.0
+    asked(stage.world, {"spec": {"version": None, "trigger": "newVersion"}})
+    stage.rest()
+    again = stage.order()
+    again._changing = declaring.retried
+    attempt, code = stage.promote(order=again)
+    assert (code, attempt and (attempt.number, attempt.canary)) == (0, (2, "v2"))
+
+
 def test_what_another_version_was_tried_in_between_does_not_matter(stage: Stage) -> None:
     """Who asks for what went back, after the object has asked for what serves, means a new try."""
     stage.world.failing["v2"] = 0.1
@@ -228,6 +240,7 @@ def test_where_none_lives_it_is_driven_from_here_and_the_controller_agrees_later
     ("spec", "wish", "said"),
     [
         ({"suspend": True}, {}, "spec.suspend is true"),
+        ({"version": None, "trigger": "newVersion"}, {}, "in place of `trigger`"),
         ({"strategy": NONE | {"name": "nobody"}}, {}, "no preset 'nobody'"),
         ({"strategy": NONE | {"configMap": "gone"}}, {}, "there is no ConfigMap shop/gone"),
         ({}, {"version": "v9"}, "no pod of reviews carries the label version=v9"),
