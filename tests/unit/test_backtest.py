@@ -237,7 +237,7 @@ def test_a_prometheus_that_is_away_needs_no_cluster_to_be_missed() -> None:
 
 def test_it_works_on_the_playgrounds_folder(tmp_path: Path) -> None:
     store, now = CounterFiles(tmp_path / ".playground" / "metrics"), int(time.time())
-    for second in range(now - 100, now + 1):
+    for second in range(now - 100, now + 60):  # and goes on, however slow this machine is
         stable, canary = second - now + 101, max(0, second - now + 60)
         counts = (("v1", ALL, 95 * stable), ("v1", FAILED, stable), ("v2", ALL, 5 * canary), ("v2", FAILED, 2 * canary))
         store.keep(
