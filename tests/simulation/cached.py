@@ -23,12 +23,14 @@ from tests.simulation.world import ProcessWebhooks, VirtualProbes
 AT_ONCE = {POD, ENDPOINT_SLICE, DESTINATION_RULE, VIRTUAL_SERVICE}
 """Kinds whose watches are cut, but never late here: the invariants know only how the mesh is now. An edit by hand that
 we hear of when the attempt has ended is one that was made afterwards, to us."""
-SCOPES = [Scope.of(kind) for kind in (SERVICE, SERVICE_ROLLOUT, DESTINATION_RULE, VIRTUAL_SERVICE, DEPLOYMENT)]
+SCOPES = [Scope.of(kind) for kind in (SERVICE, SERVICE_ROLLOUT, DESTINATION_RULE, VIRTUAL_SERVICE)]
 IN_FLIGHT = [
     Scope.of(POD, "shop", {"app": "reviews"}),
     Scope.of(ENDPOINT_SLICE, "shop", {"kubernetes.io/service-name": "reviews"}),
 ]
 """Followed only while something is in flight."""
+DEPLOYMENTS = Scope.of(DEPLOYMENT)
+"""Followed as soon as an object waits for new versions."""
 NOTICED = 1.5
 """Seconds until a watch that was cut has failed twice."""
 
@@ -59,6 +61,7 @@ class CachedReplica(Replica):
             lambda: ProcessWebhooks(self.world),
             lambda: VirtualProbes(self.world),
             self._follow,
+            self._deployments,
         )
         self.reconciler = Reconciler(shared, self.leader, self._changed)
         self.streams: list[Stream] = []
@@ -95,6 +98,11 @@ class CachedReplica(Replica):
                 self.cache.forget(scope)
 
         return unfollow
+
+    def _deployments(self, namespace: str) -> None:
+        assert namespace == OBJECT[0]
+        if not any(one.scope == DEPLOYMENTS for one in self.streams):
+            self._start([DEPLOYMENTS])
 
     def _heard(self, change: Changed) -> None:
         ours = change.key == (SERVICE_ROLLOUT.name, *OBJECT) and change.writer != "reviews"

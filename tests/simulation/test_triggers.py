@@ -22,7 +22,8 @@ def deployed(world: World, version: str, ready: bool = True, age: float = 0.0) -
     metadata = {"name": f"reviews-{version}", "namespace": "shop", "creationTimestamp": stamp(world.now - age)}
     spec = {"replicas": 4, "template": {"metadata": {"labels": labels}}}
     world.by_hand = True
-    world.cluster.create(DEPLOYMENT, {"metadata": metadata, "spec": spec, "status": counts(4 if ready else 3)})
+    document = {"kind": DEPLOYMENT.name, "metadata": metadata, "spec": spec, "status": counts(4 if ready else 3)}
+    world.cluster.create(DEPLOYMENT, document)
     world.by_hand = False
 
 
