@@ -19,7 +19,7 @@ BUSY, SNIFF = 500.0, Decimal(1)
 """From how many requests a second a rollout begins with a sniff, and the sniff's weight."""
 FITTING = tuple(Decimal(w) for w in (5, 10, 25, 50))
 """Weights that a fitted strategy starts at."""
-MINUTE, DAY = 60.0, 86400.0
+MINUTE, DAY, YEAR = 60.0, 86400.0, 365 * 86400.0
 SOON, LATER, LONGEST = 10 * MINUTE, 20 * MINUTE, 30 * MINUTE
 """Of a fitted strategy: the time to evidence at which it keeps its start, and takes another, and the longest bake."""
 NICE = (30.0, *(MINUTE * m for m in (1, 2, 3, 4, 5, 6, 8, 10, 12, 15, 20, 25, 30, 45, 60, 90, 120, 180, 240, 360, 720)))
@@ -273,7 +273,7 @@ def _baked(rps: float, rate: float, started: Strategy, rule: Check, look: float)
 
 
 def _needs(weight: Decimal, needed: int, seconds: float) -> str:
-    come = f"come within {spoken(nice(seconds))}" if math.isfinite(seconds) else "never come"
+    come = f"come within {spoken(nice(seconds))}" if seconds <= YEAR else "never come"
     return f"{needed} requests at {weight} %, which {come}"
 
 

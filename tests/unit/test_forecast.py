@@ -151,6 +151,7 @@ def test_a_strategy_is_fitted_to_its_traffic(rps: float, rate: float, weights: l
 
 @settings(max_examples=60)
 @given(st.floats(0, 5000), st.floats(0, 0.3), st.sampled_from([1, 2, 5, 20, 60, 100]))
+@example(rps=4.3e-153, rate=0.25, start=1)
 def test_a_fitted_strategy_keeps_its_bounds(rps: float, rate: float, start: int) -> None:
     base = starting(CANARY, Decimal(start))
     fitted = fitting(rps, rate, base, 5)
