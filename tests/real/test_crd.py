@@ -45,7 +45,8 @@ def test_the_server_takes_the_schema_as_structural(api_server: ApiServer) -> Non
 
 
 def test_what_is_left_out_is_filled_in(api_server: ApiServer) -> None:
-    assert created(api_server, document())["spec"] == {"service": "reviews", "version": "v2", "suspend": False}
+    spec = {"service": "reviews", "version": "v2", "scale": "wait", "suspend": False}
+    assert created(api_server, document())["spec"] == spec
 
 
 @pytest.mark.parametrize("strategy", [*map(yaml_text.load, presets().values()), yaml_text.load(EVERYTHING)])
