@@ -1,6 +1,5 @@
 """What the engine needs from the world: a cluster of documents, and counters."""
 
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -133,17 +132,6 @@ class Metrics(Protocol):
 
         What lies before it never changes any more, however late samples arrive. Raises `Unavailable`.
         """
-
-    def settled(
-        self, target: Target, start: float, end: float, step: float, edges: tuple[float, ...] | None = ()
-    ) -> tuple[list[Snapshot], float | None]:
-        """What `snapshots` gives, as far as the `horizon`, and the horizon; a store may have both for one question.
-
-        No snapshot where not even one step lies before the horizon. Raises `Unavailable`.
-        """
-        horizon = self.horizon(target)
-        steps = 0 if horizon is None else math.floor((min(end, horizon) - start) / step + 1e-9)
-        return (self.snapshots(target, start, start + steps * step, step, edges) if steps > 0 else []), horizon
 
     def interval(self, target: Target) -> float | None:
         """Seconds between two readings of an instance, the longest; None where nothing tells. Raises `Unavailable`."""

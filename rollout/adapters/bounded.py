@@ -62,7 +62,7 @@ class Bounded(HTTPAdapter):
             for piece in answer.iter_content(65536):
                 body += piece
                 if len(body) > MOST:
-                    raise TooLong(f"an answer of more than {MOST // 1_000_000} MB")
+                    raise TooLong(f"more than {MOST // 1_000_000} MB")
         finally:
             answer.close()
         answer._content = bytes(body)  # noqa: SLF001 - where the library keeps what was read

@@ -17,7 +17,6 @@ from urllib3.util.retry import Retry
 from rollout.adapters import clock, results
 from rollout.adapters.bounded import Bounded, Forms, RequestException, TooLong
 from rollout.adapters.questions import (
-    HORIZON,
     NEEDED,
     answers_query,
     counters_query,
@@ -25,7 +24,6 @@ from rollout.adapters.questions import (
     instances_query,
     labels_query,
     name_of_service,
-    settled_query,
 )
 from rollout.core.errors import Forbidden, InvalidInput, Unavailable, Unintelligible, Unreachable
 from rollout.core.query import Points
@@ -77,28 +75,12 @@ class PrometheusMetrics(Metrics):
 
         All must have one reporter.
         """
-        return self._ask(lambda: self._collected(asked, counters_query(*asked), start, end, step))[0]
+        return self._ask(lambda: self._collected(asked, start, end, step))
 
-    def settled(
-        self, target: Target, start: float, end: float, step: float, edges: tuple[float, ...] | None = ()
-    ) -> tuple[list[Snapshot], float | None]:
-        """See the port: in one question, whose last moment lies ahead and shows the newest samples of all."""
-        query = settled_query(target)
-        found, horizon = self._ask(lambda: self._collected({target: edges}, query, start, end + step, step))
-        known = [] if horizon is None else [one for one in found[target][:-1] if round(one.at, 3) <= horizon]
-        return (known if len(known) > 1 else []), horizon
-
-    def _collected(
-        self, asked: Asked, query: str, start: float, end: float, step: float
-    ) -> tuple[dict[Target, list[Snapshot]], float | None]:
-        """What a query for counters finds of each target, with its histogram, and the horizon at its last moment."""
-        horizon = None
+    def _collected(self, asked: Asked, start: float, end: float, step: float) -> dict[Target, list[Snapshot]]:
         times = [start + step * i for i in range(round((end - start) / step) + 1)]
         found: Found = {name_of_service(target): {round(at, 3): {} for at in times} for target in asked}
-        for labels, row in self._range(query, start, end, step):
-            if labels["outcome"] == HORIZON:
-                horizon = results.newest(row, times[-1], clock.now())
-                continue
+        for labels, row in self._range(counters_query(*asked), start, end, step):
             _collect(labels, row, found[labels["service"]], labels["outcome"], operator.add)
         timed = {target: edges for target, edges in asked.items() if edges is None or edges}
         if timed:
@@ -108,7 +90,7 @@ class PrometheusMetrics(Metrics):
         return {
             target: [Snapshot(at, _sound(found[name_of_service(target)][round(at, 3)])) for at in times]
             for target in asked
-        }, horizon
+        }
 
     def _answers(self, timed: Asked, times: Sequence[float], step: float) -> Found:
         """The histograms of those targets."""
@@ -205,6 +187,8 @@ class PrometheusMetrics(Metrics):
             raise Unintelligible(f"Prometheus at {self._where} answers with {error}") from error
         except (LookupError, TypeError, ValueError, RecursionError) as error:
             raise Unintelligible(f"what answers at {self._where} is no Prometheus") from error
+        except TooLong as error:
+            raise Unintelligible(f"Prometheus at {self._where} answers with {error}") from error
         except RequestException as error:
             kind = type(error).__name__
             raise Unavailable(f"Prometheus at {self._where} does not answer ({kind})") from error

@@ -8,7 +8,6 @@ from decimal import Decimal
 from rollout.judge.looks import ALL, FAILED, REJECTED
 from rollout.ports import Target
 
-HORIZON = "horizon"
 NEEDED = ("reporter", "response_code", "destination_version")
 """Labels without which nobody can tell who counted, what failed, or whose request it was."""
 NOT_OURS = 'response_flags!~"(.*,)?(FI|DI|DC)(,.*)?"'
@@ -63,11 +62,6 @@ def name_of_service(target: Target) -> str:
 def horizon_query(target: Target) -> str:
     """The oldest among the instances' newest samples, by the store's own clock."""
     return f"min(max by (instance) (timestamp({_requests(target)})))"
-
-
-def settled_query(target: Target) -> str:
-    """The counters of a target, and a row of the outcome HORIZON: how far they were complete at each moment."""
-    return f"{counters_query(target)} or {_labelled(horizon_query(target), 'outcome', HORIZON)}"
 
 
 def instances_query(target: Target) -> str:

@@ -76,14 +76,6 @@ def horizon(found: Sequence[tuple[object, Fields]], now: float) -> float | None:
     return _moment(at, value, now)
 
 
-def newest(row: Fields, last: float, now: float) -> float | None:
-    """As `horizon`, of a range: the moment that its series is at the `last`, None where it ends before."""
-    at, value = -math.inf, math.nan
-    for sample in samples(row):
-        at, value = sample
-    return _moment(at, value, now) if round(at, 3) == round(last, 3) else None
-
-
 def _moment(at: float, value: float, now: float) -> float:
     """No sample is of a moment that the store has not seen yet, nor is its clock believed where ours says otherwise."""
     if not 0 < value <= at + AHEAD:

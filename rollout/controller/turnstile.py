@@ -6,7 +6,7 @@ from contextlib import suppress
 from typing import TypeVar
 
 from rollout.adapters import clock
-from rollout.core.errors import Unavailable
+from rollout.core.errors import Unavailable, Unintelligible
 from rollout.core.query import Points
 from rollout.judge.looks import Snapshot
 from rollout.ports import Metrics, Target
@@ -39,12 +39,6 @@ class Turnstile(Metrics):
         """See the port."""
         return self._asked(lambda: self._metrics.horizon(target))
 
-    def settled(
-        self, target: Target, start: float, end: float, step: float, edges: tuple[float, ...] | None = ()
-    ) -> tuple[list[Snapshot], float | None]:
-        """See the port."""
-        return self._asked(lambda: self._metrics.settled(target, start, end, step, edges))
-
     def interval(self, target: Target) -> float | None:
         """See the port."""
         return self._asked(lambda: self._metrics.interval(target))
@@ -72,7 +66,8 @@ class Turnstile(Metrics):
         try:
             return question()
         except Unavailable as error:
-            silent = str(error) if clock.now() - began >= LONG else ""
+            answered = isinstance(error, Unintelligible) or clock.now() - began < LONG
+            silent = "" if answered else str(error)
             raise
         finally:
             if not silent:

@@ -11,11 +11,11 @@ from rollout.core.decision import Observation
 from rollout.core.errors import InvalidInput, Unreachable
 from rollout.core.lifecycle import Phase
 from rollout.core.strategy import Kind, Strategy
-from rollout.engine.past import PODS, UNKNOWN, Load, apart, edges_to_ask, measured, pace, remembered, seen_by
+from rollout.engine.past import PODS, UNKNOWN, Load, apart, edges_to_ask, looks_of, measured, pace, remembered, seen_by
 from rollout.judge.attribution import Counts
 from rollout.judge.bets import Tally
 from rollout.judge.judge import OBEYED, Evidence, Terms, judged, read, restarted
-from rollout.judge.looks import grid_time, pairwise_looks
+from rollout.judge.looks import grid_time
 from rollout.judge.telling import reading
 from rollout.ports import Metrics, Target
 
@@ -26,6 +26,9 @@ LONGEST = 60.0
 """Where nothing tells how often counters are read, they are no older than this (seconds)."""
 MOST_LOOKS = 500
 """A replay goes back no further; what is older was judged, or nobody was there to judge it."""
+
+AT_ONCE = 60
+"""Looks of one question: hundreds of clients' counters at hundreds of moments are an answer that nobody waits for."""
 
 
 class Eyes:
@@ -111,42 +114,36 @@ class Eyes:
 
     def _look(self, seen: Observation, target: Target, until: float) -> None:
         attempt, strategy = seen.attempt, seen.attempt.strategy
-        known = self._known(target)
-        if known is None:
-            return
-        interval = self._pace(strategy, known)
-        if not self._evidence.at:
-            self._evidence = remembered(self._metrics, known, strategy, attempt.started, max(interval, UNKNOWN))
-        lag = self._intervals[known.reporter] or LONGEST
-        if attempt.mirror:
-            known = self._known(target, PODS)
-            if known is None:
-                return
-            interval = self._pace(strategy, known)
-        warm = seen.canary_youngest + strategy.warm_up if seen.canary_youngest else 0.0
-        terms = terms_of(attempt, lag, apart(known), warm)
-        if not seen.repeating:  # somebody removed our route: what nobody sees was not sent
-            terms = replace(terms, seen_by=math.inf)
-        # The grid begins anew where a weight came to stand, so that a look ends with its bake.
-        anchor = attempt.landed % interval
-        end = anchor + grid_time(min(seen.now, until) - anchor, interval)
-        first = anchor - grid_time(anchor - max(self._evidence.at, attempt.started), interval)
-        start = max(first, end - MOST_LOOKS * interval)
-        times, edges = (start, max(start, end), interval), edges_to_ask(strategy, self._evidence)
-        snapshots, horizon = self._metrics.settled(known, *times, edges)
+        target, horizon = self._seen_by(target)
         if horizon is None:
             return
-        self.horizon, self.due = horizon, (snapshots[-1].at if snapshots else start) + interval
-        for look in pairwise_looks(snapshots, known.stable, known.canary, apart(known)):
-            self._evidence = judged(self._evidence, look, terms)
-
-    def _known(self, target: Target, reporter: str = "") -> Target | None:
-        """The target as `reporter` sees it, or else those who reported first; None while nobody has."""
-        name = reporter or self._reporter
-        if name in self._intervals:
-            return replace(target, reporter=name)
-        target, horizon = self._seen_by(target, reporter)
-        return None if horizon is None else target
+        interval = self._pace(strategy, target)
+        if not self._evidence.at:
+            self._evidence = remembered(self._metrics, target, strategy, attempt.started, max(interval, UNKNOWN))
+        lag = self._intervals[target.reporter] or LONGEST
+        if attempt.mirror:
+            target, horizon = self._seen_by(target, PODS)
+            if horizon is None:
+                return
+            interval = self._pace(strategy, target)
+        warm = seen.canary_youngest + strategy.warm_up if seen.canary_youngest else 0.0
+        terms = terms_of(attempt, lag, apart(target), warm)
+        if not seen.repeating:  # somebody removed our route: what nobody sees was not sent
+            terms = replace(terms, seen_by=math.inf)
+        self.horizon = horizon
+        # The grid begins anew where a weight came to stand, so that a look ends with its bake.
+        anchor = attempt.landed % interval
+        last = anchor + grid_time(min(horizon, until) - anchor, interval)
+        first = anchor - grid_time(anchor - max(self._evidence.at, attempt.started), interval)
+        start = max(first, last - MOST_LOOKS * interval)
+        self.due = max(last, start) + interval
+        if last <= start:
+            return
+        while start < last:
+            stop, edges = min(start + AT_ONCE * interval, last), edges_to_ask(strategy, self._evidence)
+            for look in looks_of(self._metrics, target, (start, stop, interval), edges):
+                self._evidence = judged(self._evidence, look, terms)
+            start = stop
 
     def _seen_by(self, target: Target, reporter: str = "") -> tuple[Target, float | None]:
         """The target as `reporter` sees it, or else those who reported first; and up to when."""

@@ -183,22 +183,6 @@ def test_what_lies_before_the_horizon_never_changes(store: Store) -> None:
     assert later > horizon
 
 
-def test_what_is_settled_is_what_lies_before_the_horizon(store: Store) -> None:
-    horizon = store.metrics.horizon(TARGET)
-    assert horizon is not None
-    start = grid_time(horizon, 1.0) - 3
-    found, later = store.metrics.settled(TARGET, start, start + 60, 1.0, None)
-    assert later is not None
-    assert horizon <= later < horizon + 20
-    assert [one.at for one in found] == [start + i for i in range(math.floor(later - start + 1e-9) + 1)]
-    assert found[:4] == store.metrics.snapshots(TARGET, start, start + 3, 1.0, None)
-    within_end, _ = store.metrics.settled(TARGET, start, start + 2, 1.0)
-    assert [one.at for one in within_end] == [start, start + 1, start + 2]
-    assert store.metrics.settled(TARGET, start + 60, start + 70, 1.0)[0] == []
-    assert store.metrics.settled(TARGET, start + 1, start + 1, 1.0)[0] == [], "there is no step"
-    assert store.metrics.settled(replace(TARGET, reporter="destination"), start, start + 1, 1.0) == ([], None)
-
-
 def test_before_anything_was_counted_there_is_nothing(store: Store) -> None:
     found = store.metrics.snapshots(TARGET, 1000.0, 1002.0, 1.0)
     assert [(one.at, dict(one.counters)) for one in found] == [(1000.0, {}), (1001.0, {}), (1002.0, {})]

@@ -53,14 +53,13 @@ def test_the_metrics_server_counts_what_the_weight_says(server: Metrics, clock: 
     assert ours.interval(TARGET) == 1.0
     good, bad, late = ours.snapshots(TARGET, clock.at - 4, clock.at, 2.0)
     before, after = (difference(a, b, "v1", "v2").increments[0] for a, b in ((good, bad), (bad, late)))
-    assert ours.settled(TARGET, clock.at - 4, clock.at + 9, 2.0) == ([good, bad, late], clock.at)
     assert (before.stable.requests, before.canary.requests) == (0.75 * 2 * RATE, 0.25 * 2 * RATE)
     assert before.canary.failures == 0
     assert after.canary.failures == 0.5 * after.canary.requests == 0.125 * 2 * RATE
     end = time.monotonic() + 5.0
-    while len(server.bad["app3"]) < 2 and time.monotonic() < end:
+    while not server.bad["app3"] and time.monotonic() < end:
         time.sleep(0.01)  # it is noted after the answer
-    assert server.bad["app3"] == [clock.at, clock.at]
+    assert server.bad["app3"] == [clock.at]
 
 
 def test_a_metrics_server_that_is_gone_answers_nothing(server: Metrics) -> None:

@@ -18,7 +18,7 @@ from requests.adapters import HTTPAdapter
 
 from rollout.adapters import bounded
 from rollout.adapters.prometheus import PrometheusMetrics
-from rollout.adapters.questions import HORIZON, NEEDED
+from rollout.adapters.questions import NEEDED
 from rollout.core.errors import InvalidInput, Unavailable
 from rollout.ports import Target
 from tests.fakes.serving import serving
@@ -63,7 +63,6 @@ METHODS: dict[str, Callable[[PrometheusMetrics], object]] = {
     "horizon": lambda metrics: metrics.horizon(TARGET),
     "interval": lambda metrics: metrics.interval(TARGET),
     "counters": counts,
-    "settled": lambda metrics: metrics.settled(TARGET, AT - 1, AT, 1.0),
     "values": lambda metrics: metrics.values("up", AT - 1, AT, 1.0),
 }
 SHAPES: dict[str, bytes] = {
@@ -107,26 +106,6 @@ def test_an_answer_of_another_shape_is_none(shape: str, method: str) -> None:
 def test_a_horizon_that_is_no_moment_of_the_past_is_no_answer(value: object) -> None:
     with serving(answering(whole([{"metric": {}, "value": value}]))) as url, pytest.raises(Unavailable):
         PrometheusMetrics(url).horizon(TARGET)
-
-
-@pytest.mark.parametrize(
-    ("values", "ago"),
-    [
-        ([[AT + 1, str(AT)]], 0.0),
-        ([[AT, str(AT - 1)]], None),
-        ([], None),
-        *(([[AT + 1, text]], Unavailable) for text in ("NaN", "+Inf", "-7", "0", "soon", 7, str(AT + 9000))),
-    ],
-)
-def test_how_far_counters_are_there_is_believed_of_the_last_moment_alone(values: list[Any], ago: object) -> None:
-    complete = {"metric": {"outcome": HORIZON}, "values": values}
-    with serving(answering(whole([*GOOD, complete]))) as url:
-        if ago is Unavailable:
-            with pytest.raises(Unavailable, match="answers with"):
-                PrometheusMetrics(url).settled(TARGET, AT - 1, AT, 1.0)
-        else:
-            found, until = PrometheusMetrics(url).settled(TARGET, AT - 1, AT, 1.0)
-            assert (until, bool(found)) == ((None, False) if ago is None else (AT, True))
 
 
 @pytest.mark.parametrize(
@@ -222,7 +201,7 @@ def test_whoever_never_ends_is_left(method: str, monkeypatch: pytest.MonkeyPatch
                 while True:
                     written[0] += self.wfile.write(b" " * 65536)
 
-    with serving(Endless) as url, pytest.raises((Unavailable, InvalidInput), match=r"TooLong|longer than"):
+    with serving(Endless) as url, pytest.raises((Unavailable, InvalidInput), match=r"more than 1 MB|longer than"):
         METHODS[method](PrometheusMetrics(url))
     assert written[0] < 20_000_000, "buffers of sockets hold some of it"
 
