@@ -20,8 +20,8 @@ LONG_AGO = 60.0
 """Seconds after which every proxy has a subset, though the clock that says so be another's."""
 EASE_EVERY = 30.0
 """Seconds after which a take-back that stable could not carry at once gives it a quarter more."""
-STRAGGLING = 3.0
-"""Seconds for which a proxy may still send to a version that has no weight any more, at most."""
+MUCH, SEEN = 50, 180.0
+"""Percent whose return an autoscaler must see, and seconds until it has: its metrics are a minute old."""
 ROUNDING = 1e-3
 """Seconds by which the end of a look may miss the end of a bake: times of looks are sums."""
 
@@ -191,10 +191,18 @@ def _ended(o: Observation) -> Answer:
         return None
     if a.cleaned:
         return Decision(a, after=60.0)
-    rest = a.ended + min(a.strategy.propagation, STRAGGLING) - o.now
+    rest = min(a.ended - o.now, 0.0) + _needed_yet(a)
     if a.scale is Scale.AUTO and a.phase is Phase.ROLLED_BACK and rest > 0:
-        return Decision(a, after=rest)
+        return Decision(a, after=min(rest, 2.0))
     return Decision(a, clean=all(one.bare for one in o.drills))
+
+
+def _needed_yet(a: Attempt) -> float:
+    """Seconds from the end of a take-back for which what was scaled is needed: proxies go on sending to the canary, and
+    an autoscaler of stable knows by and by that all of the load is back.
+    """
+    most = max((step.weight for step in a.strategy.steps[: a.step + 1]), default=Decimal(0))
+    return max(a.strategy.propagation, SEEN if most >= MUCH else 0.0)
 
 
 def _sealed(o: Observation) -> Answer:
@@ -305,10 +313,12 @@ def _put_back(o: Observation, text: str) -> Decision:
         return replace(held, attempt=replace(held.attempt, put_back=()))
     if lack := _uncovered(o):
         return _pause(o, f"{text}; {lack}")  # which lowers what was raised, without the route of ours
+    # While it is paused, why it is paused goes on being what it says.
+    noted = a.remarked if a.phase is Phase.PAUSED else a.noted
     if lack := _unbearable(o, a.weight):
-        return Decision(a.noted(o.now, f"{text}; {lack}"), after=2.0)
+        return Decision(noted(o.now, f"{text}; {lack}"), after=2.0)
     landed = o.now if a.overlays and o.missing else a.landed  # what was missing did not bake
-    return Decision(a.noted(o.now, f"{text}; put back", put_back=recent, landed=landed), weight=a.weight)
+    return Decision(replace(noted(o.now, f"{text}; put back"), put_back=recent, landed=landed), weight=a.weight)
 
 
 def _unbearable(o: Observation, weight: Decimal) -> str:

@@ -347,11 +347,17 @@ class Engine:
 
     def _scaled(self, a: Attempt, scene: Scene, now: float) -> Attempt:
         """The attempt once what its next weight needs is asked for; whatever is to be done about traffic came first."""
-        done = self._scales.put(a, scene, now) if self.lease.sure(now) else []
-        if done:
-            a = a.remarked(now, f"scaling: {', '.join(done)}")
-            self._record(a, now)
-        return a
+        after = a
+
+        def record(words: list[str]) -> None:
+            """As before every weight: a record that another engine wrote since stops us here."""
+            nonlocal after
+            after = a.remarked(now, f"scaling: {', '.join(words)}")
+            self._record(after, now)
+
+        if self.lease.sure(now):
+            self._scales.put(a, scene, now, record)
+        return after
 
     def _given_back(self, a: Attempt, scene: Scene, now: float) -> Attempt:
         """The attempt once what was scaled for it is given back: the claims that say so go after that."""

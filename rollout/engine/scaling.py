@@ -1,6 +1,6 @@
 """With `scale: auto`: what a rollout needs of Deployments and autoscalers, put there before a weight and given back."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 from rollout.core.attempt import Attempt, Scale
 from rollout.core.decision import wanted
@@ -42,29 +42,33 @@ class Scales:
         self._look_at = 0.0
         self.said = ""
 
-    def put(self, a: Attempt, scene: Scene, now: float) -> list[str]:
-        """Scale for the weight that stands and the next; returns what was done, in words.
+    def put(self, a: Attempt, scene: Scene, now: float, record: Callable[[list[str]], None]) -> None:
+        """Scale for the weight that stands and the next; what will be done is given to `record`, in words, before.
 
-        What stands in the way is said, and tried again later: it is no reason not to look after users. The claims lie
-        there before, so that whoever comes next knows that there may be something to give back.
+        What that raises is raised: somebody else drives. What stands in the way of scaling is said, and tried again
+        later: it is no reason not to look after users. The claims lie there before, so that whoever comes next knows
+        that there may be something to give back.
         """
         want = wanted(a)
         if a.scale is Scale.WAIT or not want or self._settled == (a.id, want) or now < self._look_at:
-            return []
+            return
         self._look_at = now + LOOK_EVERY
-        done: list[str] = []
         try:
             writes, trouble, self.said = self._needed(a, scene, want)
+        except RolloutError as error:
+            self.said = str(error)
+            return
+        if writes:
+            record([in_words(document, patch) for document, patch in writes])
+        elif not trouble:
+            self._settled = (a.id, want)
+        try:
             for document, patch in writes:
                 self._patch(document, patch)
-                done.append(in_words(document, patch))
-            if not writes and not trouble:
-                self._settled = (a.id, want)
         except Conflict:
             self._look_at = 0.0  # its status changes while its pods come
         except RolloutError as error:
             self.said = str(error)
-        return done
 
     def _needed(self, a: Attempt, scene: Scene, want: int) -> tuple[list[Write], bool, str]:
         stable, canary = staffed(self._cluster, a, scene)
