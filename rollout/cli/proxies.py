@@ -10,12 +10,12 @@ from rich.console import Console
 from rich.table import Table
 
 from rollout.cli.console import at
-from rollout.core.documents import POD, VIRTUAL_SERVICE, Document, labels_of, name_of, namespace_of
+from rollout.core.documents import POD, VIRTUAL_SERVICE, Document, labels_of, name_of, namespace_of, ref
 from rollout.core.errors import Forbidden, InvalidInput, Unreachable
 from rollout.core.quantities import moment
 from rollout.engine.lookup import everywhere, routing_to
 from rollout.engine.survey import known_service, no_route
-from rollout.mesh.delegates import delegating
+from rollout.mesh.delegates import delegating, is_delegate
 from rollout.mesh.hosts import fqdn
 from rollout.mesh.proxies import Held, Split, held, source_of, wanted
 from rollout.ports import Cluster, Proxies
@@ -65,11 +65,16 @@ def sampled(
     """
     known_service(cluster, service, namespace)
     host = fqdn(service, namespace)
-    every, _ = everywhere(cluster, VIRTUAL_SERVICE, namespace)
+    every, whole = everywhere(cluster, VIRTUAL_SERVICE, namespace)
     found = routing_to(every, host)
     if not found:
         raise InvalidInput(no_route(service, namespace))
     roots = [root for vs in found for root, _ in delegating(vs, every)]
+    if lone := next((vs for vs in found if is_delegate(vs) and not delegating(vs, every) and not whole), None):
+        raise Forbidden(
+            f"who delegates to {ref(VIRTUAL_SERVICE, lone)} is not seen, so nobody can say what proxies should have; "
+            "grant list virtualservices in the whole cluster"
+        )
     spaces = list(dict.fromkeys(clients or [namespace, *map(namespace_of, (*found, *roots))]))
     pods = [pod for space in spaces for pod in cluster.list(POD, space) if _answers(pod)]
     chosen = spread(pods)[:most]

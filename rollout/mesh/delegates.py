@@ -17,6 +17,7 @@ from rollout.core.documents import (
     ref,
 )
 from rollout.core.errors import InvalidInput
+from rollout.mesh.hosts import resolved
 from rollout.mesh.routes import http_routes, movable, ours, with_routes
 
 REVISION = "istio.io/rev"
@@ -107,8 +108,22 @@ def merged(vs: Document, every: Sequence[Document]) -> Document:
         if to is None:
             routes.append(route)
         elif to in known:
-            routes += _joined(route, http_routes(known[to]))
+            theirs = http_routes(known[to])
+            if namespace_of(known[to]) != namespace_of(vs):
+                theirs = [_at_home(one, namespace_of(known[to])) for one in theirs]
+            routes += _joined(route, theirs)
     return with_routes(vs, routes)
+
+
+def _at_home(route: Document, namespace: str) -> Document:
+    """With its hosts in full: a delegate's are short for its own namespace, and not for its root's."""
+    found: Document = copied(route)
+    mirrored = [{"destination": found["mirror"]}] if found.get("mirror") else []
+    for one in (*(found.get("route") or []), *mirrored, *(found.get("mirrors") or [])):
+        to = one.get("destination") or {}
+        if to.get("host"):
+            to["host"] = resolved(str(to["host"]), namespace)
+    return found
 
 
 def _joined(root: Document, delegated: Sequence[Document]) -> Iterator[Document]:

@@ -141,6 +141,18 @@ SHOULD: list[tuple[str, str, list[Document], Source, tuple[Split, ...]]] = [
     ("for gateways only", NAME, [vs(SPLIT, gateways=["edge"])], FRONT, (Split("", {"": Fraction(1)}),)),
     ("another port", NAME, [vs({"match": [{"port": 80}], **SPLIT}, {"route": [to("v1")]})], FRONT, (split(v1=100),)),
     (
+        "a delegate's short hosts are of its own namespace",
+        NAME,
+        [
+            {"metadata": {"name": "root", "namespace": "infra"}} | {
+                "spec": {"hosts": [HOST], "http": [{"delegate": {"name": "reviews", "namespace": "shop"}}]}
+            },
+            vs(SPLIT, hosts=None),
+        ],
+        FRONT,
+        (split(v1=75, v2=25),),
+    ),
+    (
         "two on a gateway",
         "www.example.com:80",
         [
