@@ -47,7 +47,7 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- define "rollout.subject" -}}
 - kind: ServiceAccount
   name: {{ include "rollout.account" . }}
-  namespace: {{ .Release.Namespace }}
+  namespace: {{ .Release.Namespace | quote }}
 {{- end }}
 
 {{/* What a rollout asks of the namespaces that it looks after. A test holds this against the engine's own table. */}}
