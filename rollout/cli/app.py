@@ -629,12 +629,13 @@ def undo(
     request = undoing.request(engine.states.read(), service, engine.namespace)
     order = None
     if engine.states.declared is not None:
+        undoing.once(engine.states.declared, service)
         order = declaring.Order(engine, found.cluster, home, declaring.Wish(request.canary, override=override))
         obeying.demand(order, local)
     elif override:
         raise InvalidInput(f"no ServiceRollout asks for {service}, so there is nothing to override")
     undoing.make_ready(found.cluster, request, lambda text: print(text, file=sys.stderr, flush=True))
-    manners = driving.Manners()
+    manners = driving.Manners(hold_on_interrupt=True)  # a signal must not bring back what is undone
     with console.teller(output) as tell:
         if order is None:
             attempt, code = driving.promote(engine, request, manners, tell)

@@ -99,9 +99,8 @@ def change(document: Document, record: Record, wish: Wish) -> Change:
     Raises `InvalidInput` where the object cannot be obeyed, something else is in flight, the version is another's to
     change, or nothing would come of it.
     """
-    wanted, last, version = declared(document), record.attempt, wish.version
-    if wanted.suspend:
-        raise InvalidInput(f"{ref(SERVICE_ROLLOUT, document)}: spec.suspend is true, so nothing begins; make it false")
+    last, version = record.attempt, wish.version
+    _demand_awake(document)
     if last and not last.phase.ended:
         return _joined(document, last, version)
     again, number = _to_repeat(document, last, version), last.number if last else 0
@@ -119,6 +118,12 @@ def change(document: Document, record: Record, wish: Wish) -> Change:
 def retried(document: Document, record: Record, wish: Wish) -> Change:
     """What has the controller try once more what went back. Raises `InvalidInput` as above, or if nothing did."""
     version, last = wish.version, record.attempt
+    _demand_awake(document)
+    if not version:
+        raise InvalidInput(
+            f"{ref(SERVICE_ROLLOUT, document)} begins what appears (spec.trigger), and nothing is known of what did: "
+            "a Deployment of a new version is released by itself"
+        )
     if last and last.canary != version:
         raise InvalidInput(
             f"{ref(SERVICE_ROLLOUT, document)} asks for {version}, and what went back was {last.canary}: "
@@ -130,6 +135,11 @@ def retried(document: Document, record: Record, wish: Wish) -> Change:
     if again is None:
         raise InvalidInput(f"{ref(SERVICE_ROLLOUT, document)}: nothing went back, so there is nothing to retry")
     return _changed(document, {}, again, last.number if last else 0)
+
+
+def _demand_awake(document: Document) -> None:
+    if declared(document).suspend:
+        raise InvalidInput(f"{ref(SERVICE_ROLLOUT, document)}: spec.suspend is true, so nothing begins; make it false")
 
 
 def _joined(document: Document, running: Attempt, version: str) -> Change:
@@ -301,7 +311,10 @@ class Order:
         def attempted() -> None:
             made = self._checked()
             self._trouble, self._written = trouble_of(self.document), clock.now()
-            if made.patch:
+            if _values(self.document, made.patch) == made.patch:
+                # It says so already: nothing is to be written, or a write has landed whose answer was lost.
+                self._change = self._change if self.wrote else Change({}, {}, made.since)
+            else:
                 self._change = made
                 try:
                     self._patch(made.patch)
@@ -369,15 +382,20 @@ class Order:
 
     def _again(self, before: Attempt, record: Record, now: float) -> Attempt:
         """The attempt that was seen before, as it stands or ended."""
-        if record.attempt and record.attempt.number == before.number:
-            return record.attempt
-        past = next((one for one in record.past() if one.number == before.number), None)
+        there = record.attempt
+        if there and there.id == before.id:
+            return there
+        past = next(
+            (one for one in record.past() if (one.number, one.started) == (before.number, before.started)), None
+        )
         if past:  # the next has begun between two looks
             ended = replace(before, phase=past.phase, reason=past.reason, message=past.message, ended=past.ended)
             return replace(ended, cleaned=True)
         trouble = trouble_of(self.document)
         if trouble and trouble.reason == LOST.reason:
             return _lost(before, Reason.STATE_LOST, trouble.message, now)
+        if there or not self.document.get("status"):
+            return _lost(before, Reason.DELETED, "the ServiceRollout, or its record, is another one now", now)
         return before
 
     def _stalled(self, last: Attempt | None, now: float) -> Trouble | None:

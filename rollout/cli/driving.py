@@ -196,19 +196,19 @@ def _board(
 
 
 def _stay(engine: Engine, manners: Manners, tell: Tell) -> tuple[Attempt, int]:
-    started, failing, leaving = clock.now(), 0.0, 0.0
+    started, failing, leaving = clock.now(), dict[type, float](), 0.0  # since when it fails, by how
     attempt = engine.states.record.attempt
     assert attempt is not None
     while True:
         after = 1.0
         try:
             tick = engine.tick(clock.now())
-            attempt, after, failing = tick.attempt or attempt, tick.after, 0.0
+            attempt, after = tick.attempt or attempt, tick.after
+            failing.clear()
             tell(attempt, tick.waiting_for and f"{tick.waiting_for} drives")
         except Exception as error:  # noqa: BLE001 - whatever it is, users must not be left unattended for it
             tell(attempt, f"holding: {_said(error)}")
-            failing = failing or clock.now()
-            if clock.now() > patience(error, attempt, failing):
+            if clock.now() > patience(error, attempt, failing.setdefault(type(error), clock.now())):
                 return _give_up(engine, manners, error, attempt, tell)
         waits = attempt.waits_for_person and not manners.wait
         done = waits or (attempt.phase.ended and attempt.cleaned)

@@ -97,7 +97,7 @@ def by_hand(order: Order, request: Request, manners: Manners, tell: Tell, choose
 
 
 def _follow(order: Order, manners: Manners, tell: Tell) -> Ended:
-    started, failing = clock.now(), 0.0
+    started, failing = clock.now(), dict[type, float]()  # since when, by what is wrong
     attempt: Attempt | None = None
     while True:
         now, error = clock.now(), None
@@ -114,11 +114,11 @@ def _follow(order: Order, manners: Manners, tell: Tell) -> Ended:
         if attempt and attempt.waits_for_person and not manners.wait:
             return attempt, WAITING
         if error or not (attempt or order.busy):
-            failing = failing or now
-            if now > (patience(error, attempt, failing) if error and attempt else failing + PATIENCE):
+            since = failing.setdefault(type(error), now)
+            if now > (patience(error, attempt, since) if error and attempt else since + PATIENCE):
                 return _give_up(order, manners, error, attempt, tell)
         else:
-            failing = 0.0
+            failing.clear()
         if manners.timeout and now - started > manners.timeout and not (attempt and attempt.phase.ended):
             if not manners.hold_on_timeout:
                 attempt = _back(order, Reason.TIMED_OUT, tell, REST_WITHIN) or attempt

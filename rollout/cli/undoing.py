@@ -11,6 +11,7 @@ from rollout.core.lifecycle import Phase
 from rollout.core.quantities import spoken
 from rollout.core.strategy import Bake, Step, Strategy
 from rollout.engine.lookup import obeyed, pods_of
+from rollout.engine.objects import version_instead, version_written
 from rollout.engine.survey import Request
 from rollout.mesh.hosts import fqdn
 from rollout.mesh.subsets import labels_for
@@ -27,11 +28,24 @@ def strategy() -> Strategy:
 def request(record: Record, service: str, namespace: str) -> Request:
     """What `undo` asks for. Raises `InvalidInput` if something is in flight, or nothing was promoted."""
     if record.attempt and not record.attempt.phase.ended:
-        raise InvalidInput(f"{service} is in flight ({record.attempt.phase}); `rollout abort {service}` takes it back")
+        to = record.attempt.canary
+        raise InvalidInput(
+            f"{service} is in flight to {to} ({record.attempt.phase}): `rollout promote {service} --to {to}` goes on, "
+            f"`rollout abort {service}` takes it back"
+        )
     last = next((p for p in reversed(record.past()) if p.phase is Phase.PROMOTED), None)
     if last is None:
         raise InvalidInput(f"nothing was promoted for {service}, so there is nothing to undo")
     return Request(service, namespace, last.stable, strategy(), last.canary)
+
+
+def once(document: Document, service: str) -> None:
+    """Raise `InvalidInput` where an override stands: to undo that would bring back what it was undone for."""
+    if instead := version_instead(document):
+        raise InvalidInput(
+            f"{instead} is to serve already in place of {version_written(document)}, until Git says otherwise; "
+            f"`rollout promote {service} --to {version_written(document)}` ends that"
+        )
 
 
 def make_ready(cluster: Cluster, asked: Request, say: Callable[[str], None]) -> None:

@@ -24,7 +24,7 @@ from rollout.core.lifecycle import Phase, Reason
 from rollout.core.quantities import moment
 from rollout.engine.choosing import PRESET, chosen
 from rollout.engine.engine import Engine
-from rollout.engine.objects import OVERRIDE, asked_again, oldest, seen, version_instead, version_written
+from rollout.engine.objects import OVERRIDE, asked_again, oldest, seen, version_asked, version_instead, version_written
 from rollout.engine.state import StatusShelf
 from rollout.engine.status import IDLE, Trouble, marked, trouble_of, waiting_since
 from rollout.engine.survey import Request, known_service, serves
@@ -106,7 +106,7 @@ class Reconciler:
         if not since or self._leader.drains or going(document):
             return False
         self._world.deployments(key[0])
-        tried = {str((document.get("status") or {}).get("canary", ""))}
+        tried = {str((document.get("status") or {}).get(name, "")) for name in ("stable", "canary")}
         try:
             return bool(_appeared(self._world.view(key), document, moment(since), tried))
         except (InvalidInput, Forbidden):
@@ -262,7 +262,8 @@ class _Flight:
             return wanted
         last, found = record.attempt, ""
         since = max(moment(waiting_since(document, now)), last.started if last else 0.0)
-        tried = {one.canary for one in record.past()} | ({last.canary} if last else set())
+        tried = {version for one in record.past() for version in (one.stable, one.canary)}
+        tried |= {last.stable, last.canary} if last else set()
         try:
             if landed or not wanted.suspend:
                 self._deployments(wanted.namespace)
@@ -326,7 +327,9 @@ class _Flight:
         last = record.attempt
         if last is not None and last.canary == wanted.version:
             return last.phase is Phase.ROLLED_BACK and asked_again(document, last.number)
-        if last is None and _stalled(document) == LOST.reason and seen(document) and not asked_again(document, 0):
+        appeared = bool(wanted.version) and not version_asked(document)
+        lost = last is None and not appeared and _stalled(document) == LOST.reason
+        if lost and seen(document) and not asked_again(document, 0):
             self._shelf.trouble = LOST
             return False
         if not wanted.version:

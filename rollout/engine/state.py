@@ -8,8 +8,9 @@ from pydantic import TypeAdapter, ValidationError
 from rollout.core.attempt import Attempt, Record
 from rollout.core.documents import CONFIG_MAP, MANAGED_BY, SERVICE_ROLLOUT, Document, finalizers_of, name_of, version_of
 from rollout.core.errors import InvalidInput, NotFound
+from rollout.core.quantities import stamp
 from rollout.engine.objects import object_for, version_asked
-from rollout.engine.status import FINALIZER, Trouble, marked, status_of, updating
+from rollout.engine.status import FINALIZER, Trouble, marked, status_of, updating, waiting_since
 from rollout.ports import Cluster
 
 _RECORD = TypeAdapter(Record)
@@ -67,7 +68,7 @@ class ConfigMapShelf:
     declared: Document | None = None
 
     def __init__(self, cluster: Cluster, service: str, namespace: str) -> None:
-        self._cluster, self._namespace, self._name = cluster, namespace, state_name(service)
+        self._cluster, self._service, self._namespace, self._name = cluster, service, namespace, state_name(service)
         self._reader = _Reader()
         self.title = f"ConfigMap {namespace}/{self._name}"
         self.version = ""
@@ -80,7 +81,8 @@ class ConfigMapShelf:
             self.version = ""
             return None
         self.version = version_of(document)
-        return self._reader.record((document.get("data") or {}).get(KEY, ""))
+        record = self._reader.record((document.get("data") or {}).get(KEY, ""))
+        return _own(record, self, self._service, self._namespace)
 
     def keep(self, record: Record, now: float) -> None:
         """See `Shelf`."""
@@ -147,8 +149,9 @@ class StatusShelf:
             self._unmark()
 
     def forget(self, now: float) -> None:
-        """Remove a record that cannot be read, or that nobody has, and say so."""
-        self._write(self._status(None, now) | {KEY: None})
+        """Remove a record that cannot be read, or that nobody has, and say so. What is there already never begins."""
+        waiting = {"waitingSince": stamp(now)} if waiting_since(self._document, now) else {}
+        self._write(self._status(None, now) | waiting | {KEY: None})
         if marked(self._document):
             self._unmark()
 
@@ -160,7 +163,10 @@ class StatusShelf:
 
     def _record(self) -> Record | None:
         text = (self._document.get("status") or {}).get(KEY)
-        return _with_cleaned(self._reader.record(text), not marked(self._document)) if text else None
+        if not text:
+            return None
+        record = _own(self._reader.record(text), self, self._document["spec"]["service"], self._namespace)
+        return _with_cleaned(record, not marked(self._document))
 
     def _unmark(self) -> None:
         self._mark([one for one in finalizers_of(self._document) if one != FINALIZER])
@@ -224,6 +230,15 @@ class FoundShelf:
             else:
                 self._found = StatusShelf(self._cluster, name_of(document), self._namespace, observing=False)
         return self._found
+
+
+def _own(record: Record, shelf: Shelf, service: str, namespace: str) -> Record:
+    """The record, if it is this service's. Who may write it here may not move another's traffic by our rights."""
+    attempt = record.attempt
+    if attempt and (attempt.service, attempt.namespace) != (service, namespace):
+        whose = f"{attempt.namespace}/{attempt.service}"
+        raise InvalidInput(f"{shelf.title} holds a record of another service, {whose}; {shelf.remedy}")
+    return record
 
 
 def _with_cleaned(record: Record, cleaned: bool) -> Record:

@@ -7,7 +7,7 @@ from rollout.core.attempt import Attempt, Record
 from rollout.core.documents import Document, finalizers_of
 from rollout.core.lifecycle import Phase
 from rollout.core.quantities import stamp
-from rollout.engine.objects import version_written
+from rollout.engine.objects import version_asked
 
 FINALIZER = "rollout.dev/traffic"
 """Stands on the object while an attempt is in flight: traffic goes back before it may go."""
@@ -61,7 +61,7 @@ def status_of(
         found["waitingSince"] = since
     if attempt is not None:
         found |= _attempted(attempt)
-    version = version_written(document) or (attempt.canary if attempt else "")
+    version = version_asked(document) or (attempt.canary if attempt else "")
     told = _conditions(attempt, version, trouble, settled)
     found["conditions"] = [_since(one, before.get("conditions") or [], now, seen) for one in told]
     return found

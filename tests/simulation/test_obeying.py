@@ -1,5 +1,6 @@
 """Promotions that a person asks of the object, in the virtual world: a controller obeys, and the command follows."""
 
+import json
 import os
 import signal
 from collections.abc import Callable
@@ -14,14 +15,14 @@ from rollout.cli.declaring import Leaderless, Order, Wish
 from rollout.cli.driving import Manners
 from rollout.controller.reconcile import at_rest
 from rollout.core.attempt import Attempt
-from rollout.core.documents import SERVICE_ROLLOUT, Document, Kind, annotations_of
+from rollout.core.documents import SERVICE_ROLLOUT, VIRTUAL_SERVICE, Document, Kind, annotations_of, version_of
 from rollout.core.errors import Forbidden, InvalidInput, RolloutError, Unavailable, Unreachable
 from rollout.core.lifecycle import Phase, Reason
 from rollout.engine.objects import OVERRIDE, RETRY
 from rollout.engine.rights import ASKED, LEADS, pairs
 from tests.simulation.invariants import Watcher
 from tests.simulation.replicas import OBJECT, SPEC, Replica, asked
-from tests.simulation.world import Faults, World
+from tests.simulation.world import Faults, FaultyCluster, World
 
 HOME = "rollout-system"
 NONE = dict.fromkeys(SPEC["strategy"])
@@ -60,6 +61,15 @@ class Stage:
 
     def version(self) -> str:
         return str(self.document()["spec"]["version"])
+
+    def raised(self, weight: int) -> None:
+        """Somebody gives the canary so much by hand."""
+
+        def edit(vs: Document) -> None:
+            for one in vs["spec"]["http"][-1]["route"]:
+                one["weight"] = weight if one["destination"].get("subset") == "v2" else 100 - weight
+
+        self.world.edit(edit)
 
     def dies(self) -> None:
         self.controller = None
@@ -404,6 +414,118 @@ def test_somebody_else_changes_the_version_or_deletes_the_object(stage: Stage) -
     assert stage.world.exposed() == 0
 
 
+def away(process: FaultyCluster, until: Callable[[], float], now: Callable[[], float]) -> None:
+    """Nobody answers that process until then."""
+    usual = process._call
+
+    def call(verb: str, kind: Kind, act: Callable[[], Any]) -> Any:
+        if now() < until():
+            raise Unavailable("no answer")
+        return usual(verb, kind, act)
+
+    process._call = call  # type: ignore[method-assign]
+
+
+def test_who_sees_the_cluster_again_before_the_controller_does_waits_for_it(stage: Stage) -> None:
+    """The Lease is as old as the outage then, and that says nothing of who lives."""
+    order, ends = stage.order(), {"here": 0.0, "there": 0.0}
+    for process, end in ((stage.world.processes[-1], "here"), (stage.world.processes[0], "there")):
+        away(process, lambda end=end: ends[end], lambda: stage.world.now)  # type: ignore[misc]
+    stage.when(25, lambda: ends.update(here=stage.world.now + 70, there=stage.world.now + 73))
+    attempt, code = stage.promote(order=order)
+    assert (code, attempt and attempt.phase) == (0, Phase.PROMOTED)
+
+
+def test_an_object_that_was_replaced_is_followed_no_further(stage: Stage) -> None:
+    assert stage.promote()[1] == 0
+
+    def made_anew() -> None:
+        metadata = {"name": "reviews", "namespace": "shop", "generation": 1}
+        stage.world.by_hand = True
+        stage.world.cluster.create(SERVICE_ROLLOUT, {"metadata": metadata, "spec": SPEC | {"version": "v1"}})
+        stage.world.by_hand = False
+
+    def replaced() -> None:
+        asked(stage.world, None)
+        stage.when(lambda: (SERVICE_ROLLOUT.name, *OBJECT) not in stage.world.cluster.documents, made_anew)
+
+    stage.world.cluster.on_write = None  # whoever watches there takes v2 for the canary
+    stage.when(lambda: 0 < stage.world.exposed() <= 75, replaced)
+    attempt, code = stage.promote(order=stage.order("v1"))
+    assert (code, attempt and attempt.reason) == (1, Reason.DELETED)
+
+
+def test_a_write_whose_answer_was_lost_is_withdrawn_too(stage: Stage) -> None:
+    stage.world.failing["v2"] = 0.1
+    assert stage.promote()[1] == 1
+    asked(stage.world, {"spec": {"version": "v1"}})
+    stage.rest()
+    leads = stage.controller
+    assert leads is not None
+    stage.dies()
+    stage.when(lambda: bool(leads.leader.renew(stage.world.now)) and False, lambda: None)
+    order = stage.order()
+    usual, lost = stage.world.processes[-1]._call, list[str]()
+
+    def call(verb: str, kind: Kind, act: Callable[[], Any]) -> Any:
+        answer = usual(verb, kind, act)
+        if verb == "patch" and not lost:
+            lost.append(kind.name)
+            raise Unavailable("the answer was lost")
+        return answer
+
+    stage.world.processes[-1]._call = call  # type: ignore[method-assign]
+    with pytest.raises(Unreachable, match="says again what it said before"):
+        stage.promote(order=order)
+    assert lost == ["ServiceRollout"]
+    assert (stage.version(), annotations_of(stage.document()).get(RETRY)) == ("v1", None)
+
+
+def test_a_record_of_another_service_moves_nothing_of_that(stage: Stage) -> None:
+    """Who may write a status in one namespace has no say in another."""
+    stage.world.cluster.on_write = None
+    asked(stage.world, {"spec": {"version": "v2"}})
+    while stage.world.exposed() < 25:
+        clock.wait(1.0)
+    document = stage.document()
+    record = json.loads(document["status"]["record"])
+    record["attempt"] |= {"service": "payments", "namespace": "pay", "phase": "RollingBack", "reason": "Aborted"}
+    there = {"destination": {"host": "payments", "subset": "v1"}, "weight": 75}
+    theirs = {"kind": VIRTUAL_SERVICE.name, "metadata": {"name": "payments", "namespace": "pay"}}
+    spec = {"hosts": ["payments"], "http": [{"name": "main", "route": [there]}]}
+    stage.world.by_hand = True
+    before = stage.world.cluster.create(VIRTUAL_SERVICE, theirs | {"spec": spec})
+    stage.world.cluster.patch(
+        SERVICE_ROLLOUT, *OBJECT, {"status": {"record": json.dumps(record)}}, version_of(document), "status"
+    )
+    stage.world.by_hand = False
+    stage.rest()
+    assert stage.world.cluster.get(VIRTUAL_SERVICE, "pay", "payments") == before
+    assert stage.world.exposed() == 0
+
+
+def test_what_is_suspended_and_edited_meanwhile_still_goes_on(stage: Stage) -> None:
+    asked(stage.world, {"spec": {"version": "v2"}})
+    stage.when(25, lambda: asked(stage.world, {"spec": {"suspend": True}}))
+    stage.when(lambda: (stage.document().get("status") or {}).get("phase") == Phase.PAUSED, lambda: stage.raised(40))
+    for _ in range(60):
+        clock.wait(1.0)
+    assert stage.world.exposed() == 25
+    assert any("40 % instead of 25 %" in one["text"] for one in stage.document()["status"]["journal"])
+    asked(stage.world, {"spec": {"suspend": False}})
+    stage.rest(200)
+    assert stage.document()["status"]["phase"] == Phase.PROMOTED
+
+
+def test_what_is_undone_stays_so_when_nobody_follows(stage: Stage) -> None:
+    stage.world.cluster.on_write = None  # whoever watches there takes v2 for the canary
+    assert stage.promote()[1] == 0
+    stage.when(lambda: stage.world.exposed() <= 75, stage.dies)
+    _, code = stage.promote(Manners(hold_on_interrupt=True), order=stage.order("v1"))
+    assert code == 3
+    assert stage.world.exposed() <= 75, "and not 100 again"
+
+
 def test_lost_replies_and_silence_are_borne(stage: Stage) -> None:
     order = stage.order()
     stage.world.processes[-1].faults = Faults(unavailable=0.1, lost_reply=0.3, conflict=0.2)
@@ -445,6 +567,11 @@ def overridden(stage: Stage) -> Stage:
     assert (code, attempt and attempt.canary) == (0, "v1")
     assert (stage.version(), annotations_of(stage.document())[OVERRIDE]) == ("v2", "v2=v1")
     return stage
+
+
+def test_an_override_is_undone_by_no_second_undo(overridden: Stage) -> None:
+    with pytest.raises(InvalidInput, match=r"v1 is to serve already in place of v2"):
+        undoing.once(overridden.document(), "reviews")
 
 
 def test_an_override_holds_and_says_so(overridden: Stage) -> None:

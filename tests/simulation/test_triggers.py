@@ -84,6 +84,42 @@ def test_a_newer_one_takes_back_first() -> None:
     assert conditions(world)["Stalled"] == ("True", "Preflight"), "v3 has no endpoint here, and that is said"
 
 
+def gone(world: World, version: str) -> None:
+    one = world.cluster.get(DEPLOYMENT, "shop", f"reviews-{version}")
+    world.by_hand = True
+    world.cluster.delete(DEPLOYMENT, "shop", f"reviews-{version}", version_of(one))
+    world.by_hand = False
+
+
+@pytest.mark.parametrize("until", [25, 100])
+def test_what_served_before_and_comes_back_is_nothing_new(until: int) -> None:
+    world, living = waiting()
+    deployed(world, "v1", age=5000.0)
+    deployed(world, "v2")
+    controlled(world, living=living, until=lambda w: w.exposed() == until, rest=5.0)
+    gone(world, "v1")
+    controlled(world, living=living, limit=5.0)
+    deployed(world, "v1")
+    controlled(world, living=living, rest=2 * RESYNC)
+    assert (status(world)["attempt"], status(world)["phase"], status(world)["canary"]) == (1, Phase.PROMOTED, "v2")
+    assert world.exposed() == 100
+
+
+def test_a_lost_record_begins_nothing_that_is_there_and_what_appears_later() -> None:
+    world, living = waiting()
+    deployed(world, "v2")
+    controlled(world, living=living, until=lambda w: w.exposed() == 25, rest=5.0)
+    world.spoil_record(None)
+    for one in living:
+        one.reconciler.ground()  # as another replica, which does not know the attempt
+    controlled(world, living=living, rest=2 * RESYNC)
+    assert world.exposed() == 0
+    assert conditions(world)["Stalled"] == ("True", "StateLost")
+    deployed(world, "v3")
+    controlled(world, living=living, rest=2 * RESYNC)
+    assert conditions(world)["Stalled"] == ("True", "Preflight"), "v3 has no endpoint here, and that is said"
+
+
 def test_what_lay_about_before_begins_nothing() -> None:
     world, living = waiting(spec=SPEC | {"version": "v1"})
     deployed(world, "v2")
