@@ -113,7 +113,8 @@ class Watcher:
         if not bare(vs, HOST) or any("/attempt" in key for key in vs["metadata"].get("annotations") or {}):
             raise Violation("I6: something of ours outlived the object, or its record")
         self._given_back(not self.world.exposed())
-        if self.world.exposed() and not self.foreign:
+        serves = self.recorded is not None and self.recorded.phase is Phase.PROMOTED  # and its record went after that
+        if self.world.exposed() and not self.foreign and not serves:
             raise Violation(f"nobody drives, yet the canary has {self.world.exposed()} %")
 
     # --- workloads ---------------------------------------------------------------------------------------------

@@ -45,7 +45,14 @@ def recorded(cluster: Any, known: Attempt) -> None:
 def flying() -> Attempt:
     now = time.time()
     return replace(
-        attempt(), phase=Phase.SHIFTING, reason=None, started=now, deadline=now + 900, cleaned=False, routes=()
+        attempt(),
+        namespace="bookinfo",
+        phase=Phase.SHIFTING,
+        reason=None,
+        started=now,
+        deadline=now + 900,
+        cleaned=False,
+        routes=(),
     )
 
 
@@ -135,14 +142,14 @@ def test_what_stalls_an_object_is_told(cluster: Path, verb: str) -> None:
     )
     told = "ServiceRollout bookinfo/ours is stalled: InvalidSpec: spec.version: 7 is no text"
     assert told in asked(cluster, verb, "reviews").stdout
-    recorded(folder, replace(attempt(), cleaned=True))
+    recorded(folder, replace(attempt(), namespace="bookinfo", cleaned=True))
     assert told not in asked(cluster, verb, "reviews").stdout, "the record's writer found out anew"
 
 
 def test_history_and_report_read_the_status(cluster: Path) -> None:
     folder = FolderCluster(cluster)
     rolled_out(folder)
-    recorded(folder, replace(attempt(), cleaned=True))
+    recorded(folder, replace(attempt(), namespace="bookinfo", cleaned=True))
     assert json.loads(asked(cluster, "history", "reviews", "--output", "json").stdout)[0]["number"] == 1
     assert "reviews" in asked(cluster, "report", "reviews", "--format", "markdown").stdout
 
@@ -246,11 +253,11 @@ TO_V2 = ("promote", "reviews", "--to", "v2", "--yes")
 
 
 def back() -> Attempt:
-    return replace(attempt(), phase=Phase.ROLLED_BACK, reason=Reason.ABORTED, cleaned=True)
+    return replace(attempt(), namespace="bookinfo", phase=Phase.ROLLED_BACK, reason=Reason.ABORTED, cleaned=True)
 
 
 def done() -> Attempt:
-    return replace(attempt(), phase=Phase.PROMOTED, reason=None, cleaned=True)
+    return replace(attempt(), namespace="bookinfo", phase=Phase.PROMOTED, reason=None, cleaned=True)
 
 
 @pytest.mark.parametrize(

@@ -34,7 +34,7 @@ def asked(cluster: Path, *more: str) -> Result:
 def test_nothing_to_retry_is_bad_input(phase: Phase | None, said: str, cluster: Path) -> None:
     if phase:
         StateStore(ConfigMapShelf(FolderCluster(cluster), "reviews", "bookinfo")).write(
-            Record(replace(attempt(), phase=phase)), 0.0
+            Record(replace(attempt(), namespace="bookinfo", phase=phase)), 0.0
         )
     before = state(cluster)
     done = asked(cluster)
@@ -45,7 +45,7 @@ def test_nothing_to_retry_is_bad_input(phase: Phase | None, said: str, cluster: 
 
 def test_it_begins_and_ends_as_promote_does(cluster: Path) -> None:
     """With a strategy that compares nothing, for nobody counts anything here."""
-    undone = replace(attempt(), strategy=undoing.strategy())
+    undone = replace(attempt(), namespace="bookinfo", strategy=undoing.strategy())
     StateStore(ConfigMapShelf(FolderCluster(cluster), "reviews", "bookinfo")).write(Record(undone), 0.0)
     done = asked(cluster, "--output", "json")
     document = json.loads(done.stdout)
@@ -55,7 +55,9 @@ def test_it_begins_and_ends_as_promote_does(cluster: Path) -> None:
 
 
 def test_what_is_compared_needs_metrics(cluster: Path) -> None:
-    StateStore(ConfigMapShelf(FolderCluster(cluster), "reviews", "bookinfo")).write(Record(attempt()), 0.0)
+    StateStore(ConfigMapShelf(FolderCluster(cluster), "reviews", "bookinfo")).write(
+        Record(replace(attempt(), namespace="bookinfo")), 0.0
+    )
     before = state(cluster)
     done = asked(cluster)
     assert isinstance(done.exception, Unavailable)
