@@ -128,6 +128,14 @@ class Watcher:
             self._lowered(key, before, after)
         elif was != now and not self.world.workloads.acting:
             self.theirs.add(key)
+        elif (
+            was == now
+            and scaled(before, SCALED)
+            and not scaled(after, SCALED)
+            and self.foreign
+            and self.world.exposed()
+        ):
+            self.theirs.add(key)  # whoever gave the canary users since has its pods
 
     def _raised(self, key: Key, before: Document, after: Document) -> None:
         known, note, attempt = scaled(before, SCALED), scaled(after, SCALED), self.recorded
