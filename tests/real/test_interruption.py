@@ -95,7 +95,7 @@ def test_after_kill_9_the_next_process_goes_on(mesh: Mesh) -> None:
 # --- killed at every write -----------------------------------------------------------------------------------------
 
 SPACE = "kills"
-STRATEGY = "bake: 1s\nsteps: [{weight: 25}, {weight: 100}]\nconfirm: 1s\ndeadline: 4m\nchecks: []\n"
+STRATEGY = "bake: 3s\nsteps: [{weight: 25}, {weight: 100}]\nconfirm: 1s\ndeadline: 4m\nchecks: []\n"
 BATCH = 18
 
 
