@@ -71,12 +71,15 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 @contextmanager
-def signals() -> Iterator[None]:
-    """Turn the first signal into `Interrupted`; later ones do not disturb the leaving."""
+def interruptible(engine: Engine) -> Iterator[None]:
+    """Turn the first signal into `Interrupted`; later ones do not disturb the leaving, at whose end the next may drive.
+
+    Whoever leaves does so within.
+    """
 
     def leave(number: int, frame: FrameType | None) -> None:
         del frame
-        deaf()
+        _deaf()
         raise Interrupted(number)
 
     before = {one: handler for one in SIGNALS if (handler := signal.getsignal(one)) != signal.SIG_IGN}
@@ -85,12 +88,14 @@ def signals() -> Iterator[None]:
             signal.signal(number, leave)
         yield
     finally:
+        _deaf()
+        with suppress(RolloutError):
+            engine.let_go(clock.now())
         for number, handler in before.items():
             signal.signal(number, handler)
 
 
-def deaf() -> None:
-    """Let no signal disturb what is left to do."""
+def _deaf() -> None:
     for number in SIGNALS:
         signal.signal(number, signal.SIG_IGN)
 
@@ -114,7 +119,7 @@ def promote(
     only where nothing is in flight: what is goes on as it was recorded. `begin` is how, if not by the engine alone.
     """
     begun = False
-    with signals():
+    with interruptible(engine):
         try:
             running = engine.running()
             if running is None:
@@ -132,10 +137,6 @@ def promote(
             if manners.holds(interrupted.code):
                 return _hold(engine), interrupted.code
             return leave(engine, Reason.INTERRUPTED, tell), interrupted.code
-        finally:
-            deaf()
-            with suppress(RolloutError):
-                engine.let_go(clock.now())
 
 
 def finish(engine: Engine, tell: Tell, within: float) -> Attempt | None:

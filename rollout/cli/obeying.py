@@ -18,13 +18,12 @@ from rollout.cli.driving import (
     Manners,
     Tell,
     as_asked,
-    deaf,
     exit_code,
+    interruptible,
     leave,
     patience,
     promote,
     say,
-    signals,
 )
 from rollout.core.attempt import Attempt
 from rollout.core.errors import Conflict, InvalidInput, RolloutError, Unreachable
@@ -55,7 +54,7 @@ def obey(order: Order, manners: Manners, tell: Tell, choose: Choose = as_asked) 
     it. To take back is to abort what it has begun, or else to have the object say what it said before.
     """
     asked = False
-    with signals():
+    with interruptible(order.engine):
         try:
             demand(order, local=False)
             running = order.engine.running()
@@ -74,10 +73,6 @@ def obey(order: Order, manners: Manners, tell: Tell, choose: Choose = as_asked) 
             if manners.holds(interrupted.code):
                 return _left(order), interrupted.code
             return _back(order, Reason.INTERRUPTED, tell), interrupted.code
-        finally:
-            deaf()
-            with suppress(RolloutError):
-                order.engine.let_go(clock.now())
 
 
 def by_hand(order: Order, request: Request, manners: Manners, tell: Tell, choose: Choose = as_asked) -> Ended:
