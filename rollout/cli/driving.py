@@ -141,7 +141,7 @@ def promote(
 
 def finish(engine: Engine, tell: Tell, within: float) -> Attempt | None:
     """Go on ticking until what is taken back has ended, or only a person can help, for at most `within` seconds."""
-    until, leaving, failing = clock.now() + within, 0.0, 0.0
+    until, leaving, failing = clock.now() + within, 0.0, dict[type, float]()
     attempt: Attempt | None = None
     while clock.now() < until:
         try:
@@ -152,12 +152,12 @@ def finish(engine: Engine, tell: Tell, within: float) -> Attempt | None:
                 leaving = leaving or clock.now()
                 if _told(engine, attempt, leaving):
                     return attempt
-            failing = 0.0
+            failing.clear()
             clock.wait(min(tick.after, 0.2))
         except Exception as error:  # noqa: BLE001 - as in `_stay`
             tell(attempt, _said(error))
-            failing = failing or clock.now()
-            if not isinstance(error, (Unavailable, Conflict)) and clock.now() > failing + PATIENCE:
+            since = failing.setdefault(type(error), clock.now())
+            if not isinstance(error, (Unavailable, Conflict)) and clock.now() > since + PATIENCE:
                 break
             clock.wait(0.5)
     return attempt

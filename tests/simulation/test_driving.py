@@ -397,3 +397,41 @@ def test_abort_of_a_paused_attempt_that_nobody_drives(stage: Stage) -> None:
     attempt = driving.finish(engine, stage._tell, driving.REST_WITHIN)
     assert attempt is not None
     assert attempt.phase is Phase.ROLLED_BACK
+
+
+def starting_anew(stage: Stage, began: list[float]) -> Engine:
+    """An engine whose API server is away for 70 s from the last of these moments, and says no for 5 s after that."""
+    engine = stage.world.engine("driver", Faults())
+    usual = stage.world.processes[-1]._call
+
+    def call(verb: str, kind: Kind, act: Callable[[], object]) -> object:
+        since = stage.world.now - began[-1]
+        if 0 <= since < 70:
+            raise Unavailable("away")
+        if 70 <= since < 75:
+            raise Forbidden("not yet")
+        return usual(verb, kind, act)
+
+    stage.world.processes[-1]._call = call  # type: ignore[method-assign]
+    return engine
+
+
+def test_a_no_after_a_long_silence_is_waited_out_as_long_as_any(monkeypatch: pytest.MonkeyPatch) -> None:
+    stage, began = Stage(monkeypatch), [1e9]
+    stage.when(25, lambda: began.append(stage.world.now))
+    attempt, code = stage.promote(engine=starting_anew(stage, began))
+    assert (code, attempt and attempt.phase) == (0, Phase.PROMOTED)
+    assert "holding: not yet" in stage.told
+
+
+def test_a_take_back_is_finished_by_who_is_told_no_after_a_long_silence(monkeypatch: pytest.MonkeyPatch) -> None:
+    stage, began = Stage(monkeypatch), [1e9]
+    engine = starting_anew(stage, began)
+    stage.when(25, lambda: os.kill(os.getpid(), signal.SIGTERM))
+    stage.promote(Manners(hold_on_interrupt=True), engine)
+    driving.take_back(engine, Reason.ABORTED, "asked", stage._tell)
+    began.append(stage.world.now)
+    attempt = driving.finish(engine, stage._tell, driving.REST_WITHIN)
+    assert attempt is not None
+    assert (attempt.phase, attempt.cleaned) == (Phase.ROLLED_BACK, True)
+    assert "not yet" in stage.told
