@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from rollout.cli.console import at
-from rollout.core.documents import POD, VIRTUAL_SERVICE, Document, labels_of, name_of, namespace_of, ref
+from rollout.core.documents import POD, VIRTUAL_SERVICE, Document, going, labels_of, name_of, namespace_of, ref
 from rollout.core.errors import Forbidden, InvalidInput, Unreachable
 from rollout.core.quantities import moment
 from rollout.engine.lookup import everywhere, routing_to
@@ -92,7 +92,7 @@ def sampled(
 
 def _answers(pod: Document) -> bool:
     running = (pod.get("status") or {}).get("phase", "Running") == "Running"
-    return running and not pod["metadata"].get("deletionTimestamp") and source_of(pod) is not None
+    return running and not going(pod) and source_of(pod) is not None
 
 
 def spread(pods: Sequence[Document]) -> list[Document]:

@@ -5,7 +5,7 @@ from decimal import Decimal
 
 from rollout.adapters import clock
 from rollout.core.attempt import Record
-from rollout.core.documents import DEPLOYMENT, SERVICE, Document, labels_of, name_of, version_of
+from rollout.core.documents import DEPLOYMENT, SERVICE, Document, name_of, version_of
 from rollout.core.errors import InvalidInput
 from rollout.core.lifecycle import Phase
 from rollout.core.quantities import spoken
@@ -15,6 +15,7 @@ from rollout.engine.objects import version_instead, version_written
 from rollout.engine.survey import Request
 from rollout.mesh.hosts import fqdn
 from rollout.mesh.subsets import labels_for
+from rollout.mesh.workloads import behind, number
 from rollout.ports import Cluster
 
 READY_WITHIN = 600.0
@@ -57,7 +58,7 @@ def make_ready(cluster: Cluster, asked: Request, say: Callable[[str], None]) -> 
     if pods_of(cluster, service).of(labels).ready >= wanted:
         return
     workload = _deployment(cluster, service, asked, labels)
-    if int((workload.get("spec") or {}).get("replicas", 1)) < wanted:
+    if number(workload) < wanted:
         say(f"scaling Deployment {name_of(workload)} to {wanted}")
         patch = {"spec": {"replicas": wanted}}
         cluster.patch(DEPLOYMENT, asked.namespace, name_of(workload), patch, version_of(workload))
@@ -72,9 +73,7 @@ def make_ready(cluster: Cluster, asked: Request, say: Callable[[str], None]) -> 
 
 def _deployment(cluster: Cluster, service: Document, asked: Request, labels: dict[str, str]) -> Document:
     selector = (service.get("spec") or {}).get("selector") or {}
-    wanted = {**selector, **labels}.items()
-    for one in cluster.list(DEPLOYMENT, asked.namespace):
-        template = ((one.get("spec") or {}).get("template") or {}) | {"kind": ""}
-        if wanted <= labels_of({"metadata": template.get("metadata") or {}}).items():
-            return one
-    raise InvalidInput(f"no Deployment makes pods of {asked.service} {asked.canary}; deploy it, then promote it")
+    found = behind(cluster.list(DEPLOYMENT, asked.namespace), (), {**selector, **labels})
+    if not found:
+        raise InvalidInput(f"no Deployment makes pods of {asked.service} {asked.canary}; deploy it, then promote it")
+    return found[0].deployment

@@ -4,7 +4,7 @@ from collections.abc import Callable, Collection, Sequence
 
 from rollout.core.attempt import Attempt, Scale
 from rollout.core.decision import wanted
-from rollout.core.documents import AUTOSCALER, DEPLOYMENT, Document, name_of, namespace_of, ref, version_of
+from rollout.core.documents import AUTOSCALER, DEPLOYMENT, KINDS, Document, name_of, namespace_of, ref, version_of
 from rollout.core.errors import Conflict, InvalidInput, NotFound, RolloutError
 from rollout.engine.lookup import ROOT_NAMESPACE
 from rollout.engine.observing import Scene, pair_of
@@ -109,7 +109,7 @@ class Scales:
             self.give_back({claim.attempt for _, claim in told_by} - serving)
 
     def _patch(self, document: Document, patch: Document) -> None:
-        kind = DEPLOYMENT if document["kind"] == DEPLOYMENT.name else AUTOSCALER
+        kind = KINDS[document["kind"]]
         self._cluster.patch(kind, namespace_of(document), name_of(document), patch, version_of(document))
 
 

@@ -2,9 +2,10 @@
 
 from collections.abc import Collection, Iterable, Mapping
 
-from rollout.core.documents import Document, age_of, carries, going
+from rollout.core.documents import Document, age_of, carries, going, labels_of
 from rollout.core.quantities import moment
 from rollout.mesh.subsets import LABEL
+from rollout.mesh.workloads import number, template
 
 
 def appeared(deployments: Iterable[Document], selector: Mapping[str, str], since: float, tried: Collection[str]) -> str:
@@ -23,13 +24,13 @@ def appeared(deployments: Iterable[Document], selector: Mapping[str, str], since
 
 def _made(deployment: Document, selector: Mapping[str, str]) -> dict[str, str]:
     """The labels of its pods, if these are the Service's."""
-    template = ((deployment.get("spec") or {}).get("template") or {}).get("metadata") or {}
-    return dict(template.get("labels") or {}) if carries({"metadata": template}, selector) else {}
+    pods = template(deployment)
+    return labels_of(pods) if carries(pods, selector) else {}
 
 
 def _ready(deployment: Document) -> bool:
     """Whether it has all its pods, of this very template, and one at least."""
-    status, wanted = deployment.get("status") or {}, int((deployment.get("spec") or {}).get("replicas", 1))
+    status, wanted = deployment.get("status") or {}, number(deployment)
     seen = int(status.get("observedGeneration") or 0) >= int(deployment["metadata"].get("generation") or 0)
     counts = [int(status.get(key) or 0) for key in ("replicas", "updatedReplicas", "readyReplicas")]
     return seen and wanted > 0 and counts == [wanted] * 3

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from rollout.core.documents import AUTOSCALER, DEPLOYMENT, Document, annotations_of, carries, name_of, ref
+from rollout.core.documents import AUTOSCALER, DEPLOYMENT, KINDS, Document, annotations_of, carries, name_of, ref
 from rollout.mesh.claims import GROUP
 
 NUMBERS = {DEPLOYMENT.name: "replicas", AUTOSCALER.name: "minReplicas"}
@@ -147,5 +147,4 @@ def in_words(document: Document, patch: Document) -> str:
 
 
 def _field(document: Document) -> str:
-    kind = DEPLOYMENT if document["kind"] == DEPLOYMENT.name else AUTOSCALER
-    return f"{NUMBERS[kind.name]} of {ref(kind, document)}"
+    return f"{NUMBERS[document['kind']]} of {ref(KINDS[document['kind']], document)}"

@@ -12,7 +12,7 @@ from rollout.controller.leading import Leader
 from rollout.controller.reconcile import NEVER, Reconciler, at_rest
 from rollout.controller.reconcile import World as Shared
 from rollout.core.attempt import Attempt
-from rollout.core.documents import SERVICE_ROLLOUT, Document, version_of
+from rollout.core.documents import SERVICE_ROLLOUT, Document, going, version_of
 from rollout.core.errors import RolloutError
 from rollout.engine.lease import RENEW_EVERY
 from rollout.engine.objects import RETRY
@@ -208,7 +208,7 @@ def _people(world: World) -> None:
     if world.now > START + 300:
         return
     document = world.cluster.documents.get((SERVICE_ROLLOUT.name, *OBJECT))
-    if document is None or document["metadata"].get("deletionTimestamp"):
+    if document is None or going(document):
         return
     attempt = world.attempt()
     for chance, change in (

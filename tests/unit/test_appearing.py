@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from rollout.core.documents import Document
+from rollout.core.documents import DEPLOYMENT, Document
 from rollout.core.quantities import stamp
 from rollout.mesh.appearing import appeared
 
@@ -18,6 +18,7 @@ def deployment(version: str = "v2", created: float = 1002.0, **changes: Any) -> 
     metadata = {"name": f"reviews-{version}", "creationTimestamp": stamp(created), "generation": 2}
     ready = {"observedGeneration": 2, "replicas": 3, "updatedReplicas": 3, "readyReplicas": 3}
     return {
+        "kind": DEPLOYMENT.name,
         "metadata": metadata | changes.pop("metadata", {}),
         "spec": {"replicas": changes.pop("wanted", 3), "template": {"metadata": {"labels": labels}}},
         "status": ready | changes,
