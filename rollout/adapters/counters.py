@@ -9,7 +9,7 @@ from rollout.adapters import clock
 from rollout.core.errors import InvalidInput, Unavailable
 from rollout.core.query import Points
 from rollout.judge.looks import ALL, FAILED, REJECTED, Series, Snapshot, within
-from rollout.ports import Metrics, Target
+from rollout.ports import Target
 
 FRESH = 3.0
 KEPT = 1200
@@ -18,7 +18,7 @@ Row = tuple[str, str, str, str, str, float]
 """Reporter (as `Target` has it), instance, destination service, version, outcome (as `Series` has it), requests."""
 
 
-class CounterFiles(Metrics):
+class CounterFiles:
     """A Metrics port over a folder of snapshots named by their epoch second."""
 
     def __init__(self, folder: Path) -> None:

@@ -12,7 +12,6 @@ from urllib.parse import urlsplit
 
 from prometheus_api_client import PrometheusConnect
 from prometheus_api_client.exceptions import PrometheusApiClientException
-from urllib3.util.retry import Retry
 
 from rollout.adapters import clock, results
 from rollout.adapters.bounded import Bounded, Forms, RequestException, TooLong
@@ -28,7 +27,7 @@ from rollout.adapters.questions import (
 from rollout.core.errors import Forbidden, InvalidInput, Unavailable, Unintelligible, Unreachable
 from rollout.core.query import Points
 from rollout.judge.looks import Series, Snapshot, within
-from rollout.ports import Metrics, Target
+from rollout.ports import Target
 
 TIMEOUT = 5
 MOST = 4_000_000
@@ -44,7 +43,7 @@ Found = dict[str, dict[float, dict[Series, float]]]
 """Counters by the name of a service and the moment, to the millisecond."""
 
 
-class PrometheusMetrics(Metrics):
+class PrometheusMetrics:
     """The Prometheus at a URL. Its scrape interval is learned from its targets, once."""
 
     def __init__(self, url: str) -> None:
@@ -58,11 +57,9 @@ class PrometheusMetrics(Metrics):
             raise InvalidInput("that is no URL of a Prometheus; write it like http://prometheus:9090")
         self._where = f"{parts.scheme}://{parts.hostname}{port}"
         self._url, self._session = url, Forms(url)
-        # The library would retry by itself for many seconds, and the engine would not drive meanwhile.
-        self._prometheus = PrometheusConnect(
-            url=url, timeout=TIMEOUT, method="POST", retry=Retry(total=0), session=self._session
-        )
-        self._session.mount(url, Bounded())  # in place of the library's own
+        self._prometheus = PrometheusConnect(url=url, timeout=TIMEOUT, method="POST", session=self._session)
+        # In place of the library's own, which would retry by itself for many seconds while the engine does not drive.
+        self._session.mount(url, Bounded())
 
     def snapshots(
         self, target: Target, start: float, end: float, step: float, edges: tuple[float, ...] | None = ()

@@ -73,11 +73,7 @@ def horizon(found: Sequence[tuple[object, Fields]], now: float) -> float | None:
         value = float(text)
     except (KeyError, TypeError, ValueError) as error:
         raise Strange("no moment where one was asked for") from error
-    return _moment(at, value, now)
-
-
-def _moment(at: float, value: float, now: float) -> float:
-    """No sample is of a moment that the store has not seen yet, nor is its clock believed where ours says otherwise."""
+    # No sample is of a moment that the store has not seen yet, nor is its clock believed where ours says otherwise.
     if not 0 < value <= at + AHEAD:
         raise Strange("no moment of its past where one was asked for")
     if value > now + AHEAD:

@@ -16,7 +16,7 @@ PATIENCE, LONG = 0.5, 1.0
 """Seconds to wait until one of those who ask is answered, and after which no answer is a sign that the store hangs."""
 
 
-class Turnstile(Metrics):
+class Turnstile:
     """The Metrics port before another one, which at most `most` ask at once.
 
     While the store hangs nobody waits for it: who asks is told so at once, and what was asked goes to the store from a

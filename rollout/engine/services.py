@@ -9,7 +9,7 @@ from rollout.judge.looks import Series, Snapshot
 from rollout.ports import Metrics, Target
 
 
-class ByService(Metrics):
+class ByService:
     """A Metrics port for targets whose `stable` and `canary` are hosts of Services: those tell the two apart.
 
     What the pods carry as `version` does not matter: under Flagger both carry the same, or nothing. Only the clients'

@@ -1,10 +1,9 @@
 """What a metrics store of a test is that nobody asks queries of his own."""
 
 from rollout.core.query import Points
-from rollout.ports import Metrics
 
 
-class Unqueried(Metrics):
+class Unqueried:
     """The rest of the Metrics port."""
 
     def values(self, promql: str, start: float, end: float, step: float) -> list[Points]:

@@ -35,7 +35,7 @@ from rollout.engine.state import ConfigMapShelf, Shelf, StateStore, StatusShelf
 from rollout.engine.survey import Request
 from rollout.judge.looks import ALL, FAILED, REJECTED, Series, Snapshot, within
 from rollout.mesh.routes import Pair, percents
-from rollout.ports import Answered, Cluster, Errand, Metrics, Question, Target
+from rollout.ports import Answered, Cluster, Errand, Question, Target
 from tests.fakes.memory import WatchedMemory
 from tests.simulation.workloads import Staff, Workloads
 
@@ -139,7 +139,7 @@ class FaultyCluster:
         return self.world.cluster.may(verb, kind, namespace, name)
 
 
-class VirtualMetrics(Metrics):
+class VirtualMetrics:
     """The counters of one client Envoy, one second at a time, and whether anybody can ask for them."""
 
     def __init__(self, world: "World") -> None:
