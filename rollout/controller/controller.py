@@ -157,10 +157,17 @@ class Controller:
 
     @property
     def ready(self) -> bool:
-        """Whether all that is watched has been listed; what lies in the root namespace we may be forbidden to see."""
-        return all(
-            self.cache.settled(scope) if scope == ROOT_RULES else self.cache.synced(scope) for scope in self._scopes()
-        )
+        """Whether all that is watched has been listed."""
+        return not self.unlisted
+
+    @property
+    def unlisted(self) -> list[Scope]:
+        """What is watched and has not been listed; what lies in the root namespace we may be forbidden to see."""
+        return [
+            scope
+            for scope in self._scopes()
+            if not (self.cache.settled(scope) if scope == ROOT_RULES else self.cache.synced(scope))
+        ]
 
     def _run(self, name: str, loop: Callable[[], None]) -> None:
         thread = threading.Thread(target=loop, name=name, daemon=True)

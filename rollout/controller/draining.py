@@ -58,9 +58,10 @@ def _waited(controller: Controller, cluster: Cluster, end: float, over: threadin
 
 def _seen(controller: Controller, cluster: Cluster) -> list[str]:
     """What is to be waited for; the last word is the API's."""
-    if not controller.ready:
-        health = controller.reflectors.health().values()
-        return ["not all is known yet: " + next((one.trouble for one in health if one.trouble), "no answer")]
+    if unlisted := controller.unlisted:
+        health = controller.reflectors.health()
+        told = (health[scope].trouble for scope in unlisted if scope in health and health[scope].trouble)
+        return [f"not all is known yet: {next(told, 'no answer')}"]
     if found := _left(controller, controller.view):
         return found
     leads = controller.leader.sure(clock.now())

@@ -167,10 +167,10 @@ def _stalled(document: Document) -> str:
 def _overridden(document: Document) -> Trouble | None:
     """That another version than Git's is to serve, which people should know until they agree; None where none is."""
     instead, written = version_instead(document), version_written(document)
-    text = (
-        f"{instead} is to serve instead of {written}, by the annotation {OVERRIDE}, until spec.version says otherwise"
-    )
-    return Trouble(DISAGREES, text) if instead else None
+    if not instead:
+        return None
+    text = f"{instead} is to serve instead of {written}, by the annotation {OVERRIDE}"
+    return Trouble(DISAGREES, f"{text}, until spec.version says otherwise")
 
 
 def _stale(document: Document) -> bool:
@@ -194,12 +194,8 @@ class _Flight:
     """The engine of one object, with what was seen of its attempt last."""
 
     def __init__(self, world: World, leader: Leader, key: Key, service: str) -> None:
-        self._cluster, self._key, self._drains, self._deployments = (
-            world.view(key),
-            key,
-            leader.drains,
-            world.deployments,
-        )
+        self._cluster, self._key = world.view(key), key
+        self._drains, self._deployments = leader.drains, world.deployments
         namespace, name = key
         self._shelf = StatusShelf(self._cluster, name, namespace, observing=True)
         lease = Led(leader, self._cluster, service, namespace)
@@ -240,7 +236,7 @@ class _Flight:
         if attempt is None and _begun(document):
             return self._lost(now)
         landed = attempt is None or (attempt.phase.ended and attempt.cleaned and not attempt.notices)
-        wanted = self._called(document, wanted, record, landed, now)
+        wanted = self._named(document, wanted, record, landed, now)
         if attempt is None or landed:
             return self._landed(document, wanted, record, now)
         self.follow()
@@ -254,10 +250,10 @@ class _Flight:
         patch: Document = {"metadata": {"annotations": {OVERRIDE: None}}}
         self._cluster.patch(SERVICE_ROLLOUT, *self._key, patch, version_of(document))
 
-    def _called(
+    def _named(
         self, document: Document, wanted: ServiceRollout | None, record: Record, landed: bool, now: float
     ) -> ServiceRollout | None:
-        """What is wanted, with the version that has appeared, or appeared last, where one is waited for."""
+        """What is wanted, by the name of the version that has appeared, or appeared last, where one is waited for."""
         if wanted is None or wanted.version:
             return wanted
         last, found = record.attempt, ""

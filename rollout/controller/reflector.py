@@ -131,11 +131,12 @@ class Reflector:
         The first time that a watch is cut, what is kept is still as new as the moment, and the next watch goes on
         there; if that cannot be had either, it is not to be trusted.
         """
-        self._trouble = str(error) or type(error).__name__
+        trouble = str(error) or type(error).__name__
         if isinstance(error, Forbidden):
-            self._cache.refused(self.scope, self._trouble)
+            self._cache.refused(self.scope, trouble)
         elif self._failures > 1:
             self._cache.doubted(self.scope)
+        self._trouble = trouble
         limit = SELDOM if isinstance(error, Forbidden) else LONGEST
         longest = min(limit, FIRST * 2 ** min(self._failures, 16))
         return self._random.uniform(longest / 2, longest)
