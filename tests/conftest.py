@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -15,20 +16,19 @@ settings.register_profile("steady", deadline=None, derandomize=bool(os.environ.g
 settings.load_profile("steady")
 
 
-def unavailable(reason: Missing) -> None:
-    """Skipped is not passed: in CI a missing part is a failure."""
-    if os.environ.get("CI"):
-        pytest.fail(f"a real part is missing: {reason}")
-    pytest.skip(f"a real part is missing: {reason}")
+@contextmanager
+def needed() -> Iterator[None]:
+    """What is made within takes a real part. Skipped is not passed: in CI a missing one is a failure."""
+    try:
+        yield
+    except Missing as reason:
+        (pytest.fail if os.environ.get("CI") else pytest.skip)(f"a real part is missing: {reason}")
 
 
 def running(folder: Path) -> Iterator[ApiServer]:
     """An API server of its own, until it is no longer needed."""
-    try:
+    with needed():
         server = ApiServer(folder)
-    except Missing as reason:
-        unavailable(reason)
-        raise
     yield server
     server.down()
 

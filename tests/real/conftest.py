@@ -4,19 +4,15 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.conftest import unavailable
+from tests.conftest import needed
 from tests.real.mesh import Mesh
-from tests.real.parts import Missing
 from tests.real.servers import ApiServer
 
 
 @pytest.fixture(scope="session")
 def _mesh(tmp_path_factory: pytest.TempPathFactory, api_server: ApiServer) -> Iterator[Mesh]:
-    try:
-        with Mesh(tmp_path_factory.mktemp("mesh"), api_server) as made:
-            yield made
-    except Missing as reason:
-        unavailable(reason)
+    with needed(), Mesh(tmp_path_factory.mktemp("mesh"), api_server) as made:
+        yield made
 
 
 @pytest.fixture

@@ -11,9 +11,8 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import unavailable
+from tests.conftest import needed
 from tests.fakes.exporter import Row, exporting, histogram
-from tests.real.parts import Missing
 from tests.real.servers import Prometheus
 
 pytestmark = pytest.mark.real
@@ -32,11 +31,8 @@ BUCKETS = [row for version in ("v1", "v2") for row in histogram({"destination_ve
 def prometheus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prometheus]:
     """One that has seen v1 and v2 for SECONDS."""
     with exporting(ROWS, BUCKETS) as address:
-        try:
+        with needed():
             found = Prometheus(tmp_path_factory.mktemp("prometheus"), [address])
-        except Missing as reason:
-            unavailable(reason)
-            return
         time.sleep(SECONDS)
         yield found
         found.stop()

@@ -38,7 +38,7 @@ from rollout.engine.rights import (
     Rights,
     pairs,
 )
-from tests.conftest import unavailable
+from tests.conftest import needed
 from tests.real import parts
 from tests.real.mesh import wait
 from tests.real.servers import ApiServer, Prometheus
@@ -80,7 +80,8 @@ class Helm:
 
     def __init__(self, home: Path) -> None:
         self._home = home
-        self._binary = parts.helm()
+        with needed():
+            self._binary = parts.helm()
 
     def start(self, *arguments: str, values: Any = None) -> subprocess.Popen[str]:
         given = self._home / "values.yaml"
@@ -104,11 +105,7 @@ class Helm:
 
 @pytest.fixture(scope="module")
 def helm(tmp_path_factory: pytest.TempPathFactory) -> Helm:
-    try:
-        return Helm(tmp_path_factory.mktemp("helm"))
-    except parts.Missing as reason:
-        unavailable(reason)
-        raise
+    return Helm(tmp_path_factory.mktemp("helm"))
 
 
 def of(kind: str, rendered: list[dict[str, Any]]) -> list[dict[str, Any]]:

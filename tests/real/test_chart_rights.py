@@ -7,8 +7,6 @@ from typing import Any
 import pytest
 
 from rollout.playground.stage import NAMESPACE
-from tests.conftest import unavailable
-from tests.real import parts
 from tests.real.mesh import WORKLOADS, wait
 from tests.real.test_chart import PATHS, Helm
 from tests.real.test_controller import HOME, Controllers, controllers
@@ -21,11 +19,7 @@ pytestmark = pytest.mark.real
 def granted(controllers: Controllers, values: Any) -> Path:
     """A kubeconfig of the chart's account, which then has the rights of a release with these values."""
     server = controllers.mesh.server
-    try:
-        helm = Helm(controllers.mesh.folder)
-    except parts.Missing as reason:
-        unavailable(reason)
-        raise
+    helm = Helm(controllers.mesh.folder)
     for one in helm.rendered(values):
         if one["kind"] == "ServiceAccount" or one["apiVersion"].startswith("rbac"):
             server.call("POST", PATHS[one["kind"]].format(namespace=one["metadata"].get("namespace")), one)

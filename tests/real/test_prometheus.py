@@ -15,9 +15,8 @@ from rollout.core.query import Aggregate, Effect, Measured, Query, measured
 from rollout.engine.services import ByService
 from rollout.judge.looks import Arm, Look, difference, grid_time
 from rollout.ports import Target
-from tests.conftest import unavailable
+from tests.conftest import needed
 from tests.fakes.exporter import Row, exporting, histogram
-from tests.real.parts import Missing
 from tests.real.servers import Prometheus, scraped
 
 pytestmark = pytest.mark.real
@@ -121,11 +120,8 @@ def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Promethe
     """The metrics, and the instances that a client's proxy and a pod's proxy are."""
     with exporting(ROWS, BUCKETS) as client, exporting(POD, POD_BUCKETS) as pod:
         instances = [client, pod]
-        try:
+        with needed():
             prometheus = Prometheus(tmp_path_factory.mktemp("prometheus"), instances)
-        except Missing as reason:
-            unavailable(reason)
-            return
         found = PrometheusMetrics(prometheus.url)
         scraped(found, TARGET)
         yield found, instances[0], instances[1]

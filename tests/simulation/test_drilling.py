@@ -3,7 +3,6 @@
 import math
 import os
 import signal
-from collections.abc import Callable
 from decimal import Decimal
 from typing import Any
 
@@ -11,7 +10,6 @@ import pytest
 
 from rollout.cli.driving import Manners
 from rollout.cli.planning import planned
-from rollout.core.attempt import Attempt
 from rollout.core.documents import CONFIG_MAP, VIRTUAL_SERVICE, Document
 from rollout.core.errors import InvalidInput
 from rollout.core.lifecycle import Phase, Reason
@@ -22,6 +20,7 @@ from tests.simulation.invariants import Watcher
 from tests.simulation.test_driving import Stage
 from tests.simulation.test_worlds import FAULTS
 from tests.simulation.world import START, Crash, Faults, World, drilling, drive, strategy
+from tests.simulation.worlds import played
 
 ROUTES: list[Document] = [
     {"match": [{"headers": {"a": {"exact": "b"}}}], "route": [{"destination": {"host": "ratings"}}]},
@@ -31,22 +30,12 @@ ROUTES: list[Document] = [
 SHORT: dict[str, Any] = {
     "steps": (drilling(), Step(Decimal(25), Bake(2.0, 20.0)), Step(Decimal(100), Bake(2.0, 20.0))), "confirm": 2.0,
 }  # fmt: skip
-Each = Callable[[World], None]
 
 
 def world_with(routes: list[Document] | None = ROUTES, fragile: bool = False, **changes: Any) -> World:
     world = World(3, trouble=0.0, strategy=strategy(**SHORT | changes)).with_ratings(routes)
     world.probes.fragile = fragile
     return world
-
-
-def played(world: World, each: Each = lambda world: None, first: Faults | None = None) -> tuple[Attempt, str]:
-    watcher = Watcher(world)
-    drive(world, lambda life: first if first and life == 1 else Faults(), each)
-    watcher.finished()
-    attempt = world.attempt()
-    assert attempt is not None
-    return attempt, "\n".join(entry.text for entry in attempt.journal)
 
 
 @pytest.mark.parametrize("routes", [None, ROUTES])

@@ -6,7 +6,6 @@ import pytest
 
 from rollout.cli.planning import planned
 from rollout.controller.reconcile import AGAIN
-from rollout.core.attempt import Attempt
 from rollout.core.documents import AUTOSCALER, DEPLOYMENT, LEASE, SERVICE_ROLLOUT, Document, Kind, version_of
 from rollout.core.errors import Forbidden
 from rollout.core.lifecycle import Phase, Reason
@@ -18,20 +17,10 @@ from tests.simulation.replicas import OBJECT, SPEC, Replica, controlled, replica
 from tests.simulation.test_worlds import FAULTS, SHORT
 from tests.simulation.workloads import Staff
 from tests.simulation.world import START, Faults, World, drive, strategy
-from tests.simulation.worlds import play
+from tests.simulation.worlds import play, played
 
 ASLEEP, ONE = Staff(0), Staff(1)
 AUTO = {**SPEC, "scale": "auto"}
-Each = Callable[[World], None]
-
-
-def played(world: World, each: Each = lambda world: None, first: Faults | None = None) -> tuple[Attempt, str]:
-    watcher = Watcher(world)
-    drive(world, lambda life: first if first and life == 1 else Faults(), each)
-    watcher.finished()
-    attempt = world.attempt()
-    assert attempt is not None
-    return attempt, "\n".join(entry.text for entry in attempt.journal)
 
 
 def staffed(canary: Staff, stable: Staff | None = None, failing: float = 0.0, **changes: object) -> World:

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from rollout.adapters.strategy_files import load
-from rollout.core.attempt import Word
+from rollout.core.attempt import Attempt, Word
 from rollout.core.documents import AUTOSCALER, DEPLOYMENT, DESTINATION_RULE, LEASE, Document, copied
 from rollout.core.errors import RolloutError
 from rollout.core.lifecycle import Phase, Reason
@@ -87,6 +87,18 @@ def play(seed: int, preset: str = "", failing: float | None = None, staffed: boo
     if attempt is None:
         return Outcome(Phase.PREFLIGHT, "refused", False, 1, "refused before anything was written")
     return Outcome(attempt.phase, attempt.reason or "", world.failing["v2"] > 0, lives, attempt.message)
+
+
+def played(
+    world: World, each: Callable[[World], None] = lambda world: None, first: Faults | None = None
+) -> tuple[Attempt, str]:
+    """Run a world to its end, its first process with these faults: the attempt, and its journal as one text."""
+    watcher = Watcher(world)
+    drive(world, lambda life: first if first and life == 1 else Faults(), each)
+    watcher.finished()
+    attempt = world.attempt()
+    assert attempt is not None
+    return attempt, "\n".join(entry.text for entry in attempt.journal)
 
 
 def shortened(preset: str) -> Strategy:
