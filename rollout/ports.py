@@ -22,7 +22,10 @@ class Cluster(Protocol):
         """The object as it stands. Raises `NotFound`."""
 
     def list(self, kind: Kind, namespace: str | None = None, labels: Mapping[str, str] | None = None) -> list[Document]:
-        """The objects of a namespace (None: of all), with these labels, ordered by namespace and name."""
+        """The objects of a namespace (None: of all), with these labels, ordered by namespace and name.
+
+        Of Secrets, the metadata alone: nobody of us needs what many of them hold.
+        """
 
     def create(self, kind: Kind, document: Document) -> Document:
         """Make the object. Raises `Conflict` if it exists, `InvalidInput` if the server rejects it."""

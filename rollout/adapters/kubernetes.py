@@ -16,7 +16,7 @@ from kubernetes.stream import ws_client
 from kubernetes.utils.keepalive import tcp_keepalive_socket_options
 
 from rollout.adapters.retries import read
-from rollout.core.documents import MANAGER, Document, Kind, name_of, namespace_of
+from rollout.core.documents import MANAGER, SECRET, Document, Kind, name_of, namespace_of
 from rollout.core.errors import (
     Conflict,
     Expired,
@@ -45,7 +45,8 @@ READ = 1 << 18
 FORWARDING = "v4.channel.k8s.io"
 FORWARDED_WITHIN = 15.0
 """Seconds until a port of a pod is forwarded: the API server reaches a kubelet for it."""
-MERGE_PATCH = "application/merge-patch+json"
+JSON, MERGE_PATCH = "application/json", "application/merge-patch+json"
+METADATA = f"{JSON};as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
 Query = list[tuple[str, str]]
 
 
@@ -81,7 +82,7 @@ class KubernetesCluster:
         while True:
             asked = [*query, *([("continue", token)] if token else [])]
             page = read(lambda: self._call("GET", kind, namespace, "", asked))  # noqa: B023 - called at once
-            found += [{"apiVersion": page["apiVersion"], "kind": kind.name, **item} for item in page["items"]]
+            found += [_item(kind, page, item) for item in page["items"]]
             token = page["metadata"].get("continue", "")
             if not token:
                 return found, str(page["metadata"].get("resourceVersion", ""))
@@ -183,15 +184,16 @@ class KubernetesCluster:
         verb = {"GET": "get" if name else "list", "POST": "create"}.get(method, method.lower())
         where = f" in namespace {namespace}" if namespace else ""
         what = f"{verb} {kind.plural}{f'/{subresource}' if subresource else ''} {name}".rstrip() + where
-        return self._send(method, path, query or [], body, what)
+        accept = METADATA if kind is SECRET and verb == "list" else JSON
+        return self._send(method, path, query or [], body, what, accept)
 
     def _path(self, kind: Kind, namespace: str | None) -> str:
         root = f"/apis/{kind.group}" if kind.group else "/api"
         place = f"/namespaces/{quote(namespace, safe='')}" if namespace is not None else ""
         return f"{root}/{self._version(kind)}{place}/{kind.plural}"
 
-    def _send(self, method: str, path: str, query: Query, body: Any, what: str) -> Document:
-        response = self._answered(method, path, query, body, what)
+    def _send(self, method: str, path: str, query: Query, body: Any, what: str, accept: str = JSON) -> Document:
+        response = self._answered(method, path, query, body, what, accept)
         with _heard(self._host, what):
             data, status = response.read(), int(response.status)
         if status >= 300:
@@ -202,10 +204,9 @@ class KubernetesCluster:
             raise Unintelligible(f"cannot {what}: what answers is no Kubernetes API") from error
         return document
 
-    def _answered(self, method: str, path: str, query: Query, body: Any, what: str) -> Any:
+    def _answered(self, method: str, path: str, query: Query, body: Any, what: str, accept: str = JSON) -> Any:
         """The answer, of which nothing but its head was read yet."""
-        kind = MERGE_PATCH if method == "PATCH" else "application/json"
-        headers = {"Accept": "application/json", "Content-Type": kind}
+        headers = {"Accept": accept, "Content-Type": MERGE_PATCH if method == "PATCH" else JSON}
         with _heard(self._host, what):
             request = self._api.param_serialize(
                 method=method,
@@ -285,6 +286,12 @@ class KubernetesWatch:
             return Change(found, gone=kind == "DELETED")
         except (ValueError, KeyError, TypeError) as error:
             raise Unintelligible(f"cannot {self._what}: what answers is no Kubernetes API") from error
+
+
+def _item(kind: Kind, page: Document, item: Document) -> Document:
+    """One of a list, as it would be had it been asked for alone; of a Secret the metadata."""
+    head = {"apiVersion": page["apiVersion"], "kind": kind.name}
+    return {"metadata": item["metadata"]} if kind is SECRET else {**head, **item}
 
 
 def _websocket(settings: Any, url: str, headers: Mapping[str, str], what: str) -> Any:

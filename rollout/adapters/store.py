@@ -6,6 +6,7 @@ from contextlib import AbstractContextManager
 
 from rollout.adapters import clock
 from rollout.core.documents import (
+    SECRET,
     Document,
     Kind,
     carries,
@@ -71,8 +72,9 @@ class DocumentStore(ABC):
 
     def list(self, kind: Kind, namespace: str | None = None, labels: Mapping[str, str] | None = None) -> list[Document]:
         """See the port."""
-        found = (self._read(key) for key in self._keys(kind) if namespace in (None, key[1]))
-        return [copied(one) for one in found if one is not None and carries(one, labels or {})]
+        keys = [key for key in self._keys(kind) if namespace in (None, key[1])]
+        found = [one for one in map(self._read, keys) if one is not None and carries(one, labels or {})]
+        return [copied({"metadata": one["metadata"]} if kind is SECRET else one) for one in found]
 
     def create(self, kind: Kind, document: Document) -> Document:
         """See the port."""

@@ -8,11 +8,12 @@ from rollout.core.documents import SERVICE, name_of
 from rollout.core.errors import RolloutError
 from rollout.core.strategy import Strategy
 from rollout.engine.asking import opened
-from rollout.engine.lookup import ports_of
+from rollout.engine.lookup import ROOT_NAMESPACE, other_clusters, ports_of
 from rollout.engine.past import UNKNOWN, apart, seen_by
-from rollout.engine.rights import FOR_SCALING, FOR_SECRETS, FOR_SUBSETS, RIGHTS, Rights, pairs
+from rollout.engine.rights import FOR_SCALING, FOR_SECRETS, FOR_SUBSETS, FOR_WARNINGS, RIGHTS, Rights, pairs
 from rollout.judge.looks import Series, grid_time, within
 from rollout.mesh.hosts import fqdn
+from rollout.mesh.remotes import warning
 from rollout.ports import Cluster, Metrics, Target
 
 
@@ -38,6 +39,9 @@ def checked(
     yield from _rights(cluster, FOR_SUBSETS, namespace, False)
     yield from _rights(cluster, FOR_SECRETS, namespace, False)
     yield from _rights(cluster, FOR_SCALING, namespace, False)
+    yield from _rights(cluster, FOR_WARNINGS, ROOT_NAMESPACE, False)
+    if others := warning(other_clusters(cluster)):
+        yield Finding(False, others, needed=False)
     try:
         document = cluster.get(SERVICE, namespace, service)
         yield Finding(True, f"Service {namespace}/{name_of(document)} is there")

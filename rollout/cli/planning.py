@@ -85,6 +85,7 @@ def planned(cluster: Cluster, attempt: Attempt, metrics: Metrics | None, fit: bo
         answers,
         (
             *_unforetold(attempt, load, unknown, why),
+            *(entry.text for entry in attempt.journal[1:]),
             *unasked,
             *_notes(attempt, scene),
             *_scaled(cluster, attempt, scene),

@@ -34,7 +34,7 @@ from rollout.core.documents import (
 from rollout.core.errors import NotFound, RolloutError
 from rollout.core.lifecycle import Phase
 from rollout.engine.lease import CONTROLLER, RENEW_EVERY
-from rollout.engine.lookup import ROOT_NAMESPACE
+from rollout.engine.lookup import ROOT_NAMESPACE, other_clusters
 from rollout.ports import Cluster, Metrics, Probes, Watchable, Webhooks
 
 log = logging.getLogger("rollout")
@@ -119,11 +119,12 @@ class Controller:
         self.queue: Queue[Key] = Queue(clock.now)
         self.leader = Leader(cluster, settings.home, identity, settings.spaces, settings.lease, settings.drains)
         turnstile = Turnstile(metrics, max(1, settings.workers - SPARE))
-        world = World(self._view, turnstile, webhooks, probes, self._follow, self._deployments)
+        world = World(self._view, turnstile, webhooks, probes, self._follow, self._deployments, self._others)
         self.reconciler = Reconciler(world, self.leader, self._changed)
         self._failures: dict[Key, int] = {}
         self._began: dict[Key, float] = {}
         self._lock, self._watched = threading.Lock(), set[Scope]()
+        self._known: tuple[float, tuple[str, ...]] = (0.0, ())
         self._over = threading.Event()
         self._threads: list[threading.Thread] = []
         self.beat = clock.now()
@@ -287,6 +288,15 @@ class Controller:
             self._watched.add(scope)
         self.reflectors.start(scope)
         self.reflectors.wait(scope, 2.0)
+
+    def _others(self) -> tuple[str, ...]:
+        """The mesh's other clusters, asked for now and then: they change seldom, and are worth a warning only."""
+        until, found = self._known
+        if clock.now() >= until:
+            with suppress(RolloutError):
+                found = other_clusters(self._cluster)
+            self._known = clock.now() + RESYNC, found
+        return found
 
     # --- what wakes --------------------------------------------------------------------------------------------
 

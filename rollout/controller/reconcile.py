@@ -60,6 +60,8 @@ class World:
     called."""
     deployments: Callable[[str], None] = lambda _: None
     """Keep the Deployments of a namespace current from now on."""
+    others: Callable[[], tuple[str, ...]] = tuple
+    """The mesh's other clusters."""
 
 
 class Reconciler:
@@ -195,7 +197,7 @@ class _Flight:
 
     def __init__(self, world: World, leader: Leader, key: Key, service: str) -> None:
         self._cluster, self._key = world.view(key), key
-        self._drains, self._deployments = leader.drains, world.deployments
+        self._drains, self._deployments, self._others = leader.drains, world.deployments, world.others
         namespace, name = key
         self._shelf = StatusShelf(self._cluster, name, namespace, observing=True)
         lease = Led(leader, self._cluster, service, namespace)
@@ -353,8 +355,9 @@ class _Flight:
         self.follow()
         strategy = strategy_of(self._cluster, wanted)
         request = Request(
-            wanted.service, wanted.namespace, wanted.version, strategy or load(PRESET), scale=wanted.scale
-        )
+            wanted.service, wanted.namespace, wanted.version, strategy or load(PRESET), scale=wanted.scale,
+            others=self._others(),
+        )  # fmt: skip
         self.engine.examine(request, now, entitled=True)
         self.attempt = self.engine.begin(request if strategy else chosen(request, self.engine.load), now)
         return 0.0

@@ -8,6 +8,7 @@ from rollout.core.documents import (
     DESTINATION_RULE,
     ENDPOINT_SLICE,
     POD,
+    SECRET,
     Document,
     Kind,
     labels_of,
@@ -17,6 +18,7 @@ from rollout.core.documents import (
 from rollout.core.errors import Forbidden
 from rollout.core.quantities import moment
 from rollout.mesh.proxies import PROXY
+from rollout.mesh.remotes import MARK, clusters
 from rollout.mesh.routes import destinations
 from rollout.mesh.subsets import LABEL, seen_from
 from rollout.ports import Cluster
@@ -142,6 +144,14 @@ def everywhere(cluster: Cluster, kind: Kind, namespace: str) -> tuple[list[Docum
         return cluster.list(kind), True
     except Forbidden:
         return cluster.list(kind, namespace), False
+
+
+def other_clusters(cluster: Cluster) -> tuple[str, ...]:
+    """The mesh's clusters beside this one, as far as we may see them."""
+    try:
+        return clusters(cluster.list(SECRET, ROOT_NAMESPACE, MARK))
+    except Forbidden:
+        return ()
 
 
 def routing_to(documents: Iterable[Document], host: str) -> list[Document]:

@@ -36,6 +36,8 @@ FOR_SUBSETS: Rights = ((DESTINATION_RULE, ("create", "patch")),)
 """Only where subsets are missing."""
 FOR_SECRETS: Rights = ((SECRET, ("get",)),)
 """Only where the strategy names URLs by the Secrets that keep them, and of those only."""
+FOR_WARNINGS: Rights = ((SECRET, ("list",)),)
+"""In the root namespace, of no need to a promotion: whether the mesh has other clusters, which do not see it."""
 FOR_DRILLS: Rights = ((VIRTUAL_SERVICE, ("get", "patch", "create", "delete")),)
 """Only where the strategy has a step `fault`, in the namespace of the Service that it is on, or of ours."""
 FOR_UNDO: Rights = ((DEPLOYMENT, ("list", "patch")),)

@@ -19,7 +19,7 @@ from rollout.core.documents import (
 from rollout.core.errors import Forbidden, InvalidInput, NotFound
 from rollout.core.strategy import Fault, Strategy
 from rollout.engine.asking import opened
-from rollout.engine.lookup import ROOT_NAMESPACE, Pod, Pods, everywhere, pods_of, routing_to
+from rollout.engine.lookup import ROOT_NAMESPACE, Pod, Pods, everywhere, other_clusters, pods_of, routing_to
 from rollout.engine.observing import pair_of, plan_subsets, read_scene, spaces_of
 from rollout.engine.rehearsal import MESH, rehearse
 from rollout.engine.rights import demand_scaling
@@ -27,6 +27,7 @@ from rollout.engine.scaling import only, workloads
 from rollout.mesh.delegates import delegating, is_delegate
 from rollout.mesh.drills import drilled, is_made, made_name
 from rollout.mesh.hosts import DOMAIN, covers, exported_to_all, fqdn, resolved
+from rollout.mesh.remotes import warning
 from rollout.mesh.routes import Pair, doubled, http_routes, key_of, serving, shifted, unpinned
 from rollout.mesh.subsets import LABEL, find, host_of, labels_for, new_rule, seen_from
 from rollout.mesh.workloads import number, template
@@ -42,6 +43,7 @@ class Request:
     """What a person asks for. `stable` empty: find it. `create`: whether subsets may be added.
 
     `why` says why the strategy was chosen, for the journal; empty where the person named it. `scale` says who scales.
+    `others` are the mesh's other clusters; None: look for them.
     """
 
     service: str
@@ -52,6 +54,7 @@ class Request:
     create: bool = True
     why: str = ""
     scale: Scale = Scale.WAIT
+    others: tuple[str, ...] | None = None
 
 
 def survey(cluster: Cluster, request: Request, number: int, now: float) -> Attempt:
@@ -106,6 +109,9 @@ def survey(cluster: Cluster, request: Request, number: int, now: float) -> Attem
     if attempt.narrow:
         text += f"; only namespace {request.namespace} could be listed: routes and rules elsewhere are not known"
     attempt = attempt.noted(now, text)
+    others = other_clusters(cluster) if request.others is None else request.others
+    if others:
+        attempt = attempt.remarked(now, warning(others))
     return attempt.noted(now, request.why) if request.why else attempt
 
 

@@ -20,7 +20,7 @@ from tests.fakes.memory import MemoryCluster, WatchedMemory
 Make = Callable[[], Cluster]
 
 
-SCOPES = [Scope.of(kind) for kind in (CONFIG_MAP, SECRET, VIRTUAL_SERVICE, SERVICE_ROLLOUT)]
+SCOPES = [Scope.of(kind) for kind in (CONFIG_MAP, VIRTUAL_SERVICE, SERVICE_ROLLOUT)]
 
 
 class Telling(WatchedMemory):
@@ -86,6 +86,8 @@ def test_a_secret_gives_its_value_however_it_was_written(cluster: Cluster, name:
     with pytest.raises(InvalidInput, match=f"Secret {name} in namespace default has no key other"):
         opened(cluster, "default", SecretKey(name, "other"))
     assert cluster.may("get", SECRET, "default", name)
+    (listed,) = [one for one in cluster.list(SECRET, "default") if name_of(one) == name]
+    assert set(listed) == {"metadata"}, "what is in it is not for whoever looks which there are"
 
 
 def test_what_is_not_there_is_not_found(cluster: Cluster, name: str) -> None:

@@ -25,6 +25,7 @@ from rollout.core.documents import (
     SERVICE_ROLLOUT,
     VIRTUAL_SERVICE,
 )
+from rollout.engine.lookup import ROOT_NAMESPACE
 from rollout.engine.rights import (
     ASKED,
     CONTROLLED,
@@ -33,6 +34,7 @@ from rollout.engine.rights import (
     FOR_SECRETS,
     FOR_SUBSETS,
     FOR_TRIGGERS,
+    FOR_WARNINGS,
     LEADING,
     LEADS,
     Rights,
@@ -55,7 +57,7 @@ ALL = {
         "from": [{"namespaceSelector": {}}],
         "egress": [{"ports": [{"port": 443}]}, {"to": [{"ipBlock": {"cidr": "10.0.0.0/8"}}]}],
     },
-    "triggers": True, "secrets": True, "scaling": {"enabled": True},
+    "triggers": True, "secrets": True, "otherClusters": True, "scaling": {"enabled": True},
     "imagePullSecrets": [{"name": "registry"}], "podLabels": {"sidecar.istio.io/inject": "true"},
     "podAnnotations": {"g": "h"}, "priorityClassName": "system-cluster-critical", "nodeSelector": {"i": "j"},
     "tolerations": [{"operator": "Exists"}], "affinity": {"nodeAffinity": {}},
@@ -249,6 +251,8 @@ def test_the_rights_are_those_that_the_engine_asks_for(helm: Helm) -> None:
     assert granted(role["rules"]) == asked(
         FOR_SUBSETS, FOR_DRILLS, FOR_SECRETS, FOR_SCALING, FOR_TRIGGERS, ((DEPLOYMENT, ("watch",)),)
     )
+    (role,) = [one for one in of("Role", helm.rendered(ALL)) if one["metadata"]["namespace"] == ROOT_NAMESPACE]
+    assert granted(role["rules"]) == {(kind.group, kind.plural, verb) for kind, verb in pairs(FOR_WARNINGS)}
     (role,) = of("ClusterRole", helm.rendered({"drills": False}))
     assert granted(role["rules"]) == asked(FOR_SUBSETS)
 

@@ -1,11 +1,15 @@
 """A controller that has the chart's account and no other: its rights are enough, and it asks for no others."""
 
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
+from urllib.error import HTTPError
 
 import pytest
 
+from rollout.engine.lookup import ROOT_NAMESPACE
+from rollout.mesh.remotes import MARK
 from rollout.playground.stage import NAMESPACE
 from tests.real.mesh import WORKLOADS, wait
 from tests.real.test_chart import PATHS, Helm
@@ -38,7 +42,7 @@ def deployed_anew(controllers: Controllers, name: str) -> None:
 def revoked(controllers: Controllers) -> None:
     server = controllers.mesh.server
     for kind in ("ServiceAccount", "Role", "RoleBinding"):
-        for namespace in (HOME, NAMESPACE):
+        for namespace in (HOME, NAMESPACE, ROOT_NAMESPACE):
             server.call("DELETE", PATHS[kind].format(namespace=namespace))
     for kind in ("ClusterRole", "ClusterRoleBinding"):
         path = f"{PATHS[kind]}?labelSelector=app.kubernetes.io%2Fname%3Drollout"
@@ -66,6 +70,24 @@ def test_the_charts_rights_are_enough_for_a_release(
         wait(lambda: not controllers.read()["metadata"].get("finalizers"), 10)
         assert "forbidden" not in controllers.log(port).lower()
     finally:
+        revoked(controllers)
+
+
+def test_other_clusters_of_the_mesh_are_named(controllers: Controllers) -> None:
+    server = controllers.mesh.server
+    space = {"metadata": {"name": ROOT_NAMESPACE}}
+    secret = {"metadata": {"name": "istio-remote-secret-west", "labels": MARK}, "stringData": {"west": "a kubeconfig"}}
+    with suppress(HTTPError):  # it is there already
+        server.call("POST", "/api/v1/namespaces", space)
+    server.call("POST", f"/api/v1/namespaces/{ROOT_NAMESPACE}/secrets", secret)
+    try:
+        port = controllers.start(granted(controllers, {"namespaces": [NAMESPACE], "otherClusters": True}), [NAMESPACE])
+        controllers.declare("v2")
+        wait(lambda: bool(controllers.status().get("journal")), 20)
+        assert any("other clusters of this mesh: west" in one["text"] for one in controllers.status()["journal"])
+        assert "forbidden" not in controllers.log(port).lower()
+    finally:
+        server.call("DELETE", f"/api/v1/namespaces/{ROOT_NAMESPACE}/secrets/istio-remote-secret-west")
         revoked(controllers)
 
 

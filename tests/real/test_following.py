@@ -34,9 +34,9 @@ class Counting(KubernetesCluster):
         super().__init__(None, kubeconfig)
         self.sent: list[str] = []
 
-    def _answered(self, method: str, path: str, query: Any, body: Any, what: str) -> Any:
+    def _answered(self, method: str, path: str, query: Any, body: Any, what: str, *accept: Any) -> Any:
         self.sent.append(what.partition(" in namespace")[0])
-        return super()._answered(method, path, query, body, what)
+        return super()._answered(method, path, query, body, what, *accept)
 
 
 class Followed:

@@ -14,7 +14,7 @@ from rollout.core.documents import CONFIG_MAP, VIRTUAL_SERVICE, Document
 from rollout.core.errors import InvalidInput
 from rollout.core.lifecycle import Phase, Reason
 from rollout.core.strategy import Bake, Step
-from rollout.engine.rights import FOR_DRILLS, RIGHTS, pairs
+from rollout.engine.rights import FOR_DRILLS, FOR_WARNINGS, RIGHTS, pairs
 from rollout.engine.survey import survey
 from tests.simulation.invariants import Watcher
 from tests.simulation.test_driving import Stage
@@ -188,7 +188,9 @@ def test_the_rights_for_a_drill_are_those_that_it_uses() -> None:
         played(world)
         used = used.union(*(process.asked for process in world.processes))
     subset = {("DestinationRule", "patch")}
-    assert used - subset == {(kind.name, verb) for kind, verb in (*pairs(RIGHTS), *pairs(FOR_DRILLS))}
+    assert used - subset == {
+        (kind.name, verb) for kind, verb in (*pairs(RIGHTS), *pairs(FOR_DRILLS), *pairs(FOR_WARNINGS))
+    }
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from rollout.core.query import Effect, Query
 from rollout.core.strategy import ERRORS, Bake, Check, Step
 from rollout.engine.lease import DURATION as LEASE
 from rollout.engine.past import UNKNOWN
-from rollout.engine.rights import FOR_SUBSETS, RIGHTS, pairs
+from rollout.engine.rights import FOR_SUBSETS, FOR_WARNINGS, RIGHTS, pairs
 from tests.simulation.invariants import Violation, Watcher
 from tests.simulation.world import START, Faults, World, drive, strategy
 from tests.simulation.worlds import play
@@ -179,7 +179,7 @@ def test_the_rights_that_we_ask_for_are_those_that_we_use() -> None:
             world.cluster.documents.pop((DESTINATION_RULE.name, "shop", "reviews"))
         drive(world, lambda _: Faults(), lambda _: None)
         used = used.union(*(process.asked for process in world.processes))
-    assert used == {(kind.name, verb) for kind, verb in (*pairs(RIGHTS), *pairs(FOR_SUBSETS))}
+    assert used == {(kind.name, verb) for kind, verb in (*pairs(RIGHTS), *pairs(FOR_SUBSETS), *pairs(FOR_WARNINGS))}
 
 
 def test_an_outage_that_both_versions_share_is_nobodys_fault() -> None:

@@ -22,6 +22,7 @@ from rollout.engine.rights import (
     FOR_SECRETS,
     FOR_SUBSETS,
     FOR_UNDO,
+    FOR_WARNINGS,
     LEADS,
     RIGHTS,
     Rights,
@@ -53,7 +54,7 @@ def test_the_readme_names_the_rights_that_we_check() -> None:
         return "; ".join(f"{', '.join(verbs)} {kind.plural}" for kind, verbs in rights)
 
     flat = " ".join(README.split())
-    for rights in (RIGHTS, FOR_SUBSETS, FOR_SECRETS, FOR_DRILLS, FOR_UNDO, FOR_SCALING, ASKED, LEADS):
+    for rights in (RIGHTS, FOR_SUBSETS, FOR_SECRETS, FOR_DRILLS, FOR_UNDO, FOR_SCALING, FOR_WARNINGS, ASKED, LEADS):
         assert written(rights) in flat
 
 

@@ -13,6 +13,7 @@ from rollout.core.documents import (
     DESTINATION_RULE,
     ENDPOINT_SLICE,
     POD,
+    SECRET,
     SERVICE,
     VIRTUAL_SERVICE,
     Document,
@@ -21,6 +22,7 @@ from rollout.core.documents import (
 from rollout.core.errors import Forbidden, InvalidInput
 from rollout.core.strategy import Bake, Mirror, Safe, Step, Strategy
 from rollout.engine.survey import Request, survey
+from rollout.mesh.remotes import CLUSTER
 from tests.fakes.memory import MemoryCluster
 
 STRATEGY = Strategy("test", (Step(100, Bake(1, 1)),), confirm=1.0)  # type: ignore[arg-type]
@@ -67,6 +69,31 @@ def test_the_usual() -> None:
     found = Shop({"v1": 3, "v2": 2}, to("v1"), BOTH).survey()
     assert (found.stable, found.canary, found.capacity, found.counted) == ("v1", "v2", 3, ("v1", "v2"))
     assert not found.narrow
+
+
+def test_other_clusters_of_the_mesh_are_named() -> None:
+    shop = Shop({"v1": 3, "v2": 2}, to("v1"), BOTH)
+    for name, cluster in (("istio-remote-secret-south", ""), ("x", "west"), ("y", "west")):
+        shop.put(SECRET, name, {"istio/multiCluster": "true"}, "istio-system")
+        if cluster:
+            shop.cluster.documents["Secret", "istio-system", name]["metadata"]["annotations"] = {CLUSTER: cluster}
+    shop.put(SECRET, "cacerts", namespace="istio-system")
+    told = [entry.text for entry in shop.survey().journal]
+    assert "other clusters of this mesh: south, west; callers there" in told[1]
+
+
+def test_who_may_not_see_other_clusters_is_not_warned() -> None:
+    shop = Shop({"v1": 3, "v2": 2}, to("v1"), BOTH)
+    shop.put(SECRET, "istio-remote-secret-south", {"istio/multiCluster": "true"}, "istio-system")
+    whole = shop.cluster.list
+
+    def no_secrets(kind: Kind, *rest: Any) -> list[Document]:
+        if kind is SECRET:
+            raise Forbidden("no")
+        return whole(kind, *rest)
+
+    shop.cluster.list = no_secrets  # type: ignore[method-assign,assignment]
+    assert len(shop.survey().journal) == 1
 
 
 def test_subsets_may_be_named_as_users_like() -> None:
