@@ -82,7 +82,7 @@ class KubernetesCluster:
         while True:
             asked = [*query, *([("continue", token)] if token else [])]
             page = read(lambda: self._call("GET", kind, namespace, "", asked))  # noqa: B023 - called at once
-            found += [_item(kind, page, item) for item in page["items"]]
+            found += [_item(kind, page, item) for item in page["items"] or []]  # a list of metadata may say null
             token = page["metadata"].get("continue", "")
             if not token:
                 return found, str(page["metadata"].get("resourceVersion", ""))

@@ -11,7 +11,16 @@ from rollout.adapters.store import Key
 from rollout.controller.cache import Cache, CachedCluster, Scope
 from rollout.controller.reflector import Reflectors
 from rollout.core.address import SecretKey
-from rollout.core.documents import CONFIG_MAP, SECRET, SERVICE_ROLLOUT, VIRTUAL_SERVICE, Document, name_of, version_of
+from rollout.core.documents import (
+    CONFIG_MAP,
+    SECRET,
+    SERVICE_ROLLOUT,
+    VIRTUAL_SERVICE,
+    Document,
+    Kind,
+    name_of,
+    version_of,
+)
 from rollout.core.errors import Conflict, InvalidInput, NotFound
 from rollout.engine.asking import opened
 from rollout.ports import Cluster
@@ -76,6 +85,11 @@ def name() -> str:
 def config_map(name: str, **data: str) -> Document:
     metadata = {"name": name, "namespace": "default", "labels": {"app": name}}
     return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": data}
+
+
+@pytest.mark.parametrize("kind", [CONFIG_MAP, SECRET])
+def test_a_list_may_be_empty(cluster: Cluster, name: str, kind: Kind) -> None:
+    assert cluster.list(kind, "default", {"group": name}) == []
 
 
 def test_a_secret_gives_its_value_however_it_was_written(cluster: Cluster, name: str) -> None:

@@ -110,6 +110,12 @@ class Fleet(Ours):
         """The weights that its canary had, one after the other."""
         return [weight for weight, _ in itertools.groupby(weight for _, (_, weight) in self.weights.seen[service])]
 
+    def stood(self, service: str, weight: int) -> float:
+        """Seconds for which its canary had a weight, the first time."""
+        path = [(at, weight) for at, (_, weight) in self.weights.seen[service]]
+        place = next(i for i, (_, one) in enumerate(path) if one == weight)
+        return next(at for at, one in path[place:] if one != weight) - path[place][0]
+
     def all_at(self, weight: int, services: list[str], within: float = 60.0) -> None:
         """Wait until each of them has it."""
         wait(lambda: all(self.weight(one) == weight for one in services), within)

@@ -1,14 +1,17 @@
 """What a controller survives on a real API server: deaths, other writers, a metrics store in any mood, history lost."""
 
 import random
+import threading
 import time
 import urllib.error
 from collections.abc import Iterator
 from contextlib import suppress
+from http.server import BaseHTTPRequestHandler
 
 import pytest
 
 from bench.controller.candidate import NAMESPACE, Phase, Plan
+from tests.fakes.serving import serving
 from tests.real.fleet import Fleet, Noise
 from tests.real.mesh import wait
 from tests.real.servers import ApiServer
@@ -65,6 +68,38 @@ def test_no_lie_of_prometheus_moves_anybody_nor_does_its_silence_hold_who_needs_
     fleet.prometheus.mood = "long"
     fleet.ended(staying, Phase.PROMOTED, 60.0)
     assert all(fleet.path(one) == [0, 25, 100] for one in staying)
+
+
+class Mute(BaseHTTPRequestHandler):
+    """Takes what is posted, and never answers."""
+
+    over = threading.Event()
+
+    def do_POST(self) -> None:
+        Mute.over.wait(120)
+
+
+def test_webhooks_that_hang_hold_nobody_but_who_asks_them(fleet: Fleet) -> None:
+    fleet.plan = Plan(steps=(25, 100), bake=4.0)
+    waiting, told, good = (fleet.launch(6) for _ in range(3))
+    with serving(Mute) as mute:
+        gate = {"gate": {"webhook": f"{mute}/ask", "timeout": "15s"}}
+        for one in waiting:
+            fleet.patch(
+                f"{fleet.objects}/{one}", {"spec": {"strategy": {"steps": [{"weight": 25}, gate, {"weight": 100}]}}}
+            )
+        for one in told:
+            fleet.patch(f"{fleet.objects}/{one}", {"spec": {"strategy": {"notify": {"url": f"{mute}/told"}}}})
+        fleet.start()
+        fleet.release_all([*waiting, *told, *good])
+        fleet.ended([*told, *good], Phase.PROMOTED, 60.0)
+        stood = [fleet.stood(one, 25) for one in (*told, *good)]
+        print(f"a bake of 4 s took {min(stood):.1f} to {max(stood):.1f} s while {len(waiting)} gates hang")
+        assert {fleet.path(one)[-1] for one in waiting} == {25}, "nobody said yes"
+        fleet.delete(waiting[0])
+        fleet.all_at(0, waiting[:1], 3.0)
+        fleet.ended(waiting[1:], Phase.BACK, 60.0)
+        Mute.over.set()
 
 
 def test_who_writes_all_the_time_stops_neither_a_rollout_nor_its_end(fleet: Fleet, api_server: ApiServer) -> None:
