@@ -22,6 +22,8 @@ EASE_EVERY = 30.0
 """Seconds after which a take-back that stable could not carry at once gives it a quarter more."""
 MUCH, SEEN = 50, 180.0
 """Percent whose return an autoscaler must see, and seconds until it has: its metrics are a minute old."""
+QUIET_BY = 600.0
+"""Seconds within which requests that a version still gets must have ended, or nobody waits for that any more."""
 ROUNDING = 1e-3
 """Seconds by which the end of a look may miss the end of a bake: times of looks are sums."""
 
@@ -90,7 +92,8 @@ class Observation:
     are how many pods each has, and how often those have restarted; `canary_starved` how many of its containers ended
     last for want of memory; `subsets_since` when the rules with the subsets were changed last, by the API server's
     clock (infinite: not known); `measured` what the strategy's queries and webhooks answered, `probed` what came of the
-    step's probes; `scaling` what is done about endpoints that the canary lacks.
+    step's probes; `scaling` what is done about endpoints that the canary lacks; `reached` whether requests come to
+    a canary that went back (None: nobody tells).
     """
 
     now: float
@@ -113,6 +116,7 @@ class Observation:
     probed: Probed | None = None
     drills: tuple[DrillState, ...] = ()
     scaling: str = ""
+    reached: bool | None = None
 
     @property
     def repeating(self) -> bool:
@@ -194,6 +198,8 @@ def _ended(o: Observation) -> Answer:
     rest = min(a.ended - o.now, 0.0) + _needed_yet(a)
     if a.scale is Scale.AUTO and a.phase is Phase.ROLLED_BACK and rest > 0:
         return Decision(a, after=min(rest, 2.0))
+    if o.reached and lingers(o):
+        return Decision(a, after=5.0)
     return Decision(a, clean=all(one.bare for one in o.drills))
 
 
@@ -203,6 +209,17 @@ def _needed_yet(a: Attempt) -> float:
     """
     most = max((step.weight for step in a.strategy.steps[: a.step + 1]), default=Decimal(0))
     return max(a.strategy.propagation, SEEN if most >= MUCH else 0.0)
+
+
+def lingers(o: Observation) -> bool:
+    """Whether requests that come to a canary though it went back would keep the pods that were scaled for it.
+
+    Not for ever, not where the controller is to go, and not where somebody gave it users since: then nothing goes.
+    """
+    a = o.attempt
+    gives_back = a.scale is Scale.AUTO and a.phase is Phase.ROLLED_BACK and not a.cleaned
+    due = _needed_yet(a) <= o.now - a.ended < QUIET_BY
+    return gives_back and due and a.reason is not Reason.DRAINED and not any(r.actual for r in o.routes)
 
 
 def _sealed(o: Observation) -> Answer:

@@ -4,7 +4,7 @@ import math
 from dataclasses import dataclass, fields, replace
 
 from rollout.core.attempt import Attempt, Record, Scale, Word
-from rollout.core.decision import Decision, Observation, decide, landed, take_back
+from rollout.core.decision import Decision, Observation, decide, landed, lingers, take_back
 from rollout.core.errors import Conflict, Forbidden, InvalidInput, Unintelligible
 from rollout.core.lifecycle import Phase, Reason, legal
 from rollout.core.notices import noticed
@@ -294,7 +294,8 @@ class Engine:
     def _judged(self, a: Attempt, scene: Scene, now: float) -> Observation:
         seen = observe(self._cluster, a, scene, now)
         if a.phase.ended:
-            return seen
+            reached = self._eyes.reached(scene.target(a), a.ended) if lingers(seen) else None
+            return replace(seen, reached=reached)
         a = landed(seen)
         seen = self._gated(replace(seen, attempt=a, scaling=self._scales.said))
         reading, silence, checkpoint = self._eyes.reading(seen, scene.target(a))

@@ -11,7 +11,20 @@ from rollout.core.decision import Observation
 from rollout.core.errors import InvalidInput, Unreachable
 from rollout.core.lifecycle import Phase
 from rollout.core.strategy import Kind, Strategy
-from rollout.engine.past import PODS, UNKNOWN, Load, apart, edges_to_ask, looks_of, measured, pace, remembered, seen_by
+from rollout.engine.past import (
+    PODS,
+    REPORTERS,
+    UNKNOWN,
+    Load,
+    apart,
+    edges_to_ask,
+    looks_of,
+    measured,
+    pace,
+    remembered,
+    seen_by,
+    whole_look,
+)
 from rollout.judge.attribution import Counts
 from rollout.judge.bets import Tally
 from rollout.judge.judge import OBEYED, Evidence, Terms, judged, read, restarted
@@ -98,6 +111,25 @@ class Eyes:
                 '(reporter="destination"); put them into the mesh, or leave the step `mirror` out'
             )
         return measured(self._metrics, target, strategy, horizon, self._pace(strategy, target))
+
+    def reached(self, target: Target, since: float) -> bool | None:
+        """Whether requests still come to the target's canary, by whoever counts them; None where nobody does.
+
+        What was counted before `since` (epoch seconds) tells nothing: as long as there is nothing later, some may.
+        """
+        found = []
+        try:
+            for reporter in REPORTERS:
+                seen, horizon = self._seen_by(target, reporter)
+                if horizon is None:
+                    continue
+                start = horizon - 2 * (self._intervals[reporter] or UNKNOWN)
+                increments = whole_look(self._metrics, seen, start, horizon, ()).increments
+                if increments or start < since:
+                    found.append(start < since or any(one.canary.requests for one in increments))
+        except Unreachable:
+            return None
+        return any(found) if found else None
 
     @property
     def interval(self) -> float:

@@ -6,6 +6,7 @@ import pytest
 
 from rollout.cli.planning import planned
 from rollout.controller.reconcile import AGAIN
+from rollout.core.decision import QUIET_BY
 from rollout.core.documents import AUTOSCALER, DEPLOYMENT, LEASE, SERVICE_ROLLOUT, Document, Kind, version_of
 from rollout.core.errors import Forbidden
 from rollout.core.lifecycle import Phase, Reason
@@ -148,6 +149,31 @@ def test_a_take_back_waits_for_no_scaling(monkeypatch: pytest.MonkeyPatch) -> No
         last.tick(world.now)
         world.pass_time(1.0)
     assert world.workloads.replicas("v2") == 1, "whoever comes next and may, gives it back"
+
+
+@pytest.mark.parametrize(
+    ("until", "sighted", "least", "most"),
+    [
+        (60.0, True, 60.0, 75.0),  # the last one has come
+        (9999.0, True, QUIET_BY, QUIET_BY + 15.0),  # nobody waits for ever
+        (60.0, False, 0.0, 20.0),  # nobody tells, and the wait that needs no counters has to do
+    ],
+)
+def test_pods_go_when_no_request_comes_any_more(until: float, sighted: bool, least: float, most: float) -> None:
+    """Some proxies go on sending to a canary that went back."""
+    world = staffed(ONE, failing=0.3, steps=strategy().steps[1:])
+
+    def each(w: World) -> None:
+        attempt = w.attempt()
+        assert attempt is not None
+        if attempt.phase.ended:
+            w.metrics.stragglers["v2"] = 3 if w.now < attempt.ended + until else 0
+            w.metrics.down_until = 0.0 if sighted else w.now + 5.0
+
+    attempt, journal = played(world, each)
+    assert attempt.phase is Phase.ROLLED_BACK, journal
+    (went,) = (entry.at - attempt.ended for entry in attempt.journal if entry.text.startswith("given back"))
+    assert least <= went <= most
 
 
 def refusing(ask: Callable[..., list[Document]]) -> Callable[..., list[Document]]:

@@ -164,6 +164,8 @@ class VirtualMetrics:
         """The last moment of which anybody was shown counters that mean something."""
         self.canary_at: list[float] = []
         """The seconds in which the canary was asked."""
+        self.stragglers = dict.fromkeys(("v1", "v2"), 0)
+        """Requests a second that come to a version whatever the routes say, as from proxies that know no others yet."""
         self.answer: Callable[[str, float], list[float]] = lambda promql, at: []
         """The values of an expression's series at a moment."""
         self.asked: list[tuple[float, str]] = []
@@ -175,7 +177,7 @@ class VirtualMetrics:
         if routed(world.virtual_service()):
             share = BETA + (1 - BETA) * share
         for version, part in (("v1", 1 - share), ("v2", share)):
-            requests = round(world.rps * part)
+            requests = round(world.rps * part) + self.stragglers[version]
             repeated = math.floor(world.rps * world.repeated() / 100 + self._odd()) if version == "v2" else 0
             if version == "v2" and (requests or repeated):
                 self.canary_at.append(now)
