@@ -141,7 +141,7 @@ OF_OPERATORS = {"ServiceMonitor", "PrometheusRule"}
 
 @pytest.fixture
 def namespaces(api_server: ApiServer) -> None:
-    for name in ("rollout-system", "books", "shop"):
+    for name in ("rollout-system", "books", "shop", ROOT_NAMESPACE):
         with suppress(urllib.error.HTTPError):  # another test may have made it
             api_server.call("POST", "/api/v1/namespaces", {"metadata": {"name": name}})
 
