@@ -114,7 +114,7 @@ def split(e: Evidence) -> float | None:
     """
     total, seen = e.counts.routed
     wanted = float(e.weight) / 100
-    if not total or e.blind or e.mirrored:
+    if not total or e.mirrored:
         return None
     if e.routed:
         return seen / total

@@ -17,6 +17,14 @@ def test_no_invariant_breaks_whatever_becomes_of_the_watches(first: int) -> None
     assert not [one for one in ends if one.bad and one.phase is Phase.PROMOTED]
 
 
+@pytest.mark.soak
+@pytest.mark.parametrize("staffed", [False, True])
+@pytest.mark.parametrize("first", range(1000, 51000, 500))
+def test_no_invariant_breaks_in_a_hundred_thousand_worlds(first: int, staffed: bool) -> None:
+    ends = [storm(seed, CachedReplica, staffed) for seed in range(first, first + 500)]
+    assert not [one for one in ends if one.bad and one.phase is Phase.PROMOTED]
+
+
 def test_a_release_asks_the_api_for_nothing_that_a_watch_told() -> None:
     world = World(3, trouble=0.0, declared=SPEC)
     watcher = Watcher(world)

@@ -71,6 +71,18 @@ def test_a_fault_at_every_single_call_changes_no_end(fault: str, failing: float,
     assert calls > 100, "a rollout makes more calls than that; the enumeration ended early"
 
 
+def test_proxies_that_never_learn_of_the_last_weight_are_told_of() -> None:
+    world, told = World(3, trouble=0.0, strategy=replace(strategy(), confirm=60.0)), set[str]()
+    world.metrics.stragglers["v1"] = 60  # as where istiod is gone, and half of its proxies are what they were
+
+    def each(_: World) -> None:
+        attempt = world.attempt()
+        told.update([attempt.last.text] if attempt and attempt.last and attempt.weight == 100 else [])
+
+    drive(world, lambda _: Faults(), each)
+    assert any("v2 got 67 % of the requests, not 100 %" in text for text in told), told
+
+
 @pytest.mark.parametrize("every", [29, pytest.param(3, marks=pytest.mark.slow)])
 def test_a_restart_neither_shortens_a_bake_nor_starts_it_again(every: int) -> None:
     """The watcher sees one that is too short; what a death costs in time is its lease and one look."""
