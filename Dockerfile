@@ -15,9 +15,11 @@ COPY rollout rollout
 COPY strategies strategies
 RUN /tools/bin/python -m hatchling build --target wheel --directory /wheel
 RUN python -m pip --python /app/bin/python install --quiet --no-compile --no-deps --no-index /wheel/*.whl
-# Bytecode that depends on the source alone: nothing can be written where it runs, and two builds are alike. Of the
-# Kubernetes client's thousand models and of its asynchronous twin nothing is ever imported.
-RUN /app/bin/python -m compileall -q -j 0 --invalidation-mode unchecked-hash -x '/kubernetes/(aio|client/models)/' /app/lib
+# Of the Kubernetes client we use what sends requests; its class for each API and its asynchronous twin are half of all.
+RUN rm -r /app/lib/python*/site-packages/kubernetes/aio /app/lib/python*/site-packages/kubernetes/client/api
+# Bytecode that depends on the source alone: nothing can be written where it runs, and two builds are alike. Forced,
+# for pip has left some that tells its time. The client's thousand models are never imported.
+RUN /app/bin/python -m compileall -q -f -j 0 --invalidation-mode unchecked-hash -x '/kubernetes/client/models/' /app/lib
 
 FROM python:${PYTHON}-slim
 COPY --from=build /app /app

@@ -9,9 +9,12 @@ from pathlib import Path
 
 import pytest
 
+from tests.real import images
+
 pytestmark = pytest.mark.real
 
 ROOT = Path(__file__).parents[2]
+TAG = "localhost/mesh-rollout:test"
 FOLDERS = ("/src", "/tools", "/app", "/wheel")
 
 
@@ -75,6 +78,7 @@ def test_the_steps_make_a_program_that_runs_and_holds_nothing_else(tmp_path: Pat
     listed = subprocess.run([str(app / "bin" / "python"), "-c", said], env=quiet, capture_output=True, text=True)
     there = {re.sub(r"[-_.]+", "-", name).lower() for name in listed.stdout.split()}
     assert there == names("requirements.image.lock") | {"mesh-rollout"}
+    assert sum(one.lstat().st_size for one in app.rglob("*")) < 90e6, "of the Kubernetes client, what is used"
     assert list(app.glob("lib/python*/site-packages/rollout/__pycache__/*.pyc")), "compiled, for nobody can write there"
 
 
@@ -85,14 +89,26 @@ def test_what_runs_is_no_root(tmp_path: Path) -> None:
     assert 'ENTRYPOINT ["/app/bin/rollout"]' in last
 
 
-def test_a_builder_builds_it() -> None:
-    """Where a Docker engine answers; elsewhere the steps above are all that can be tried."""
-    docker = shutil.which("docker")
-    if not docker or subprocess.run([docker, "info"], capture_output=True).returncode:
-        pytest.skip("no Docker engine answers")
-    tag = "mesh-rollout-test"
-    subprocess.run([docker, "build", "--quiet", "--tag", tag, str(ROOT)], check=True, timeout=1800)
-    command = [docker, "run", "--rm", "--read-only", "--cap-drop=ALL", "--network=none", tag, "strategies", "list"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+@pytest.fixture(scope="module")
+def builder(tmp_path_factory: pytest.TempPathFactory) -> images.Builder:
+    """Where one is at hand; elsewhere the steps above are all that can be tried."""
+    found = images.found(tmp_path_factory.mktemp("builder"))
+    if found is None:
+        pytest.skip("neither a Docker engine answers, nor is there a Buildah")
+    return found
+
+
+def test_a_builder_builds_it(builder: images.Builder) -> None:
+    builder.build(TAG, ROOT)
+    done = builder.run(TAG, "strategies")
     assert done.returncode == 0, done.stderr
     assert "canary" in done.stdout
+
+
+@pytest.mark.soak
+def test_what_is_built_again_is_the_same(builder: images.Builder) -> None:
+    if not isinstance(builder, images.Buildah):
+        pytest.skip("a Docker engine says when it built each file")
+    for tag in (TAG, f"{TAG}-again"):
+        builder.build(tag, ROOT)
+    assert builder.inspected(TAG)["rootfs"] == builder.inspected(f"{TAG}-again")["rootfs"]
