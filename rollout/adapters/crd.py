@@ -74,6 +74,7 @@ def _whole() -> Node:
     below["strategy"][RULES] = [ONE_STRATEGY]
     below["suspend"]["default"] = False
     below["scale"]["default"] = "wait"
+    below["retire"]["properties"]["after"]["default"] = "never"
     status["properties"]["conditions"] |= {LIST_TYPE: "map", LIST_KEYS: ["type"]}
     return {
         "description": "A service of the mesh, and the version of it that is to serve.",

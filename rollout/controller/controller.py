@@ -14,7 +14,7 @@ from rollout.controller.cache import Cache, CachedCluster, Changed, Scope
 from rollout.controller.events import event_of
 from rollout.controller.leading import Leader
 from rollout.controller.queue import Queue
-from rollout.controller.reconcile import Key, Reconciler, World
+from rollout.controller.reconcile import NEVER, Key, Reconciler, World
 from rollout.controller.reflector import Reflectors
 from rollout.controller.turnstile import Turnstile
 from rollout.core.attempt import Attempt
@@ -232,7 +232,7 @@ class Controller:
             finally:
                 self._told.worked(clock.now() - self._began.pop(key))
                 self.queue.done(key)
-            if after < RESYNC:
+            if after < NEVER:
                 self.queue.add(key, clock.now() + after)
 
     def _reconciled(self, key: Key) -> float:

@@ -1,6 +1,6 @@
 """What people see under `kubectl describe` and `kubectl get events`: one Event for each change of how it stands."""
 
-from rollout.core.attempt import Attempt
+from rollout.core.attempt import Attempt, Fate
 from rollout.core.documents import EVENT, MANAGED_BY, MANAGER, SERVICE_ROLLOUT, Document, name_of, namespace_of
 from rollout.core.lifecycle import Phase
 from rollout.core.quantities import stamp
@@ -13,15 +13,26 @@ TOLD = {
     Phase.PROMOTED: ("Normal", "Promoted"),
 }
 """The phases whose beginning is told, and how."""
+SETTLED = {Fate.RETIRED: ("Normal", "Retired"), Fate.KEPT: ("Warning", "NotRetired")}
+"""What was decided for good about a version that was replaced, and how it is told."""
+
+
+def _told(before: Attempt | None, after: Attempt | None) -> tuple[str, str, str] | None:
+    """The kind of a change, its reason and its text; None where it concerns nobody, or another process has told it."""
+    if after is None or (before is None and after.phase is not Phase.PREFLIGHT):
+        return None
+    if before and (before.id, before.phase) == (after.id, after.phase):
+        new = (one for one in after.retired if one not in before.retired and one.fate in SETTLED)
+        return next(((*SETTLED[one.fate], str(one)) for one in new), None)
+    return (*TOLD[after.phase], after.message) if after.phase in TOLD else None
 
 
 def event_of(document: Document, before: Attempt | None, after: Attempt | None, now: float) -> Document | None:
     """The Event that tells this change; None where there is none to tell."""
-    if after is None or (before and (before.id, before.phase) == (after.id, after.phase)) or after.phase not in TOLD:
+    told = _told(before, after)
+    if told is None:
         return None
-    if before is None and after.phase is not Phase.PREFLIGHT:
-        return None  # another process has told it
-    kind, reason = TOLD[after.phase]
+    kind, reason, text = told
     metadata, at = document["metadata"], stamp(now)
     return {
         "apiVersion": EVENT.api_version(),
@@ -41,7 +52,7 @@ def event_of(document: Document, before: Attempt | None, after: Attempt | None, 
         },
         "type": kind,
         "reason": reason,
-        "message": after.message[:1024],
+        "message": text[:1024],
         "source": {"component": MANAGER},
         "reportingComponent": f"rollout.dev/{MANAGER}",
         "firstTimestamp": at,

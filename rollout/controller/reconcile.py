@@ -24,7 +24,16 @@ from rollout.core.lifecycle import Phase, Reason
 from rollout.core.quantities import moment
 from rollout.engine.choosing import PRESET, chosen
 from rollout.engine.engine import Engine
-from rollout.engine.objects import OVERRIDE, asked_again, oldest, seen, version_asked, version_instead, version_written
+from rollout.engine.objects import (
+    OVERRIDE,
+    asked_again,
+    oldest,
+    retires_after,
+    seen,
+    version_asked,
+    version_instead,
+    version_written,
+)
 from rollout.engine.state import StatusShelf
 from rollout.engine.status import IDLE, Trouble, marked, trouble_of, waiting_since
 from rollout.engine.survey import Request, known_service, serves
@@ -85,11 +94,12 @@ class Reconciler:
             document = self._world.view(key).get(SERVICE_ROLLOUT, *key)
         except NotFound:
             return self._gone(key, now)
-        if at_rest(document) and not self._called(key, document, now):
+        rest = _rests(document, now)
+        if rest and at_rest(document) and not self._called(key, document, now):
             if key in self._flights:
                 self._flights[key].sweep(now)
             self._drop(key)
-            return NEVER
+            return rest
         service = str((document.get("spec") or {}).get("service", ""))
         flight = self._flights.get(key)
         if flight is None or flight.engine.service != service:
@@ -158,6 +168,14 @@ def at_rest(document: Document) -> bool:
     if reason and reason not in LASTING_TROUBLE:
         return status.get("phase") == Phase.ROLLED_BACK and reason == status.get("reason")
     return status.get("phase") in (IDLE, Phase.PROMOTED, Phase.ROLLED_BACK)
+
+
+def _rests(document: Document, now: float) -> float:
+    """Seconds until a version that was replaced is to be retired, as the status says; infinite: none is."""
+    at = (document.get("status") or {}).get("retireAt")
+    suspended = (document.get("spec") or {}).get("suspend")
+    waits = at and not (suspended or going(document) or trouble_of(document))
+    return max(0.0, moment(at) - now) if waits else NEVER
 
 
 def _stalled(document: Document) -> str:
@@ -304,6 +322,9 @@ class _Flight:
         if wanted is None or going(document):
             self._shelf.tell(now)
             return NEVER
+        last = record.attempt
+        if last and last.retiring and not wanted.suspend:
+            return self._retired(last, NEVER, now)  # before that version can be asked for again
         try:
             if self._due(document, wanted, record):
                 if not wanted.suspend:
@@ -314,7 +335,24 @@ class _Flight:
         except (InvalidInput, Forbidden) as error:
             self._shelf.trouble = Trouble("Preflight", str(error))
         self._shelf.tell(now)
-        return AGAIN if self._shelf.trouble and self._shelf.trouble.stalls else NEVER
+        if self._shelf.trouble and self._shelf.trouble.stalls:
+            return AGAIN
+        if last is None or last.canary != wanted.version or wanted.suspend:
+            return NEVER
+        rest = record.retires_at(retires_after(document)) - now
+        return rest if rest > 0 else self._retired(last, retires_after(document), now)
+
+    def _retired(self, last: Attempt, after: float, now: float) -> float:
+        """Let go what promotions replaced. What happens is told as a change of what this process has seen before."""
+        if self.attempt is None:
+            self.attempt = last
+            return 0.0
+        if not self.engine.acquire(now):
+            return 1.0
+        try:
+            return self.engine.retire(after, now)
+        finally:
+            self.attempt = self.engine.states.record.attempt
 
     def _due(self, document: Document, wanted: ServiceRollout, record: Record) -> bool:
         """Whether the version is to be tried. One that went back stands so until another is asked for, or a retry."""

@@ -1,5 +1,6 @@
 """The memory of one attempt: everything that a process which takes over must know."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
@@ -95,6 +96,28 @@ class Event(StrEnum):
     PROMOTED = "promoted"
 
 
+class Fate(StrEnum):
+    """What becomes of a version that a promotion replaced: its pods are to go, are gone, or stay."""
+
+    GOING = "going"
+    RETIRED = "retired"
+    KEPT = "kept"
+
+
+@dataclass(frozen=True)
+class Retirement:
+    """What was decided about a version that was replaced, with how its pods go, or why they stay, in words."""
+
+    version: str
+    fate: Fate
+    text: str
+
+    def __str__(self) -> str:
+        """The decision in words."""
+        verb = {Fate.GOING: "is being retired", Fate.RETIRED: "is retired", Fate.KEPT: "is not retired"}[self.fate]
+        return f"{self.version} {verb}: {self.text}"
+
+
 @dataclass(frozen=True)
 class Notice:
     """One change that people are told of, at an epoch second, with how the attempt stood then.
@@ -156,7 +179,7 @@ class Attempt:
     `notices` are those that nobody was told yet, `noticed` how many there were in all, and `held` is when the hold
     began that people were told of last.
     `drills` say where the strategy's faults lie; `passed` that this step's drill is over, and `drilled` when a fault
-    was last removed.
+    was last removed. `retired` is what was decided about versions that this promotion, or those before it, replaced.
     """
 
     number: int
@@ -201,6 +224,7 @@ class Attempt:
     noticed: int = 0
     held: float = 0.0
     scale: Scale = Scale.WAIT
+    retired: tuple[Retirement, ...] = ()
 
     @property
     def id(self) -> str:
@@ -268,6 +292,12 @@ class Attempt:
             or (self.phase is Phase.ROLLING_BACK and self.stuck)
         )
 
+    @property
+    def retiring(self) -> Retirement | None:
+        """What is recorded of the pods of a version that its promotion made needless, and was not seen done."""
+        going = (one for one in self.retired if one.fate is Fate.GOING and self.phase is Phase.PROMOTED)
+        return next(going, None)
+
     def noted(self, now: float, text: str, **changes: Any) -> "Attempt":
         """The attempt with `changes`, and a line in its journal unless the last note says the same."""
         journal = self.journal
@@ -308,3 +338,28 @@ class Record:
             return self.history
         last = Past(a.number, a.stable, a.canary, a.phase, a.reason, a.message, a.started, a.ended)
         return (*self.history, last)[-HISTORY_LENGTH:]
+
+    def replaced(self) -> dict[str, float]:
+        """The versions that promotions replaced and no later attempt named, each with when; the first comes first.
+
+        Those alone of which nothing is decided for good, and none while anything but a promotion was last.
+        """
+        a, past = self.attempt, self.past()
+        if a is None or a.phase is not Phase.PROMOTED:
+            return {}
+        settled = {one.version for one in a.retired if one.fate is not Fate.GOING}
+        found = {}
+        for place, one in enumerate(past, 1):
+            later = {version for other in past[place:] for version in (other.stable, other.canary)}
+            if one.phase is Phase.PROMOTED and one.stable not in later | settled:
+                found[one.stable] = one.ended
+        return found
+
+    def retires_at(self, after: float) -> float:
+        """When the next of them is to be retired, so many seconds after it was replaced; infinite: none is.
+
+        The proxies have to know by then.
+        """
+        a = self.attempt
+        least = a.strategy.propagation if a else 0.0
+        return min(self.replaced().values(), default=math.inf) + max(after, least)

@@ -27,7 +27,7 @@ from rollout.mesh import drills
 from rollout.mesh.claims import Claim, annotation, claim_of, claiming_patch, undressing_patch
 from rollout.mesh.hosts import fqdn
 from rollout.mesh.overlays import bare
-from rollout.mesh.routes import Pair, destinations, percents
+from rollout.mesh.routes import Pair, destinations, percents, relieving_patch
 from rollout.mesh.subsets import added, adding_patch, is_ours, labels_for, new_rule, removing_patch, seen_from
 from rollout.ports import Cluster
 
@@ -190,11 +190,29 @@ class Hands:
             return  # somebody's route that we may not see could name them
         named = {subset for vs in every for subset in destinations(vs, self._host)}
         for rule in seen_from(scene.rules, self._host, a.namespace, a.namespace, ROOT_NAMESPACE):
-            idle = [name for name in added(rule) if name not in named]
-            if idle and not is_ours(rule):
-                with suppress(Forbidden):  # a subset that nobody names does no harm
-                    patch = removing_patch(rule, idle)
-                    self._cluster.patch(DESTINATION_RULE, namespace_of(rule), name_of(rule), patch, version_of(rule))
+            if not is_ours(rule):
+                self._drop(rule, [name for name in added(rule) if name not in named])
+
+    def forget(self, version: str) -> None:
+        """Remove a subset of ours to which nothing is sent any more, with what names it in the routes."""
+        rules = obeyed(self._cluster, self._host, self._namespace)
+        every, whole = everywhere(self._cluster, VIRTUAL_SERVICE, self._namespace)
+        if not whole or not any(version in added(rule) for rule in rules):
+            return
+        for vs in routing_to(every, self._host):
+            patch = relieving_patch(vs, self._host, version)
+            after = self._patch(vs, patch) if patch else vs
+            if version in destinations(after, self._host):
+                return
+        for rule in rules:
+            self._drop(rule, [name for name in added(rule) if name == version])
+
+    def _drop(self, rule: Document, idle: Sequence[str]) -> None:
+        """Remove subsets of ours from a rule."""
+        if idle:
+            with suppress(Forbidden):  # a subset that nobody names does no harm
+                patch = removing_patch(rule, idle)
+                self._cluster.patch(DESTINATION_RULE, namespace_of(rule), name_of(rule), patch, version_of(rule))
 
     def _each(self, a: Attempt, scene: Scene, claim: Claim, tries: int, acts: Sequence[Overlay]) -> None:
         """Write the claim to every route there is; the first trouble is raised when all were tried."""

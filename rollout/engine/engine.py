@@ -3,7 +3,7 @@
 import math
 from dataclasses import dataclass, fields, replace
 
-from rollout.core.attempt import Attempt, Record, Scale, Word
+from rollout.core.attempt import HISTORY_LENGTH, Attempt, Fate, Record, Retirement, Scale, Word
 from rollout.core.decision import Decision, Observation, decide, landed, lingers, take_back
 from rollout.core.errors import Conflict, Forbidden, InvalidInput, Unintelligible
 from rollout.core.lifecycle import Phase, Reason, legal
@@ -19,9 +19,11 @@ from rollout.engine.observing import Scene, observe, plan_subsets, read_scene
 from rollout.engine.past import Load
 from rollout.engine.probing import Prober
 from rollout.engine.querying import Queries, examined
+from rollout.engine.retiring import Retiring
 from rollout.engine.scaling import Scales, shared
 from rollout.engine.state import Shelf, StateStore
 from rollout.engine.survey import Request, known_service, survey
+from rollout.mesh.workloads import ASLEEP, in_words, number
 from rollout.ports import Cluster, Metrics, Probes, Webhooks
 
 CHECKPOINT_EVERY = 20.0
@@ -68,6 +70,7 @@ class Engine:
         self._metrics, self._eyes, self._queries = metrics, Eyes(metrics), Queries(metrics, self._asker)
         self._notifier = Notifier(self._asker)
         self._hands, self._scales = Hands(cluster, service, namespace), Scales(cluster, service, namespace)
+        self._retiring = Retiring(cluster, self._eyes, service, namespace)
         self.load: Load | None = None
         self._driven: Attempt | None = None
         self._driven_at = ""
@@ -125,10 +128,48 @@ class Engine:
         number = record.attempt.number + 1 if record.attempt else 1
         untold = record.attempt.notices if record.attempt and request.strategy.notify else ()
         attempt = replace(survey(self._cluster, request, number, now), fence=self.lease.fence, notices=untold)
+        if record.attempt:
+            retired = (o for o in record.attempt.retired if o.version not in (attempt.stable, attempt.canary))
+            attempt = replace(attempt, retired=tuple(retired)[-HISTORY_LENGTH:])
         attempt = noticed(None, attempt, now)
         self.states.write(Record(attempt, record.past()), now)
         self._recorded = now
         return attempt
+
+    def retire(self, after: float, now: float) -> float:
+        """Let a version go that was replaced so many seconds ago; returns after how many seconds to look again.
+
+        Nothing may be in flight, and the lease must be held. What stands in the way is recorded, and not tried again;
+        only requests that still come, and counters that tell nothing, are waited for.
+        """
+        record = self.states.read()
+        a = record.attempt
+        going = a.retiring if a else None
+        if a is None or (going is None and record.retires_at(after) > now):
+            return record.retires_at(after) - now
+        version = going.version if going else next(iter(record.replaced()))
+        try:
+            deployment = self._retiring.deployment(version, a.canary)
+            if not number(deployment):
+                self._hands.forget(version)
+                self._settle(Retirement(version, Fate.RETIRED, going.text if going else "it was at 0 already"), now)
+            elif rest := self._retiring.wait(a, version, deployment, now, going is not None):
+                return rest
+            else:
+                if going is None:
+                    self._settle(Retirement(version, Fate.GOING, in_words(deployment, ASLEEP)), now)
+                if self.lease.sure(now):
+                    self._retiring.retire(deployment)
+        except (InvalidInput, Forbidden) as error:
+            self._settle(Retirement(version, Fate.KEPT, str(error)), now)
+        return 0.0
+
+    def _settle(self, one: Retirement, now: float) -> None:
+        """Record what becomes of a version that was replaced."""
+        a = self.states.record.attempt
+        assert a is not None
+        others = (other for other in a.retired if other.version != one.version)
+        self._record(replace(a.remarked(now, str(one)), fence=self.lease.fence, retired=(*others, one)), now)
 
     def resume(self, now: float) -> None:
         """Let a paused attempt go on. Needs no lease: who drives reads it from the record."""

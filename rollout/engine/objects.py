@@ -1,7 +1,10 @@
 """Which ServiceRollout asks for a service, and what it asks for."""
 
+import math
+
 from rollout.core.documents import SERVICE_ROLLOUT, Document, age_of, annotations_of
-from rollout.core.errors import Forbidden, NotFound
+from rollout.core.errors import Forbidden, InvalidInput, NotFound
+from rollout.core.quantities import duration
 from rollout.ports import Cluster
 
 RETRY = "rollout.dev/retry"
@@ -42,6 +45,15 @@ def version_instead(document: Document) -> str:
 def version_asked(document: Document) -> str:
     """The version that is to serve."""
     return version_instead(document) or version_written(document)
+
+
+def retires_after(document: Document) -> float:
+    """Seconds after which a version that was replaced is to be retired; infinite: never, or nobody can say."""
+    retire = (document.get("spec") or {}).get("retire")
+    try:
+        return duration(retire["after"]) if isinstance(retire, dict) and "after" in retire else math.inf
+    except InvalidInput:
+        return math.inf
 
 
 def asked_again(document: Document, number: object) -> bool:

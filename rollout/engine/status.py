@@ -1,5 +1,6 @@
 """What the status of a ServiceRollout says of its record: fields for people, and conditions that tools wait for."""
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -7,7 +8,7 @@ from rollout.core.attempt import Attempt, Record
 from rollout.core.documents import Document, finalizers_of
 from rollout.core.lifecycle import Phase
 from rollout.core.quantities import stamp
-from rollout.engine.objects import version_asked
+from rollout.engine.objects import retires_after, version_asked
 
 FINALIZER = "rollout.dev/traffic"
 """Stands on the object while an attempt is in flight: traffic goes back before it may go."""
@@ -61,6 +62,8 @@ def status_of(
         found["waitingSince"] = since
     if attempt is not None:
         found |= _attempted(attempt)
+    if record is not None and (at := record.retires_at(retires_after(document))) < math.inf:
+        found["retireAt"] = stamp(at)
     version = version_asked(document) or (attempt.canary if attempt else "")
     told = _conditions(attempt, version, trouble, settled)
     found["conditions"] = [_since(one, before.get("conditions") or [], now, seen) for one in told]
@@ -93,6 +96,8 @@ def _attempted(a: Attempt) -> Document:
         found["until"] = stamp(a.deadline)
     if a.reason:
         found["reason"] = a.reason.value
+    if a.retired:
+        found["retired"] = [{"version": o.version, "fate": o.fate.value, "text": o.text} for o in a.retired]
     if a.last:
         found["evidence"] = {
             "verdict": a.last.verdict.value,

@@ -126,6 +126,33 @@ def _units(route: Document) -> list[int]:
     return [int(entry.get("weight") or 0) for entry in entries]
 
 
+def reaching(vs: Document, host: str, subset: str) -> list[str]:
+    """The keys of the routes by which requests come to a subset of `host`: also by a match, repeated, or as TCP.
+
+    A route that names no subset leads to each.
+    """
+    found = []
+    for route in http_routes(vs):
+        copies = [{"destination": route["mirror"]}] if route.get("mirror") else []
+        repeated = {_subset(entry, vs, host) for entry in (*copies, *(route.get("mirrors") or []))}
+        if {subset, ""} & (repeated | _live(route, vs, host)):
+            found.append(key_of(route))
+    spec = vs.get("spec") or {}
+    plain = [(kind, route) for kind in ("tls", "tcp") for route in spec.get(kind) or []]
+    return [*found, *(kind for kind, route in plain if {subset, ""} & _live(route, vs, host))]
+
+
+def relieving_patch(vs: Document, host: str, subset: str) -> Document:
+    """The merge patch that removes what names a subset of `host` and sends nothing there; empty where nothing does."""
+    routes = copied(http_routes(vs))
+    for route in routes:
+        entries = list(zip(route.get("route") or [], _units(route), strict=True))
+        kept = [entry for entry, units in entries if units > 0 or _subset(entry, vs, host) != subset]
+        if len(kept) < len(entries):
+            route["route"] = kept
+    return {} if routes == http_routes(vs) else {"spec": {"http": routes}}
+
+
 def places(vs: Document, route: Document, pair: Pair) -> tuple[list[int], list[int]]:
     """The places of stable and of the canary among the route's destinations; an unpinned destination is stable's."""
     subsets = [_subset(entry, vs, pair.host) for entry in route.get("route") or []]

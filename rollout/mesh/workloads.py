@@ -12,6 +12,9 @@ NUMBERS = {DEPLOYMENT.name: "replicas", AUTOSCALER.name: "minReplicas"}
 """By kind: the field of its spec that is scaled."""
 
 
+ASLEEP: Document = {"spec": {NUMBERS[DEPLOYMENT.name]: 0}}
+"""The merge patch that scales a Deployment to 0, where its autoscaler leaves it alone."""
+
 Write = tuple[Document, Document]
 """An object as it was read, and the merge patch for it."""
 

@@ -72,10 +72,11 @@ class Controllers:
 
     # --- the object --------------------------------------------------------------------------------------------
 
-    def declare(self, version: str, scale: str = "wait", **strategy: Any) -> None:
+    def declare(self, version: str, scale: str = "wait", retire: str = "never", **strategy: Any) -> None:
         """Ask for a version; where it is empty, for each that appears."""
         wish = {"version": version} if version else {"trigger": "newVersion"}
-        spec = {"service": "reviews", **wish, "scale": scale, "strategy": yaml.safe_load(STRATEGY) | strategy}
+        spec = {"service": "reviews", **wish, "scale": scale, "retire": {"after": retire}}
+        spec["strategy"] = yaml.safe_load(STRATEGY) | strategy
         metadata = {"name": "reviews", "namespace": NAMESPACE}
         body = {"apiVersion": "rollout.dev/v1alpha1", "kind": "ServiceRollout", "metadata": metadata, "spec": spec}
         self.mesh.server.call("POST", OBJECTS, body)

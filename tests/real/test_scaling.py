@@ -1,5 +1,7 @@
 """`scale: auto` on a real API server, where no controller makes pods of replicas: the test plays those."""
 
+import signal
+import time
 from collections.abc import Iterator
 from contextlib import suppress
 from urllib.error import HTTPError
@@ -7,8 +9,13 @@ from urllib.error import HTTPError
 import pytest
 
 from rollout.core.documents import Document, annotations_of, copied
+from rollout.core.quantities import stamp
 from rollout.playground.stage import NAMESPACE
-from tests.real.mesh import WORKLOADS, Mesh, ended
+from tests.real.mesh import WORKLOADS, Mesh, ended, wait
+from tests.real.test_chart_rights import granted, revoked
+from tests.real.test_controller import Controllers, controllers
+
+__all__ = ["controllers"]
 
 pytestmark = pytest.mark.real
 
@@ -83,6 +90,48 @@ def test_pods_are_there_before_users_and_everything_goes_back(scaled: Mesh, shar
     assert not any(annotations_of(one) for one in (*every, scaler(mesh, "v1"), scaler(mesh, "v2")))
     if not share:
         assert mesh.seen() == []
+
+
+def test_the_old_version_goes_after_its_time_whoever_leads_then(controllers: Controllers) -> None:
+    mesh = controllers.mesh
+    try:
+        config = granted(controllers, {"namespaces": [NAMESPACE], "scaling": {"enabled": True}})
+        first = controllers.start(config)
+        controllers.declare("v2", retire="15s")
+        status = controllers.wait_for("Promoted")
+        wait(lambda: not controllers.read()["metadata"].get("finalizers"), 10)
+        controllers.end(first, signal.SIGKILL)
+        port = controllers.start(config)
+        assert (mesh.replicas("reviews-v1"), "retired" in controllers.status()) == (1, False)
+        wait(lambda: mesh.replicas("reviews-v1") == 0, 90)
+        assert stamp(time.time()) >= status["retireAt"]
+        wait(lambda: "retireAt" not in controllers.status(), 10)
+        text = f"replicas of Deployment {NAMESPACE}/reviews-v1 goes from 1 to 0"
+        assert controllers.status()["retired"] == [{"version": "v1", "fate": "retired", "text": text}]
+        wait(lambda: controllers.events() == ["Started", "Promoted", "Retired"], 10)
+        assert mesh.seen() == []
+        assert "forbidden" not in controllers.log(port).lower()
+    finally:
+        revoked(controllers)
+
+
+def test_without_the_right_the_old_version_stays_and_it_is_said_once(controllers: Controllers) -> None:
+    mesh = controllers.mesh
+    try:
+        controllers.start(granted(controllers, {"namespaces": [NAMESPACE]}))
+        controllers.declare("v2", retire="1s")
+        controllers.wait_for("Promoted")
+        wait(lambda: controllers.events() == ["Started", "Promoted", "NotRetired"], 60)
+        (one,) = controllers.status()["retired"]
+        assert one["fate"] == "kept"
+        assert "we may not list deployments" in one["text"]
+        assert "`scaling.enabled=true`" in one["text"]
+        version = controllers.read()["metadata"]["resourceVersion"]
+        time.sleep(5)
+        assert controllers.read()["metadata"]["resourceVersion"] == version
+        assert mesh.replicas("reviews-v1") == 1
+    finally:
+        revoked(controllers)
 
 
 def test_a_plan_says_what_will_be_scaled(scaled: Mesh) -> None:

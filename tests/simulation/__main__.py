@@ -20,6 +20,7 @@ def main() -> int:
     parser.add_argument("--staffed", action="store_true", help="the canary is scaled as it goes")
     parser.add_argument("--controller", action="store_true", help="two replicas of the controller drive")
     parser.add_argument("--cached", action="store_true", help="they do, and read what watches keep")
+    parser.add_argument("--retires", action="store_true", help="and retire what was replaced")
     parser.add_argument("--drained-at", type=float, default=math.inf, help="seconds until one more begins to drain")
     options = parser.parse_args()
     ends: collections.Counter[str] = collections.Counter()
@@ -28,7 +29,7 @@ def main() -> int:
         try:
             if options.controller or options.cached:
                 kind = CachedReplica if options.cached else Replica
-                outcome = storm(seed, kind, options.staffed, options.drained_at)
+                outcome = storm(seed, kind, options.staffed, options.drained_at, options.retires)
             else:
                 outcome = play(seed, options.preset, options.failing, options.staffed)
         except Violation as violation:

@@ -7,7 +7,7 @@ from typing import Any
 
 from rollout.adapters.store import Key
 from rollout.core.attempt import Attempt
-from rollout.core.decision import EASE_EVERY, needed
+from rollout.core.decision import EASE_EVERY, QUIET_BY, needed
 from rollout.core.documents import (
     AUTOSCALER,
     CONFIG_MAP,
@@ -16,12 +16,14 @@ from rollout.core.documents import (
     SERVICE_ROLLOUT,
     VIRTUAL_SERVICE,
     Document,
+    going,
 )
 from rollout.core.lifecycle import Phase, Reason
 from rollout.core.probe import HEADER, Outcome
 from rollout.core.query import Effect
+from rollout.engine.objects import retires_after
 from rollout.mesh.overlays import bare
-from rollout.mesh.routes import percents
+from rollout.mesh.routes import percents, reaching
 from rollout.mesh.subsets import subsets_of
 from rollout.mesh.workloads import NUMBERS, annotation, most, number, scaled
 from tests.simulation.world import HOST, PAIR, World, of_ours, probed, repeated, routed
@@ -152,6 +154,9 @@ class Watcher:
 
     def _lowered(self, key: Key, before: Document, after: Document) -> None:
         known, deployment = scaled(before, SCALED), key[0] == DEPLOYMENT.name
+        if deployment and known is None and number(after) == 0:
+            self._retired(key)
+            return
         attempt = self.world.attempt()  # none, where somebody removed the record: then the claims tell
         if scaled(after, SCALED) is not None or known is None or known.was != number(after):
             raise Violation(f"I14: {key} was given back as {number(after)}, the note said {known}")
@@ -159,8 +164,33 @@ class Watcher:
             raise Violation(f"I14: {key} was given back while it is {attempt.phase}")
         if deployment and self.world.exposed():
             raise Violation(f"{key} was scaled down while it has {self.world.exposed()} %")
+        at_once = self.world.aborting or (attempt is not None and attempt.reason is Reason.DRAINED)
+        if deployment and attempt and not at_once and self.world.now < attempt.ended + QUIET_BY:
+            self._quiet(key)
         if known.put != number(before) and not (deployment and self._scaler(key)):
             raise Violation(f"I14: {key} was given back though somebody set {number(before)} since")
+
+    def _retired(self, key: Key) -> None:
+        """A version that was replaced goes once nothing leads to it, no request comes, and that is recorded (I15)."""
+        version, attempt, now = key[2].removeprefix("reviews-"), self.world.attempt(), self.world.now
+        document = self.world.cluster.documents[SERVICE_ROLLOUT.name, "shop", "reviews"]
+        after = retires_after(document)
+        known = attempt.retiring if attempt else None
+        if attempt is None or known is None or (known.version, attempt.stable) != (version, version):
+            raise Violation(f"I15: {key} was scaled to 0, recorded is {known}")
+        if going(document) or document["spec"].get("suspend") or now < attempt.ended + after - 0.01:
+            raise Violation(f"I15: {key} was retired too early, or nobody asked for it")
+        reached = reaching(self.world.virtual_service(), HOST, version)
+        if reached:
+            raise Violation(f"I15: {key} was retired, and {reached} leads to it")
+        self._quiet(key)
+
+    def _quiet(self, key: Key) -> None:
+        """No request came that the counters could have told of."""
+        now, metrics = math.floor(self.world.now + 1e-6), self.world.metrics
+        blind = metrics.down_until > self.world.now or metrics.garbage
+        if not blind and metrics.came[key[2].removeprefix("reviews-")] & {now - 1.0, now - 2.0}:
+            raise Violation(f"I15: {key} was scaled to 0 while requests came to it")
 
     def _scaler(self, key: Key) -> Document | None:
         return self.world.cluster.documents.get((AUTOSCALER.name, *key[1:]))

@@ -9,7 +9,7 @@ from typing import ClassVar
 
 from rollout.adapters.store import Key
 from rollout.controller.leading import Leader
-from rollout.controller.reconcile import NEVER, Reconciler, at_rest
+from rollout.controller.reconcile import NEVER, Reconciler, _rests, at_rest
 from rollout.controller.reconcile import World as Shared
 from rollout.core.attempt import Attempt
 from rollout.core.documents import SERVICE_ROLLOUT, Document, going, version_of
@@ -160,17 +160,25 @@ ACTS: tuple[Document, ...] = (
 """What may stand before the first weight."""
 
 
-def storm(seed: int, kind: type[Replica] = Replica, staffed: bool = False, drained_at: float = math.inf) -> Outcome:
+def storm(
+    seed: int,
+    kind: type[Replica] = Replica,
+    staffed: bool = False,
+    drained_at: float = math.inf,
+    retires: bool = False,
+) -> Outcome:
     """Run the controllers of a seed's world until nothing is left to do. Raises `Violation`: how to see it again.
 
-    So many seconds after the start one more of them begins to drain.
+    So many seconds after the start one more of them begins to drain. `retires`: what was replaced is retired.
     """
     r = random.Random(seed)
     act = ACTS[seed % 3]
     strategy = {**SPEC["strategy"], "drift": {"gitopsManagers": ["argocd"]}}
     strategy["steps"] = [*([act] if act else []), *strategy["steps"]]
     spec = {**SPEC, "strategy": strategy, "scale": "auto" if staffed else "wait"}
+    spec |= {"retire": {"after": "20s"}} if retires else {}
     staff = staff_of(seed) if staffed else {}
+    crowd = random.Random(f"stragglers of {seed}")
     world = World(seed, trouble=r.choice([0.0, 0.5, 1.0, 2.0]), declared=spec, staff=staff)
     world.rps = r.choice([0, 3, 40, 120, 300]) if r.random() < 0.5 else 120
     world.failing["v2"] = BAD if r.random() < 0.3 else 0.0
@@ -180,6 +188,8 @@ def storm(seed: int, kind: type[Replica] = Replica, staffed: bool = False, drain
     def each(w: World) -> None:
         events(w)
         _people(w)
+        if staffed and crowd.random() < 0.01:
+            w.metrics.stragglers[crowd.choice(["v1", "v2"])] = crowd.choice([0, 0, 1, 5])
         if w.now >= START + drained_at and not any(one.drains for one in living):
             living.append(kind(w, "drain", drains=True))
         for one in living:
@@ -187,19 +197,31 @@ def storm(seed: int, kind: type[Replica] = Replica, staffed: bool = False, drain
                 one.deaf = not one.deaf
 
     try:
-        controlled(world, lambda life: faults_of(world, life), each, living)
+        controlled(world, lambda life: faults_of(world, life), each, living, rest=60.0 * retires)
+        world.metrics.stragglers = dict.fromkeys(world.metrics.stragglers, 0)
         world.trouble = world.metrics.down_until = world.metrics.garbage = 0.0
         world.set_ready("v1", 4)
         controlled(world, living=living, rest=5.0)
         watcher.settled()
+        if retires:
+            controlled(world, living=living, until=_settled, rest=700.0)
+            watcher.settled()
+            assert _settled(world), "I15: nobody decides what becomes of a version that was replaced"
     except (Violation, AssertionError) as error:
         story = "\n".join(world.log[-12:])
         drains = f" --drained-at {drained_at}" if drained_at < math.inf else ""
         again = f"python -m tests.simulation {kind.option}{drains} --from {seed} --seeds 1" + " --staffed" * staffed
+        again += " --retires" * retires
         raise Violation(f"seed {seed}: {error}\n{story}\nsee it again: {again}") from error
     a = world.attempt()
     lives = len(world.processes)
     return Outcome(a.phase if a else None, str(a and a.reason), world.failing["v2"] > 0, lives, a.message if a else "")
+
+
+def _settled(world: World) -> bool:
+    """Whether it is decided what becomes of the versions that were replaced, or nobody wants to know."""
+    document = world.cluster.documents.get((SERVICE_ROLLOUT.name, *OBJECT))
+    return document is None or _rests(document, world.now) == NEVER
 
 
 def _people(world: World) -> None:

@@ -164,6 +164,8 @@ class VirtualMetrics:
         """The last moment of which anybody was shown counters that mean something."""
         self.canary_at: list[float] = []
         """The seconds in which the canary was asked."""
+        self.came: dict[str, set[float]] = {"v1": set(), "v2": set()}
+        """The seconds in which requests came to a version."""
         self.stragglers = dict.fromkeys(("v1", "v2"), 0)
         """Requests a second that come to a version whatever the routes say, as from proxies that know no others yet."""
         self.answer: Callable[[str, float], list[float]] = lambda promql, at: []
@@ -179,8 +181,8 @@ class VirtualMetrics:
         for version, part in (("v1", 1 - share), ("v2", share)):
             requests = round(world.rps * part) + self.stragglers[version]
             repeated = math.floor(world.rps * world.repeated() / 100 + self._odd()) if version == "v2" else 0
-            if version == "v2" and (requests or repeated):
-                self.canary_at.append(now)
+            if requests or repeated:
+                self._came(version, now)
             chance = world.failing[version] if now >= world.outage[1] or now < world.outage[0] else 0.5
             failed = sum(world.random.random() < chance for _ in range(requests))
             rejected = self._some(world.rejecting[version], requests - failed)
@@ -208,6 +210,11 @@ class VirtualMetrics:
         self.pods_history[round(now)] = dict(self.at_pods)
         self.timed_history[round(now)] = dict(self.timed)
         self.pods_timed_history[round(now)] = dict(self.pods_timed)
+
+    def _came(self, version: str, now: float) -> None:
+        self.came[version].add(now)
+        if version == "v2":
+            self.canary_at.append(now)
 
     def _odd(self) -> float:
         """What rounds a number of repeated requests, for a tenth of three a second is not none."""
@@ -437,6 +444,8 @@ class World:
         self.seen = True
         """Whether the canary's pods are in the mesh: their proxies count."""
         self.by_hand = False
+        self.aborting = False
+        """Whether a person aborts: what the claims of an attempt that has ended say is given back at once, then."""
         self._seed_documents()
 
     # --- documents ---------------------------------------------------------------------------------------------

@@ -296,7 +296,9 @@ def _record_damaged(world: World) -> None:
 
 
 def _abort(world: World) -> None:
+    world.aborting = True
     _second(world, lambda engine: engine.take_back(Reason.ABORTED, "asked", world.now))
+    world.aborting = False
 
 
 def _resume(world: World) -> None:

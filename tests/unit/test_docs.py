@@ -18,6 +18,7 @@ from rollout.core.strategy import Kind
 from rollout.engine.rights import (
     ASKED,
     FOR_DRILLS,
+    FOR_RETIRING,
     FOR_SCALING,
     FOR_SECRETS,
     FOR_SUBSETS,
@@ -42,7 +43,7 @@ def test_the_diagram_shows_the_legal_moves() -> None:
 
 def test_every_invariant_is_written_down_and_nobody_names_another() -> None:
     written = set(re.findall(r"\*\*(I\d+)\*\*", DESIGN))
-    assert written == {f"I{n}" for n in range(1, 15)}
+    assert written == {f"I{n}" for n in range(1, 16)}
     for folder in ("rollout", "tests"):
         for path in (ROOT / folder).rglob("*.py"):
             named = set(re.findall(r"\b(I\d+)\b", path.read_text()))
@@ -54,7 +55,18 @@ def test_the_readme_names_the_rights_that_we_check() -> None:
         return "; ".join(f"{', '.join(verbs)} {kind.plural}" for kind, verbs in rights)
 
     flat = " ".join(README.split())
-    for rights in (RIGHTS, FOR_SUBSETS, FOR_SECRETS, FOR_DRILLS, FOR_UNDO, FOR_SCALING, FOR_WARNINGS, ASKED, LEADS):
+    for rights in (
+        RIGHTS,
+        FOR_SUBSETS,
+        FOR_SECRETS,
+        FOR_DRILLS,
+        FOR_UNDO,
+        FOR_RETIRING,
+        FOR_SCALING,
+        FOR_WARNINGS,
+        ASKED,
+        LEADS,
+    ):
         assert written(rights) in flat
 
 

@@ -5,11 +5,22 @@ from decimal import Decimal
 from fractions import Fraction
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from rollout.core.documents import Document
-from rollout.mesh.routes import Pair, doubled, percents, pins, shifted, unpinned, with_weight
+from rollout.mesh.routes import (
+    Pair,
+    doubled,
+    percents,
+    pins,
+    reaching,
+    relieving_patch,
+    shifted,
+    unpinned,
+    with_weight,
+)
 
 PAIR = Pair("reviews.shop.svc.cluster.local", "v1", "v2")
 WEIGHTS = st.decimals(0, 100, places=2, allow_nan=False, allow_infinity=False)
@@ -111,3 +122,34 @@ def test_in_flight_a_route_given_to_the_canary_alone_is_seen_and_taken_back() ->
 
 def test_where_neither_has_a_share_nothing_moves() -> None:
     assert shifted(vs({"route": [to("v1", 0), to("v3", 100)]}), PAIR) == []
+
+
+@pytest.mark.parametrize(
+    ("routes", "found"),
+    [
+        ([{"route": [to("v1", 0), to("v2", 100)]}], []),
+        ([{"route": [to("v1", 1), to("v2", 99)]}], ["*"]),
+        ([{"name": "all", "route": [to("")]}], ["name:all"]),
+        ([{"name": "pin", "match": [{"uri": {"exact": "/x"}}], "route": [to("v1")]}], ["name:pin"]),
+        ([{"route": [to("v2")], "mirror": to("v1")["destination"]}], ["*"]),
+        ([{"route": [to("v2")], "mirrors": [to("v1")]}], ["*"]),
+        ([{"route": [to("v1", host="ratings")]}], []),
+        ([{"redirect": {"uri": "/x"}}], []),
+    ],
+)
+def test_a_version_is_reached_by_whatever_sends_requests_there(routes: list[Document], found: list[str]) -> None:
+    assert reaching(vs(*routes), PAIR.host, "v1") == found
+
+
+def test_connections_reach_a_version_too() -> None:
+    document = vs({"route": [to("v2")]})
+    document["spec"] |= {"tcp": [{"route": [to("v1", 0), to("v2", 100)]}], "tls": [{"route": [to("v1")]}]}
+    assert reaching(document, PAIR.host, "v1") == ["tls"]
+
+
+def test_what_sends_nothing_to_a_version_is_removed_and_nothing_else() -> None:
+    pin, other = {"match": [{"uri": {"exact": "/x"}}], "route": [to("v1")]}, {"route": [to("v1", 0, "ratings")]}
+    document = vs(pin, {"timeout": "3s", "route": [to("v1", 0), to("v2", 100)]}, other)
+    patch = relieving_patch(document, PAIR.host, "v1")
+    assert patch == {"spec": {"http": [pin, {"timeout": "3s", "route": [to("v2", 100)]}, other]}}
+    assert relieving_patch(vs(*patch["spec"]["http"]), PAIR.host, "v1") == {}

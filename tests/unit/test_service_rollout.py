@@ -29,6 +29,8 @@ def test_what_is_left_out() -> None:
     assert declared(document()) == ServiceRollout("shop", "ours", "reviews", "v2", strategy=None, suspend=False)
     assert declared(document(suspend=True, strategy=None)).suspend
     assert declared(document(scale="auto")).scale is Scale.AUTO
+    for retire in (None, {}, {"after": "never"}, {"after": "24h"}):
+        assert declared(document(retire=retire)) == declared(document())
 
 
 def test_without_a_version_the_next_that_appears_is_wanted() -> None:
@@ -65,6 +67,12 @@ REFUSED: dict[str, tuple[Any, str]] = {
     "a version with a space": (document(version="v 2"), "spec.version: 'v 2' cannot be a version, like v2"),
     "a long version": (document(version="v" * 64), "spec.version: 'vvv"),
     "a scale that is none": (document(scale="up"), "spec.scale: "),
+    "no time to retire": (
+        document(retire={"after": "soon"}),
+        "spec.retire.after: 'soon' is no duration; write it like",
+    ),
+    "a time that is a number": (document(retire={"after": 5}), "spec.retire.after: this must be text"),
+    "another key to retire": (document(retire={"when": "5m"}), "spec.retire.when: there is no such key here"),
     "a suspend that is text": (document(suspend="yes"), "spec.suspend: this must be true or false"),
     "a strategy that is text": (document(strategy="canary"), "spec.strategy: this must be a mapping"),
     "a strategy that is a list": (document(strategy=[]), "spec.strategy: this must be a mapping"),

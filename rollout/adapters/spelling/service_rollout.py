@@ -17,12 +17,13 @@ from pydantic import (
 )
 
 from rollout.adapters.spelling import faults
-from rollout.adapters.spelling.fields import Spec
+from rollout.adapters.spelling.fields import Spec, as_text
 from rollout.adapters.spelling.strategy import StrategySpec, unsent
 from rollout.adapters.strategy_files import parse, presets
 from rollout.core.attempt import Scale
 from rollout.core.documents import CONFIG_MAP, SERVICE_ROLLOUT, Document, name_of, namespace_of, ref
 from rollout.core.errors import InvalidInput, NotFound
+from rollout.core.quantities import DURATION, duration
 from rollout.core.strategy import Strategy
 from rollout.ports import Cluster
 
@@ -31,6 +32,7 @@ SUBDOMAIN = r"^[a-z0-9]([-.a-z0-9]*[a-z0-9])?$"
 SUBSET = r"^[A-Za-z0-9]([-._A-Za-z0-9]*[A-Za-z0-9])?$"
 KEY = r"^[-._A-Za-z0-9]+$"
 USUAL_KEY = "strategy.yaml"
+NEVER = "never"
 ONE_OF_BOTH = "write either `version`, or `trigger: newVersion`"
 
 
@@ -42,6 +44,15 @@ def _named(pattern: str, longest: int, what: str) -> tuple[AfterValidator, WithJ
 
     schema = {"type": "string", "pattern": pattern, "minLength": 1, "maxLength": longest}
     return AfterValidator(checked), WithJsonSchema(schema)
+
+
+def _after(value: str) -> str:
+    if value != NEVER:
+        try:
+            duration(value)
+        except InvalidInput as error:
+            raise ValueError(str(error)) from None
+    return value
 
 
 class PresetSpec(Spec):
@@ -79,6 +90,13 @@ Given = Annotated[
 ]
 
 
+class RetireSpec(Spec):
+    """When a version that was replaced is scaled down to 0: once nothing is sent to it, and no request comes."""
+
+    after: Annotated[str, AfterValidator(_after), as_text(f"^never$|{DURATION}")] = NEVER
+    """How long after the promotion, like 24h; or never."""
+
+
 class ServiceRolloutSpec(Spec):
     """Which version of a service is to serve, and how it gets there."""
 
@@ -92,6 +110,8 @@ class ServiceRolloutSpec(Spec):
     """By which steps: a preset, a ConfigMap, or all of it here; otherwise `canary`, fitted to the traffic."""
     scale: Literal["wait", "auto"] = "wait"
     """`auto`: scale the canary for each next weight, and give back what was scaled; `wait`: somebody else does."""
+    retire: RetireSpec | None = None
+    """What becomes of the version that was replaced, if it has one Deployment; where it is left out, nothing."""
     suspend: StrictBool = False
     """True: start nothing, and hold what is under way where it stands."""
 
@@ -219,6 +239,17 @@ class JournalStatus(Status):
     """The canary's weight from then on, in percent."""
 
 
+class RetirementStatus(Status):
+    """What was decided about one version that was replaced."""
+
+    version: str = ""
+    """Which."""
+    fate: str = ""
+    """going, retired, or kept."""
+    text: str = ""
+    """How its pods go, or why they stay."""
+
+
 class ConditionStatus(Status):
     """One thing that is so, is not so, or is not known."""
 
@@ -263,6 +294,10 @@ class ServiceRolloutStatus(Status):
     """Why it stands still or went back, in a word."""
     message: str = ""
     """What it does or waits for, in a sentence."""
+    retireAt: Moment | None = None  # noqa: N815
+    """When the next version that was replaced is to be retired."""
+    retired: list[RetirementStatus] | None = None
+    """What was decided about versions that were replaced."""
     evidence: EvidenceStatus | None = None
     """What the judge has found at this weight."""
     journal: list[JournalStatus] | None = None
