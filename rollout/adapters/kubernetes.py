@@ -59,6 +59,8 @@ class KubernetesCluster:
         settings.retries = False
         settings.connection_pool_maxsize = CONNECTIONS
         settings.socket_options = tcp_keepalive_socket_options(**KEEPALIVE)
+        if not settings.verify_ssl:  # the kubeconfig says so: to be warned of it at every request helps nobody
+            urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)
         self._host = str(settings.host)
         self._api = client.ApiClient(settings)
         self._served: dict[str, str] = {}

@@ -371,7 +371,7 @@ def status(
     _check_output(output)
     engine = _engine(service, namespace, cluster, context, home)
     if not watch:
-        attempt, notice = _standing(engine)
+        attempt, notice = _standing(engine, home)
         if output == "json":
             console.print_json(console.document(attempt) | {"unattended": bool(attempt and notice)})
         elif sys.stdout.isatty():
@@ -381,7 +381,7 @@ def status(
         return
     with console.teller(output) as tell:
         while True:
-            attempt, notice = _standing(engine)
+            attempt, notice = _standing(engine, home)
             tell(attempt, notice or _stalled(engine))
             if attempt is None or attempt.phase.ended:
                 break
@@ -390,7 +390,7 @@ def status(
         console.print_json(console.document(attempt))
 
 
-def _standing(engine: "Engine") -> "tuple[Attempt | None, str]":
+def _standing(engine: "Engine", home: str) -> "tuple[Attempt | None, str]":
     """The attempt by its record, and what else there is to say of it."""
     from rollout.adapters import clock
     from rollout.cli import console
@@ -403,7 +403,10 @@ def _standing(engine: "Engine") -> "tuple[Attempt | None, str]":
     if since is None:
         return attempt, ""
     lies = f", and the fault at {attempt.fault.on} may still lie there" if attempt.fault else ""
-    return attempt, f"unattended since {console.at(since)}: nobody drives, so nothing is judged{lies}"
+    told = f"unattended since {console.at(since)}"
+    if not since and engine.states.declared is not None:
+        told = f"no controller ever led in {home} (--lease-namespace, if it is elsewhere)"
+    return attempt, f"{told}: nobody drives, so nothing is judged{lies}"
 
 
 def _stalled(engine: "Engine") -> str:
@@ -546,7 +549,7 @@ def explain(
 
     _check_output(output)
     engine = _engine(service, namespace, cluster, context, home)
-    attempt, notice = _standing(engine)
+    attempt, notice = _standing(engine, home)
     lines = [notice] if attempt is None else [*explained(attempt, clock.now(), notice)]
     if attempt and (stalled := _stalled(engine)):
         lines.append(f"{stalled}.")

@@ -1,10 +1,14 @@
 """The promises of the Cluster port: one suite for the memory, the folder, a real API server, and what watches keep."""
 
+import os
+import subprocess
+import sys
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import yaml
 
 from rollout.adapters.folder import FolderCluster
 from rollout.adapters.store import Key
@@ -25,6 +29,7 @@ from rollout.core.errors import Conflict, InvalidInput, NotFound
 from rollout.engine.asking import opened
 from rollout.ports import Cluster
 from tests.fakes.memory import MemoryCluster, WatchedMemory
+from tests.real.servers import ApiServer
 
 Make = Callable[[], Cluster]
 
@@ -234,3 +239,16 @@ def test_the_generation_counts_what_is_asked_for(cluster: Cluster, name: str) ->
         at = cluster.patch(SERVICE_ROLLOUT, "default", name, patch, version_of(at), subresource)
         assert at["metadata"]["generation"] == generation, patch
     assert at["status"] == {"attempt": 1}
+
+
+@pytest.mark.real
+def test_whose_kubeconfig_asks_for_no_certificate_is_not_warned_of_it(api_server: ApiServer, tmp_path: Path) -> None:
+    config = yaml.safe_load(api_server.kubeconfig().read_text())
+    cluster = config["clusters"][0]["cluster"]
+    cluster["insecure-skip-tls-verify"] = cluster.pop("certificate-authority") is not None
+    (tmp_path / "kubeconfig").write_text(yaml.safe_dump(config))
+    command = [sys.executable, "-m", "rollout", "status", "reviews"]
+    variables = os.environ | {"KUBECONFIG": str(tmp_path / "kubeconfig")}
+    done = subprocess.run(command, env=variables, capture_output=True, text=True, timeout=60)
+    (line,) = done.stderr.splitlines()
+    assert "there is no Service reviews" in line

@@ -20,12 +20,13 @@ class Store(Unqueried):
 
     reporter: str
     timed: bool
+    newest: float = 990.0
 
     def interval(self, target: Target) -> float | None:
         return 15.0 if target.reporter == self.reporter else None
 
     def horizon(self, target: Target) -> float | None:
-        return 990.0 if target.reporter == self.reporter else None
+        return self.newest if target.reporter == self.reporter else None
 
     def snapshots(
         self, target: Target, start: float, end: float, step: float, edges: tuple[float, ...] | None = ()
@@ -40,6 +41,10 @@ def told(store: Store) -> list[tuple[bool, str]]:
     cluster = MemoryCluster()
     cluster.create(SERVICE, {"metadata": {"name": "reviews", "namespace": "shop"}, "spec": {}})
     return [(one.good, one.text) for one in checked(cluster, store, "reviews", "shop", 1000.0)][-4:]
+
+
+def test_what_came_while_we_asked_is_not_of_the_future() -> None:
+    assert (True, "the newest are complete up to 0.0 s ago") in told(Store("source", timed=True, newest=1000.6))
 
 
 def test_clients_that_time_their_answers_are_all_it_takes() -> None:

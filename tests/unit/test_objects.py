@@ -114,7 +114,8 @@ def test_with_an_object_the_record_lies_in_its_status(cluster: Path) -> None:
     leading(folder, time.time())
     done = asked(cluster, "status", "reviews", "--output", "json")
     assert json.loads(done.stdout)["unattended"] is False, "a controller leads"
-    assert "nobody drives" in asked(cluster, "status", "reviews", "--lease-namespace", "elsewhere").stdout
+    told = asked(cluster, "status", "reviews", "--lease-namespace", "elsewhere").stdout
+    assert "no controller ever led in elsewhere (--lease-namespace, if it is elsewhere): nobody drives" in told
 
 
 def test_a_word_goes_to_the_status_and_leaves_the_rest_to_the_controller(cluster: Path) -> None:
