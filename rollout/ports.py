@@ -130,6 +130,12 @@ class Metrics(Protocol):
         snapshot without counters. Raises `Unavailable`.
         """
 
+    def settled(self, target: Target, at: float, edges: tuple[float, ...] | None = ()) -> tuple[Snapshot, float | None]:
+        """The raw counters at one moment, and the horizon.
+
+        Where that lies before the moment it was too early, and the counters are not to be judged. Raises `Unavailable`.
+        """
+
     def horizon(self, target: Target) -> float | None:
         """The moment up to which every reporting instance's counters are there; None if nobody reports.
 

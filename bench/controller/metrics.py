@@ -17,12 +17,15 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
+from rollout.adapters.questions import HORIZON
+
 RATE, HARM = 1000.0, 0.5
 PAST = 4000.0
 """Seconds for which the stable version has been served already when we begin."""
 GOOD, BAD = "1", "0.5"
 INSTANCE = "gateway"
 _SERVICES = re.compile(r"\((app\d+(?:\|app\d+)*)\)")
+_MOMENT = re.compile(r" @ ([0-9.]+)")
 _SUCCESS = re.compile(r'bench_success\{service="(app\d+)"\}')
 Pairs = list[list[Any]]
 
@@ -152,6 +155,8 @@ class Metrics:
 
     def _instant(self, query: str) -> tuple[Any, list[str]]:
         now = self._now()
+        if moment := _MOMENT.search(query):
+            return self._settled(query, float(moment[1]), now)
         if found := _SUCCESS.search(query):
             bad = self.traffic.failing(found[1])
             return _vector([({"service": found[1]}, BAD if bad else GOOD)], now), [found[1]] if bad else []
@@ -167,6 +172,13 @@ class Metrics:
             labels = ("", "reporter", "response_code", "destination_version")
             return _vector([({"reporter": "source", "has": one}, "1") for one in labels], now), []
         raise ValueError(f"nobody taught us to answer {query}")
+
+    def _settled(self, query: str, at: float, now: float) -> tuple[Any, list[str]]:
+        """The counters of a moment, and the horizon."""
+        found, bad = self._ranges(query, (at - 1, at, 1.0))
+        rows = [(row["metric"], row["values"][-1][1]) for row in found["result"]]
+        newest = math.floor(now)
+        return _vector([*rows, ({"outcome": HORIZON}, str(newest))], now), bad if at <= newest else []
 
     def _ranges(self, query: str, times: tuple[float, float, float]) -> tuple[Any, list[str]]:
         """The counters of a look."""

@@ -57,6 +57,11 @@ class CounterFiles:
             return None
         return [row for row in rows if row[0] == target.reporter and row[2] == target.service]
 
+    def settled(self, target: Target, at: float, edges: tuple[float, ...] | None = ()) -> tuple[Snapshot, float | None]:
+        """See the port."""
+        horizon = self.horizon(target)
+        return self.snapshots(target, at, at, 1.0, edges)[0], horizon
+
     def horizon(self, target: Target) -> float | None:
         """The latest second that was kept, if it has counters of theirs."""
         now = int(clock.now())

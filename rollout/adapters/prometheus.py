@@ -4,7 +4,7 @@ import json
 import math
 import operator
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import cache
 from typing import TypeVar
@@ -16,6 +16,8 @@ from prometheus_api_client.exceptions import PrometheusApiClientException
 from rollout.adapters import clock, results
 from rollout.adapters.bounded import Bounded, Forms, RequestException, TooLong
 from rollout.adapters.questions import (
+    HORIZON,
+    MOMENT,
     NEEDED,
     answers_query,
     counters_query,
@@ -23,6 +25,7 @@ from rollout.adapters.questions import (
     instances_query,
     labels_query,
     name_of_service,
+    settled_form,
 )
 from rollout.core.errors import Forbidden, InvalidInput, Unavailable, Unintelligible, Unreachable
 from rollout.core.query import Points
@@ -78,7 +81,7 @@ class PrometheusMetrics:
         times = [start + step * i for i in range(round((end - start) / step) + 1)]
         found: Found = {name_of_service(target): {round(at, 3): {} for at in times} for target in asked}
         for labels, row in self._range(counters_query(*asked), start, end, step):
-            _collect(labels, row, found[labels["service"]], labels["outcome"], operator.add)
+            _collect(labels, results.samples(row), found[labels["service"]], labels["outcome"], operator.add)
         timed = {target: edges for target, edges in asked.items() if edges is None or edges}
         if timed:
             for service, moments in self._answers(timed, times, step).items():
@@ -102,8 +105,35 @@ class PrometheusMetrics:
             only = wanted[service]
             if outcome and (only is None or outcome in only):
                 # One edge in two spellings is one counter, met while a Prometheus changes how it writes them: not two.
-                _collect(labels, row, found[service], outcome, max)
+                _collect(labels, results.samples(row), found[service], outcome, max)
         return found
+
+    def settled(self, target: Target, at: float, edges: tuple[float, ...] | None = ()) -> tuple[Snapshot, float | None]:
+        """See the port: in one question (one more for times), or in two where the store knows no `@`."""
+        return self._ask(lambda: self._settled(target, at, edges))
+
+    def _settled(self, target: Target, at: float, edges: tuple[float, ...] | None) -> tuple[Snapshot, float | None]:
+        """Not through the library, which would write, quote and prepare anew what is asked every second."""
+        form = settled_form(target).replace(MOMENT, f"{at:.3f}")
+        answer = self._session.post(f"{self._url}/api/v1/query", data=form, timeout=TIMEOUT)
+        if answer.status_code == 400:
+            horizon = self.horizon(target)
+            return self.snapshots(target, at, at, 1.0, edges)[0], horizon
+        if not answer.ok:
+            raise self._refused(answer.status_code, f"HTTP Status Code {answer.status_code}")
+        counters, newest = dict[Series, float](), list[Row]()
+        found: Found = {name_of_service(target): {at: counters}}
+        for labels, row in results.rows(json.loads(answer.content)["data"]["result"]):
+            if labels["outcome"] == HORIZON:
+                newest.append((labels, row))
+            else:
+                _, value = results.sample(row)
+                _collect(labels, [(at, value)], found[labels["service"]], labels["outcome"], operator.add)
+        horizon = results.horizon(newest, clock.now())
+        if edges != () and horizon is not None and at <= horizon:
+            (moments,) = self._answers({target: edges}, [at], 1.0).values()
+            counters |= _whole(moments[round(at, 3)])
+        return Snapshot(at, _sound(counters)), horizon
 
     def horizon(self, target: Target) -> float | None:
         """See the port: the oldest among the instances' newest samples, by the store's own clock."""
@@ -205,15 +235,15 @@ def _line(said: object) -> str:
 
 def _collect(
     labels: Mapping[str, str],
-    row: results.Fields,
+    samples: Iterable[results.Sample],
     found: Mapping[float, dict[Series, float]],
     outcome: str,
     join: Callable[[float, float], float],
 ) -> None:
-    """Put a row's samples into the counters of their moments; as no number what no counter can be."""
+    """Put samples of one row into the counters of their moments; as no number what no counter can be."""
     version = labels.get("destination_version", "")
     series = Series(labels.get("instance", ""), "" if version == "unknown" else version, outcome)
-    for at, value in results.samples(row):
+    for at, value in samples:
         if (counters := found.get(at)) is None:
             continue
         if not results.counted(value):

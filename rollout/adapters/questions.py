@@ -4,12 +4,18 @@ import math
 import re
 from collections.abc import Iterable, Sequence
 from decimal import Decimal
+from functools import lru_cache
+from urllib.parse import urlencode
 
 from rollout.judge.looks import ALL, FAILED, REJECTED
 from rollout.ports import Target
 
+HORIZON = "horizon"
+"""The outcome that stands for no counter but for how far all of them are there."""
 NEEDED = ("reporter", "response_code", "destination_version")
 """Labels without which nobody can tell who counted, what failed, or whose request it was."""
+MOMENT = "~at~"
+"""Stands for an epoch second in a form: no name of Kubernetes has it, and no form quotes it."""
 NOT_OURS = 'response_flags!~"(.*,)?(FI|DI|DC)(,.*)?"'
 """Injected faults, and clients that hung up, are no version's doing."""
 FAILED_BY = (
@@ -26,16 +32,20 @@ NOT_FAILED = tuple(f'{label}!~"{values}"' for label, values in FAILED_BY)
 NOT_REJECTED = tuple(f'{label}!~"{values}"' for label, values in REJECTED_BY)
 
 
-def counters_query(*targets: Target) -> str:
+def counters_query(*targets: Target, at: str = "") -> str:
     """The counters of targets of one namespace by service, instance, version and outcome.
+
+    `at` is the moment at which they stood so (PromQL's `@` modifier; empty: that for which the query is evaluated).
 
     A request that fails in two ways is one element of the union, because `or` keeps one of equal label sets. One that
     failed and was rejected would be two, so what failed is no rejection.
     """
     classes = {
-        ALL: [_requests(*targets)],
-        FAILED: [_requests(*targets, also=(f'{label}=~"{values}"',)) for label, values in FAILED_BY],
-        REJECTED: [_requests(*targets, also=(f'{label}=~"{values}"', *NOT_FAILED)) for label, values in REJECTED_BY],
+        ALL: [_requests(*targets) + at],
+        FAILED: [_requests(*targets, also=(f'{label}=~"{values}"',)) + at for label, values in FAILED_BY],
+        REJECTED: [
+            _requests(*targets, also=(f'{label}=~"{values}"', *NOT_FAILED)) + at for label, values in REJECTED_BY
+        ],
     }
     sums = [_labelled(_summed(" or ".join(some)), "outcome", outcome) for outcome, some in classes.items()]
     return f"sum by (service, instance, destination_version, outcome) ({_by_service(' or '.join(sums))})"
@@ -62,6 +72,16 @@ def name_of_service(target: Target) -> str:
 def horizon_query(target: Target) -> str:
     """The oldest among the instances' newest samples, by the store's own clock."""
     return f"min(max by (instance) (timestamp({_requests(target)})))"
+
+
+@lru_cache(maxsize=512)
+def settled_form(target: Target) -> str:
+    """The form that asks for the counters at MOMENT, and in the row of the outcome HORIZON how far they are there now.
+
+    It is made once for each target: to write and to quote two thousand characters took longer than to ask.
+    """
+    horizon = _labelled(horizon_query(target), "outcome", HORIZON)
+    return urlencode({"query": f"{counters_query(target, at=f' @ {MOMENT}')} or {horizon}"})
 
 
 def instances_query(target: Target) -> str:

@@ -48,6 +48,16 @@ def samples(row: Fields) -> Iterator[Sample]:
         raise Strange("samples that are none, or out of order") from error
 
 
+def sample(row: Fields) -> Sample:
+    """The only sample of a series. Raises `Strange`."""
+    try:
+        at, text = row["value"]
+        _demand(isinstance(text, str) and math.isfinite(at))
+        return at, float(text)
+    except (KeyError, TypeError, ValueError) as error:
+        raise Strange("a sample that is none") from error
+
+
 def _demand(good: bool) -> None:
     if not good:
         raise ValueError
@@ -66,13 +76,9 @@ def horizon(found: Sequence[tuple[object, Fields]], now: float) -> float | None:
     """The moment that the one sample of one series is, None without any; `now` is by our clock. Raises `Strange`."""
     if not found:
         return None
-    try:
-        ((_, row),) = found
-        at, text = row["value"]
-        _demand(isinstance(text, str) and math.isfinite(at))
-        value = float(text)
-    except (KeyError, TypeError, ValueError) as error:
-        raise Strange("no moment where one was asked for") from error
+    if len(found) > 1:
+        raise Strange("several moments where one was asked for")
+    at, value = sample(found[0][1])
     # No sample is of a moment that the store has not seen yet, nor is its clock believed where ours says otherwise.
     if not 0 < value <= at + AHEAD:
         raise Strange("no moment of its past where one was asked for")

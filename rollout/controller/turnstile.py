@@ -35,6 +35,10 @@ class Turnstile:
         """See the port."""
         return self._asked(lambda: self._metrics.snapshots(target, start, end, step, edges))
 
+    def settled(self, target: Target, at: float, edges: tuple[float, ...] | None = ()) -> tuple[Snapshot, float | None]:
+        """See the port."""
+        return self._asked(lambda: self._metrics.settled(target, at, edges))
+
     def horizon(self, target: Target) -> float | None:
         """See the port."""
         return self._asked(lambda: self._metrics.horizon(target))

@@ -11,6 +11,7 @@ from rollout.core.decision import Observation
 from rollout.core.errors import InvalidInput, Unreachable
 from rollout.core.lifecycle import Phase
 from rollout.core.strategy import Kind, Strategy
+from rollout.engine.ahead import Ahead
 from rollout.engine.past import (
     PODS,
     REPORTERS,
@@ -42,13 +43,15 @@ MOST_LOOKS = 500
 
 AT_ONCE = 60
 """Looks of one question: hundreds of clients' counters at hundreds of moments are an answer that nobody waits for."""
+FEW = 2000
+"""Counters that are kept from one look for the next; more are asked for again."""
 
 
 class Eyes:
     """Readings of one attempt. What is kept here only saves work: the checkpoint and the store hold it all."""
 
     def __init__(self, metrics: Metrics) -> None:
-        self._metrics = metrics
+        self._metrics = Ahead(metrics)
         self._intervals: dict[str, float | None] = {}
         self._reporter = ""
         self._attempt = ""
@@ -176,6 +179,7 @@ class Eyes:
             for look in looks_of(self._metrics, target, (start, stop, interval), edges):
                 self._evidence = judged(self._evidence, look, terms)
             start = stop
+        self._metrics.expect(self.due)
 
     def _seen_by(self, target: Target, reporter: str = "") -> tuple[Target, float | None]:
         """The target as `reporter` sees it, or else those who reported first; and up to when."""

@@ -24,10 +24,12 @@ class ByService:
     ) -> list[Snapshot]:
         """See the port."""
         both = [self._metrics.snapshots(one, start, end, step, edges) for one in _each(target)]
-        return [
-            Snapshot(stable.at, _of(stable, target.stable) | _of(canary, target.canary))
-            for stable, canary in zip(*both, strict=True)
-        ]
+        return [_both(target, *snapshots) for snapshots in zip(*both, strict=True)]
+
+    def settled(self, target: Target, at: float, edges: tuple[float, ...] | None = ()) -> tuple[Snapshot, float | None]:
+        """See the port."""
+        snapshots, horizons = zip(*(self._metrics.settled(one, at, edges) for one in _each(target)), strict=True)
+        return _both(target, *snapshots), min((one for one in horizons if one is not None), default=None)
 
     def horizon(self, target: Target) -> float | None:
         """See the port."""
@@ -49,6 +51,10 @@ def _each(target: Target) -> Iterator[Target]:
     """Stable's Service and the canary's, each with all its versions."""
     for host in (target.stable, target.canary):
         yield replace(target, service=host, namespace=host.split(".")[1], ports=(), stable="", canary="")
+
+
+def _both(target: Target, stable: Snapshot, canary: Snapshot) -> Snapshot:
+    return Snapshot(stable.at, _of(stable, target.stable) | _of(canary, target.canary))
 
 
 def _of(snapshot: Snapshot, version: str) -> dict[Series, float]:

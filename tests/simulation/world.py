@@ -249,6 +249,12 @@ class VirtualMetrics:
         timed = (self.pods_timed_history if pods else self.timed_history).get(second, {})
         return counters | {series: value for series, value in timed.items() if series.outcome in asked}
 
+    def settled(self, target: Target, at: float, edges: tuple[float, ...] | None = ()) -> tuple[Snapshot, float | None]:
+        horizon = self.horizon(target)
+        if horizon is None or horizon < at:
+            return Snapshot(at), horizon
+        return self.snapshots(target, at, at, 1.0, edges)[0], horizon
+
     def horizon(self, target: Target) -> float | None:
         if self.world.now < self.down_until:
             raise Unavailable("the metrics store is away")

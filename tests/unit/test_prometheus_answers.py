@@ -10,6 +10,7 @@ from contextlib import suppress
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qsl
 
 import pytest
 import requests
@@ -63,6 +64,7 @@ METHODS: dict[str, Callable[[PrometheusMetrics], object]] = {
     "horizon": lambda metrics: metrics.horizon(TARGET),
     "interval": lambda metrics: metrics.interval(TARGET),
     "counters": counts,
+    "settled": lambda metrics: metrics.settled(TARGET, AT),
     "values": lambda metrics: metrics.values("up", AT - 1, AT, 1.0),
 }
 SHAPES: dict[str, bytes] = {
@@ -145,6 +147,47 @@ def test_moments_that_nobody_asked_for_are_not_looked_at() -> None:
         metrics = PrometheusMetrics(url)
         assert counts(metrics) == [{"a all": 1.0}, {"a all": 2.0}]
         assert metrics.values("up", AT - 1, AT, 1.0) == [[(AT - 1, 1.0), (AT, 2.0)]]
+
+
+class Knowing(BaseHTTPRequestHandler):
+    """A Prometheus that knows what it is asked for, but for the words of `lacks`; notes where it was asked."""
+
+    lacks = "@"
+    asked: list[str] = []  # noqa: RUF012 - each test has a class of its own
+
+    def do_POST(self) -> None:
+        form = dict(parse_qsl(self.rfile.read(int(self.headers["Content-Length"])).decode()))
+        self.asked.append(self.path.rpartition("/")[2])
+        known = not self.lacks or self.lacks not in form["query"]
+        horizon = {"metric": {"outcome": "horizon"}, "value": [AT + 1, str(AT)]}
+        rows = [horizon] if self.asked[-1] == "query" else [sampled([AT, "20"])]
+        if self.asked[-1] == "query" and not self.lacks:
+            rows.append({"metric": LABELS, "value": [AT + 1, "20"]})
+        self.send_response(200 if known else 400)
+        self.end_headers()
+        self.wfile.write(whole(rows) if known else b'{"status":"error","error":"@ modifier is disabled"}')
+
+
+@pytest.mark.parametrize(("lacks", "asked"), [("", ["query"]), ("@", ["query", "query", "query_range"])])
+def test_a_store_that_knows_no_moments_in_a_query_is_asked_as_ever(lacks: str, asked: list[str]) -> None:
+    noted: list[str] = []
+    with serving(type("Own", (Knowing,), {"lacks": lacks, "asked": noted})) as url:
+        found, horizon = PrometheusMetrics(url).settled(TARGET, AT)
+    assert ([*found.counters.values()], horizon, noted) == ([20.0], AT, asked)
+
+
+def test_a_form_goes_where_it_is_sent_on_to() -> None:
+    class Moved(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            self.rfile.read(int(self.headers["Content-Length"]))
+            self.send_response(307)
+            self.send_header("Location", f"{there}{self.path}")
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+    handler = type("Own", (Knowing,), {"lacks": "", "asked": []})
+    with serving(handler) as there, serving(Moved) as url:
+        assert PrometheusMetrics(url).settled(TARGET, AT)[1] == AT
 
 
 @pytest.mark.parametrize(

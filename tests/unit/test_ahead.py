@@ -1,0 +1,110 @@
+"""How little a store is asked by who looks again and again, and that no answer is another for it."""
+
+from dataclasses import dataclass, field, replace
+
+import pytest
+
+from rollout.engine import ahead
+from rollout.engine.ahead import Ahead
+from rollout.judge.looks import ALL, Series, Snapshot
+from rollout.ports import Target
+from tests.fakes.unqueried import Unqueried
+
+TARGET = Target("reviews.shop.svc.cluster.local", "shop", (), "v1", "v2")
+
+
+@dataclass
+class Store(Unqueried):
+    """Counts a hundred requests a second, of which it knows until `now`; notes what it is asked."""
+
+    now: float = 10.0
+    asked: list[str] = field(default_factory=list)
+
+    def _at(self, at: float) -> Snapshot:
+        return Snapshot(at, {Series("client", "v1", ALL): 100 * at})
+
+    def snapshots(
+        self, target: Target, start: float, end: float, step: float, edges: tuple[float, ...] | None = ()
+    ) -> list[Snapshot]:
+        self.asked.append("snapshots")
+        return [self._at(start + step * i) for i in range(round((end - start) / step) + 1)]
+
+    def settled(self, target: Target, at: float, edges: tuple[float, ...] | None = ()) -> tuple[Snapshot, float | None]:
+        self.asked.append("settled")
+        return self._at(min(at, self.now)), self.now
+
+    def horizon(self, target: Target) -> float | None:
+        self.asked.append("horizon")
+        return self.now
+
+    def interval(self, target: Target) -> float | None:
+        return 1.0
+
+
+@pytest.fixture
+def store() -> Store:
+    return Store()
+
+
+@pytest.fixture
+def metrics(store: Store) -> Ahead:
+    """After a look that ended at 10."""
+    made = Ahead(store)
+    made.snapshots(TARGET, 9.0, 10.0, 1.0)
+    made.expect(11.0)
+    store.asked.clear()
+    return made
+
+
+def look(metrics: Ahead, start: float, end: float) -> list[tuple[float, float]]:
+    return [(one.at, sum(one.counters.values())) for one in metrics.snapshots(TARGET, start, end, 1.0)]
+
+
+def test_each_look_that_is_there_is_one_question(store: Store, metrics: Ahead) -> None:
+    for end in (11.0, 12.0, 13.0):
+        store.now = end + 0.4
+        assert metrics.horizon(TARGET) == store.now
+        assert look(metrics, end - 1, end) == [(end - 1, 100 * (end - 1)), (end, 100 * end)]
+        metrics.expect(end + 1)
+    assert store.asked == ["settled"] * 3
+
+
+def test_while_a_look_is_awaited_nothing_but_the_horizon_is_asked_for(store: Store, metrics: Ahead) -> None:
+    for now in (10.0, 10.5, 11.5):
+        store.now = now
+        assert metrics.horizon(TARGET) == now
+    assert look(metrics, 10.0, 11.0) == [(10.0, 1000.0), (11.0, 1100.0)]
+    assert store.asked == ["settled", "horizon", "horizon", "snapshots"]
+
+
+@pytest.mark.parametrize("span", [(10.0, 12.0), (10.5, 11.5), (9.0, 10.0)])
+def test_a_look_that_is_another_than_the_expected_is_asked_for(
+    store: Store, metrics: Ahead, span: tuple[float, float]
+) -> None:
+    """More than one has come, or the grid began anew where another weight came to stand."""
+    store.now = 12.0
+    metrics.horizon(TARGET)
+    assert look(metrics, *span)[-1] == (span[1], 100 * span[1])
+    assert store.asked == ["settled", "snapshots"]
+
+
+def test_what_is_known_is_known_of_its_target_and_its_edges_alone(store: Store, metrics: Ahead) -> None:
+    store.now = 11.0
+    other = replace(TARGET, reporter="destination")
+    assert metrics.horizon(other) == 11.0
+    metrics.expect(11.0)
+    metrics.horizon(TARGET)
+    metrics.snapshots(TARGET, 10.0, 11.0, 1.0, (250.0,))
+    assert store.asked == ["horizon", "settled", "snapshots"]
+
+
+def test_what_is_large_is_not_kept(store: Store, metrics: Ahead, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ahead, "FEW", 0)
+    store.now = 11.0
+    metrics.horizon(TARGET)
+    look(metrics, 10.0, 11.0)
+    metrics.expect(12.0)
+    store.now = 12.0
+    metrics.horizon(TARGET)
+    look(metrics, 11.0, 12.0)
+    assert store.asked == ["settled", "horizon", "snapshots"]
