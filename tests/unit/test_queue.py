@@ -64,6 +64,59 @@ def test_who_waits_is_woken_at_once_and_when_it_is_closed() -> None:
     assert taken == ["a", None]
 
 
+def test_of_those_who_wait_one_wakes_for_what_is_due() -> None:
+    read = [0]
+
+    def clock() -> float:
+        read[0] += 1
+        return time.monotonic()
+
+    queue: Queue[int] = Queue(clock)
+
+    def work() -> None:
+        while queue.take(30.0) is not None:
+            pass
+
+    workers = [threading.Thread(target=work) for _ in range(12)]
+    for one in workers:
+        one.start()
+    began = time.monotonic()
+    for name in range(50):
+        queue.add(name, began + 0.1 + 0.01 * name)
+    while len(queue):
+        time.sleep(0.05)
+    queue.close()
+    for one in workers:
+        one.join(10)
+    assert read[0] < 50 * 8, "all would have read it twelve times for each"
+
+
+def test_who_takes_leaves_another_to_watch_the_clock() -> None:
+    queue: Queue[str] = Queue(time.monotonic)
+    taken: list[str | None] = []
+    workers = [threading.Thread(target=lambda: taken.append(queue.take(30.0))) for _ in range(2)]
+    for one in workers:
+        one.start()
+    queue.add("late", time.monotonic() + 0.3)
+    queue.add("soon", time.monotonic() + 0.1)  # its taker comes back no more
+    for one in workers:
+        one.join(10)
+    assert taken == ["soon", "late"]
+
+
+def test_who_is_tired_of_waiting_leaves_another_to_watch_the_clock() -> None:
+    queue: Queue[str] = Queue(time.monotonic)
+    taken: list[str | None] = []
+    workers = [threading.Thread(target=lambda t=t: taken.append(queue.take(t))) for t in (0.2, 30.0)]
+    for one in workers:
+        one.start()
+        time.sleep(0.05)  # the first of them watches
+    queue.add("a", time.monotonic() + 0.3)
+    for one in workers:
+        one.join(10)
+    assert taken == [None, "a"]
+
+
 def test_of_many_hands_each_name_is_in_one_at_a_time() -> None:
     queue: Queue[int] = Queue(time.monotonic)
     held, seen, clashes = set[int](), list[int](), list[int]()
