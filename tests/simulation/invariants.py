@@ -114,8 +114,8 @@ class Watcher:
         vs = self.world.virtual_service()
         if not bare(vs, HOST) or any("/attempt" in key for key in vs["metadata"].get("annotations") or {}):
             raise Violation("I6: something of ours outlived the object, or its record")
-        self._given_back(not self.world.exposed())
         serves = self.recorded is not None and self.recorded.phase is Phase.PROMOTED  # and its record went after that
+        self._given_back(not self.world.exposed() and not serves)
         if self.world.exposed() and not self.foreign and not serves:
             raise Violation(f"nobody drives, yet the canary has {self.world.exposed()} %")
 

@@ -169,7 +169,8 @@ def storm(
 ) -> Outcome:
     """Run the controllers of a seed's world until nothing is left to do. Raises `Violation`: how to see it again.
 
-    So many seconds after the start one more of them begins to drain. `retires`: what was replaced is retired.
+    So many seconds after the start one more of them begins to drain. `retires`: what was replaced is retired, and all
+    goes wrong only once there is such a version.
     """
     r = random.Random(seed)
     act = ACTS[seed % 3]
@@ -183,6 +184,8 @@ def storm(
     world.rps = r.choice([0, 3, 40, 120, 300]) if r.random() < 0.5 else 120
     world.failing["v2"] = BAD if r.random() < 0.3 else 0.0
     watcher = Watcher(world)
+    if retires:
+        _promoted(world, kind)
     living = replicas(world, lambda life: faults_of(world, life), kind)
 
     def each(w: World) -> None:
@@ -216,6 +219,15 @@ def storm(
     a = world.attempt()
     lives = len(world.processes)
     return Outcome(a.phase if a else None, str(a and a.reason), world.failing["v2"] > 0, lives, a.message if a else "")
+
+
+def _promoted(world: World, kind: type[Replica]) -> None:
+    """Bring it to an end in peace, good as it is."""
+    trouble, world.trouble = world.trouble, 0.0
+    world.rps, world.failing["v2"] = 120, 0.0
+    calm = replicas(world, kind=kind)
+    controlled(world, living=calm)
+    world.trouble = trouble
 
 
 def _settled(world: World) -> bool:

@@ -157,6 +157,8 @@ class VirtualMetrics:
         self.down_until = 0.0
         self.sidecars = True
         """Whether the pods' own proxies count as well."""
+        self.gateway = True
+        """Whether the clients' proxy counts."""
         self.garbage = 0.0
         self.garbled = False
         """Whether anybody was ever shown counters that mean nothing."""
@@ -258,7 +260,8 @@ class VirtualMetrics:
     def horizon(self, target: Target) -> float | None:
         if self.world.now < self.down_until:
             raise Unavailable("the metrics store is away")
-        return self.world.now - 1 if self.sidecars or target.reporter == "source" else None
+        counts = self.gateway if target.reporter == "source" else self.sidecars
+        return self.world.now - 1 if counts else None
 
     def interval(self, target: Target) -> float | None:
         return 1.0
