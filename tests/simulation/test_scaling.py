@@ -10,7 +10,7 @@ from rollout.core.decision import QUIET_BY
 from rollout.core.documents import AUTOSCALER, DEPLOYMENT, LEASE, SERVICE_ROLLOUT, Document, Kind, version_of
 from rollout.core.errors import Forbidden
 from rollout.core.lifecycle import Phase, Reason
-from rollout.engine.rights import FOR_SCALING, FOR_SUBSETS, RIGHTS, pairs
+from rollout.engine.rights import FOR_SCALING, FOR_SUBSETS, FOR_WARNINGS, RIGHTS, pairs
 from rollout.engine.survey import survey
 from tests.simulation.cached import CachedReplica
 from tests.simulation.invariants import Violation, Watcher
@@ -188,10 +188,9 @@ def refusing(ask: Callable[..., list[Document]]) -> Callable[..., list[Document]
 def test_the_rights_for_scaling_are_those_that_are_used_and_no_others_are_without_it() -> None:
     world = staffed(Staff(0, (1, 4)), Staff(4, (1, 4)))
     played(world)
-    scaling = {(kind.name, verb) for kind, verb in pairs(FOR_SCALING)}
-    assert world.processes[0].asked == scaling | {(k.name, v) for k, v in (*pairs(RIGHTS), *pairs(FOR_SUBSETS))} - {
-        ("DestinationRule", "create")
-    }
+    tables = (RIGHTS, FOR_SUBSETS, FOR_SCALING, FOR_WARNINGS)
+    expected = {(kind.name, verb) for table in tables for kind, verb in pairs(table)}
+    assert world.processes[0].asked == expected - {("DestinationRule", "create")}
 
 
 def test_a_plan_says_what_will_be_scaled() -> None:
