@@ -14,6 +14,7 @@ from rollout.core.documents import SERVICE_ROLLOUT, Document, copied
 
 PRESERVED, INT_OR_TEXT = "x-kubernetes-preserve-unknown-fields", "x-kubernetes-int-or-string"
 RULES, LIST_TYPE, LIST_KEYS = "x-kubernetes-validations", "x-kubernetes-list-type", "x-kubernetes-list-map-keys"
+MAP_TYPE = "x-kubernetes-map-type"
 Node = dict[str, Any]
 
 ONE_STRATEGY: Node = {
@@ -76,6 +77,8 @@ def _whole() -> Node:
     below["scale"]["default"] = "wait"
     below["retire"]["properties"]["after"]["default"] = "never"
     status["properties"]["conditions"] |= {LIST_TYPE: "map", LIST_KEYS: ["type"]}
+    # We write all of it, and to tell who owns which line of it took the API server a sixth of each write.
+    status[MAP_TYPE] = "atomic"
     return {
         "description": "A service of the mesh, and the version of it that is to serve.",
         "type": "object",

@@ -148,6 +148,13 @@ def test_the_status_is_kept_whole_and_apart(api_server: ApiServer) -> None:
     assert "status.since: Invalid value" in refused(api_server, "PATCH", f"{path}/status", soon)
 
 
+def test_the_server_does_not_tell_who_owns_which_line_of_the_status(api_server: ApiServer) -> None:
+    path = f"{HOME}/{created(api_server, document())['metadata']['name']}"
+    after = api_server.call("PATCH", f"{path}/status", {"status": STATUS})
+    (owned,) = [one["fieldsV1"] for one in after["metadata"]["managedFields"] if one.get("subresource") == "status"]
+    assert owned == {"f:status": {}}
+
+
 def test_what_kubectl_shows(api_server: ApiServer) -> None:
     path = f"{HOME}/{created(api_server, document(strategy={'name': 'canary'}))['metadata']['name']}"
     api_server.call("PATCH", f"{path}/status", {"status": STATUS})

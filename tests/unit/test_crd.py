@@ -26,7 +26,7 @@ KNOWN = {
     "pattern", "minLength", "maxLength", "minimum", "maximum", "exclusiveMinimum", "minItems", "maxItems",
     "minProperties", "maxProperties", *FOR_JUNCTORS, "x-kubernetes-int-or-string",
     "x-kubernetes-preserve-unknown-fields", "x-kubernetes-validations", "x-kubernetes-list-type",
-    "x-kubernetes-list-map-keys",
+    "x-kubernetes-list-map-keys", "x-kubernetes-map-type",
 }  # fmt: skip
 
 
