@@ -3,8 +3,10 @@
 import http.client
 import io
 import socket
-from functools import cache
+from collections.abc import Mapping
+from functools import cache, lru_cache
 from typing import Any
+from urllib.parse import quote_plus
 
 from requests import PreparedRequest, Request, RequestException, Response, Session
 from requests.adapters import HTTPAdapter
@@ -45,7 +47,8 @@ class Forms(Session):
         if method != "POST":
             return super().request(method, url, *args, **options)
         asked, timeout = self._like(url).copy(), options["timeout"]
-        asked.prepare_body(options.get("params") or options["data"], None)
+        form = options.get("params") or options["data"]
+        asked.prepare_body(form if isinstance(form, str) else _encoded(form), None)
         answer: Response = self.get_adapter(url).send(
             asked, timeout=timeout, verify=self.verify, cert=self.cert, proxies=self.proxies
         )
@@ -58,6 +61,17 @@ class Forms(Session):
         if url not in self._prepared:
             self._prepared[url] = self.prepare_request(Request("POST", url, FORM))
         return self._prepared[url]
+
+
+def _encoded(form: Mapping[str, object]) -> str:
+    quoted = {key: (_quoted if key == "query" else quote_plus)(str(value)) for key, value in form.items()}
+    return "&".join(f"{key}={value}" for key, value in quoted.items())
+
+
+@lru_cache(maxsize=512)
+def _quoted(query: str) -> str:
+    """The same queries are asked again and again, of other times."""
+    return quote_plus(query)
 
 
 class Bounded(HTTPAdapter):

@@ -32,6 +32,7 @@ NOT_FAILED = tuple(f'{label}!~"{values}"' for label, values in FAILED_BY)
 NOT_REJECTED = tuple(f'{label}!~"{values}"' for label, values in REJECTED_BY)
 
 
+@lru_cache(maxsize=512)
 def counters_query(*targets: Target, at: str = "") -> str:
     """The counters of targets of one namespace by service, instance, version and outcome.
 
