@@ -1,11 +1,24 @@
 """The documents of one kind as watches and our own writes tell of them, in whatever order that comes."""
 
+import functools
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from rollout.controller.readers import Labels, pairs
-from rollout.core.documents import Document, Kind, carries, labels_of, name_of, namespace_of, version_of
+from rollout.core.documents import (
+    DEPLOYMENT,
+    ENDPOINT_SLICE,
+    POD,
+    SERVICE,
+    Document,
+    Kind,
+    carries,
+    labels_of,
+    name_of,
+    namespace_of,
+    version_of,
+)
 
 Name = tuple[str, str]
 """Namespace and name."""
@@ -46,6 +59,32 @@ class Standing:
     version: int = 0
     trusted: bool = False
     refused: str = ""
+
+
+MANAGED = ("metadata", "managedFields")
+UNREAD = {
+    POD.name: (MANAGED, ("spec",)),
+    ENDPOINT_SLICE.name: (MANAGED,),
+    DEPLOYMENT.name: (MANAGED, ("spec", "template", "spec")),
+    SERVICE.name: (MANAGED,),
+}
+"""What nobody reads, by kind, of objects of which there are many: it is not kept, for it is most of them."""
+
+
+def lean(document: Document) -> Document:
+    """The document as it is kept.
+
+    >>> lean({"kind": "Pod", "metadata": {"name": "a", "managedFields": []}, "spec": {}, "status": {}})
+    {'kind': 'Pod', 'metadata': {'name': 'a'}, 'status': {}}
+    """
+    return functools.reduce(_without, UNREAD.get(document.get("kind", ""), ()), document)
+
+
+def _without(document: Document, path: tuple[str, ...]) -> Document:
+    first, *rest = path
+    if rest and first in document:
+        return {**document, first: _without(document[first], tuple(rest))}
+    return {key: value for key, value in document.items() if key != first}
 
 
 def number(version: str) -> int:
@@ -227,6 +266,7 @@ class Shelf:
             if not names:
                 del self._named[space, *pair]
         if document is not None:
+            document = lean(document)
             kept[own] = document
             for pair in labels_of(document).items():
                 self._named[space, *pair].add(own)

@@ -153,12 +153,24 @@ def test_what_the_api_refused_is_refused_without_asking_again() -> None:
     assert world.synced().view().list(POD, "shop") == []
 
 
+def test_of_a_pod_only_that_is_kept_which_somebody_reads() -> None:
+    world = Setting([ALL]).synced()
+    pod = document("a") | {"spec": {"containers": []}, "status": {"phase": "Running"}}
+    pod["metadata"]["managedFields"] = [{"manager": "kubelet"}]
+    world.view().create(POD, pod)
+    kept = world.view().get(POD, "shop", "a")
+    assert kept["status"] == {"phase": "Running"}
+    assert (kept["metadata"]["name"], kept.keys() & {"spec"}, kept["metadata"].keys() & {"managedFields"}) == (
+        "a", set(), set(),
+    )  # fmt: skip
+
+
 def test_an_own_write_is_read_at_once_and_its_echo_is_no_news() -> None:
     world = Setting([ALL]).synced()
     ours, other = world.view("ours"), world.view("other")
     other.list(POD, "shop")
     made = ours.create(POD, document("a"))
-    assert ours.get(POD, "shop", "a") is made
+    assert ours.get(POD, "shop", "a") == made
     patched = ours.patch(POD, "shop", "a", {"metadata": {"labels": {"app": "a"}}}, version_of(made))
     assert ours.list(POD, "shop", {"app": "a"}) == [patched]
     ours.delete(POD, "shop", "a", version_of(patched))
