@@ -36,6 +36,8 @@ CONNECTIONS = 64
 PAGE = 500
 STREAMED = [("sendInitialEvents", "true"), ("resourceVersionMatch", "NotOlderThan")]
 """Asks for what is there before what changes, in one answer; servers before 1.32 or so refuse it."""
+UNSTREAMED = "the required storage feature"
+"""What a server answers to that whose etcd is older than 3.4.25, as an error of its own."""
 SLACK = 10.0
 """Seconds that a watch may be silent beyond its own end."""
 KEEPALIVE = {"idle": 10, "interval": 5, "count": 3}
@@ -282,7 +284,10 @@ class KubernetesWatch:
             event = json.loads(line)
             kind, found = event["type"], event["object"]
             if kind == "ERROR":
-                raise _refusal(int(found.get("code") or 500), json.dumps(found).encode(), self._what)
+                refused = _refusal(int(found.get("code") or 500), json.dumps(found).encode(), self._what)
+                if UNSTREAMED in str(refused):
+                    refused = InvalidInput(str(refused))
+                raise refused
             if kind == "BOOKMARK":
                 return str(found["metadata"]["resourceVersion"])
             return Change(found, gone=kind == "DELETED")

@@ -13,11 +13,23 @@ import yaml
 from rollout.adapters import kubernetes
 from rollout.adapters.kubernetes import KubernetesCluster
 from rollout.core.documents import POD, Document
-from rollout.core.errors import Expired, Forbidden, Unavailable, Unintelligible
+from rollout.core.errors import Expired, Forbidden, InvalidInput, Unavailable, Unintelligible
 from rollout.ports import Change, Watch
 
 CHUNKED = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n"
 UNTIL_CLOSED = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nConnection: close\r\n\r\n"
+UNSTREAMED = json.dumps(
+    {
+        "type": "ERROR",
+        "object": {
+            "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure", "code": 500,
+            "message": "a watch stream was requested by the client but the required storage feature "
+            "RequestWatchProgress is disabled",
+            "reason": "InternalError",
+        },
+    }
+).encode()  # fmt: skip
+"""As a server 1.36 with etcd 3.4.23 answers."""
 Play = Callable[[socket.socket], None]
 
 
@@ -147,6 +159,7 @@ def test_closing_it_wakes_who_waits(watch: Callable[..., Watch]) -> None:
         (b'{"type": "ERROR", "object": {"code": 403, "message": "no longer"}}', Forbidden),
         (b'{"type": "ERROR", "object": {"code": 500, "message": "etcd"}}', Unavailable),
         (b'{"type": "ERROR", "object": {}}', Unavailable),
+        (UNSTREAMED, InvalidInput),
         (b"<html>", Unintelligible),
         (b"[]", Unintelligible),
         (b'{"type": "BOOKMARK", "object": {}}', Unintelligible),
