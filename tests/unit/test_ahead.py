@@ -1,14 +1,23 @@
 """How little a store is asked by who looks again and again, and that no answer is another for it."""
 
+import functools
 from dataclasses import dataclass, field, replace
+from decimal import Decimal
+from typing import Any
 
 import pytest
 
-from rollout.engine import ahead
+from rollout.core.documents import Document
+from rollout.core.lifecycle import Phase
+from rollout.engine import ahead, looking
 from rollout.engine.ahead import Ahead
+from rollout.engine.looking import Eyes
+from rollout.engine.observing import observe, read_scene
+from rollout.engine.survey import survey
 from rollout.judge.looks import ALL, Series, Snapshot
 from rollout.ports import Target
 from tests.fakes.unqueried import Unqueried
+from tests.simulation.world import VirtualMetrics, World
 
 TARGET = Target("reviews.shop.svc.cluster.local", "shop", (), "v1", "v2")
 
@@ -108,3 +117,69 @@ def test_what_is_large_is_not_kept(store: Store, metrics: Ahead, monkeypatch: py
     metrics.horizon(TARGET)
     look(metrics, 11.0, 12.0)
     assert store.asked == ["settled", "horizon", "snapshots"]
+
+
+class Clocked(VirtualMetrics):
+    """The world's counters by a clock that is `ahead` of ours, `late` seconds after they were counted."""
+
+    ahead, late = 0.0, 1.0
+
+    def horizon(self, target: Target) -> float | None:
+        return self.world.now + self.ahead - self.late
+
+    def snapshots(
+        self, target: Target, start: float, end: float, step: float, edges: tuple[float, ...] | None = ()
+    ) -> list[Snapshot]:
+        found = super().snapshots(target, start - self.ahead, end - self.ahead, step, edges)
+        return [replace(one, at=one.at + self.ahead) for one in found]
+
+
+class TwoQuestions(Ahead):
+    """As looks were taken before."""
+
+    def horizon(self, target: Target) -> float | None:
+        return self._metrics.horizon(target)
+
+    def snapshots(
+        self, target: Target, start: float, end: float, step: float, edges: tuple[float, ...] | None = ()
+    ) -> list[Snapshot]:
+        return self._metrics.snapshots(target, start, end, step, edges)
+
+
+def _routed(entries: list[Document], vs: Document) -> None:
+    vs["spec"]["http"][1]["route"] = entries
+
+
+def judged(kind: type[Ahead], ahead: float, late: float, monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
+    """What is remembered after each second of a rollout from 5 to 25 and 50 %."""
+    monkeypatch.setattr(looking, "Ahead", kind)
+    world = World(seed=1, trouble=0.0)
+    metrics = Clocked(world)
+    metrics.ahead, metrics.late = ahead, late
+    world.metrics = metrics
+    world.pass_time(60)
+    eyes, found = Eyes(metrics), list[dict[str, Any]]()
+    attempt = replace(survey(world.cluster, world.request(), 1, world.now), phase=Phase.SHIFTING)
+    for step, weight in enumerate((5, 25, 50)):
+        entries = [
+            {"destination": {"host": "reviews", "subset": version}, "weight": share}
+            for version, share in (("v1", 100 - weight), ("v2", weight))
+        ]
+        world.edit(functools.partial(_routed, entries))
+        world.pass_time(0.25)  # the grid begins anew
+        attempt = replace(attempt, weight=Decimal(weight), step=step, since=world.now, landed=world.now)
+        for second in range(12):
+            world.pass_time(2.5 if second == 7 else 1)  # more than a look comes at once
+            scene = read_scene(world.cluster, attempt)
+            seen = observe(world.cluster, attempt, scene, world.now)
+            found.append(eyes.reading(seen, scene.target(attempt))[2])
+    return found
+
+
+@pytest.mark.parametrize(("ahead", "late"), [(0.0, 1.0), (0.0, 0.2), (0.0, 5.5), (20.0, 1.0), (-20.0, 1.0)])
+def test_whatever_the_clocks_say_the_same_looks_are_judged(
+    ahead: float, late: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, two = (judged(kind, ahead, late, monkeypatch) for kind in (Ahead, TwoQuestions))
+    assert one == two
+    assert one[-1]["counts"]["canary"]["requests"] > 0 or ahead < 0
