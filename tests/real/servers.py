@@ -174,12 +174,7 @@ class Prometheus:
     def __init__(
         self, folder: Path, targets: list[str], path: str = "/metrics", relabel: Any = None, interval: float = 1.0
     ) -> None:
-        job = {
-            "job_name": "envoy", "metrics_path": path, "static_configs": [{"targets": targets}],
-            "metric_relabel_configs": relabel or [],
-        }  # fmt: skip
-        settings = {"global": {"scrape_interval": f"{interval:g}s"}, "scrape_configs": [job]}
-        (folder / "prometheus.yml").write_text(yaml.safe_dump(settings))
+        (folder / "prometheus.yml").write_text(scraping(targets, path, relabel, interval))
         self._folder, self._port = folder, free_ports(1)[0]
         self.url = f"http://127.0.0.1:{self._port}"
         self.start()
@@ -204,6 +199,15 @@ class Prometheus:
     def stop(self) -> None:
         self._process.terminate()
         self._process.wait(30)
+
+
+def scraping(targets: list[str], path: str, relabel: Any, interval: float) -> str:
+    """The configuration of a Prometheus."""
+    job = {
+        "job_name": "envoy", "metrics_path": path, "static_configs": [{"targets": targets}],
+        "metric_relabel_configs": relabel or [],
+    }  # fmt: skip
+    return yaml.safe_dump({"global": {"scrape_interval": f"{interval:g}s"}, "scrape_configs": [job]})
 
 
 def scraped(metrics: Metrics, target: Target) -> None:
