@@ -96,9 +96,7 @@ class Reconciler:
             return self._gone(key, now)
         rest = _rests(document, now)
         if rest and at_rest(document) and not self._called(key, document, now):
-            if key in self._flights:
-                self._flights[key].sweep(now)
-            self._drop(key)
+            self._land(key, document, now)
             return rest
         service = str((document.get("spec") or {}).get("service", ""))
         flight = self._flights.get(key)
@@ -131,6 +129,18 @@ class Reconciler:
             flight.engine.clear(now)
             self._drop(key)
         return NEVER
+
+    def _land(self, key: Key, document: Document, now: float) -> None:
+        """It is at rest: what was recorded after its end is told, though no answer came; what others drove is not."""
+        flight = self._flights.get(key)
+        if flight is None:
+            return
+        before = flight.attempt
+        flight.sweep(now)
+        self._drop(key)
+        after = flight.attempt
+        if before and after and before.phase.ended and (before.id, before.phase) == (after.id, after.phase):
+            self._changed(document, before, after)
 
     def _drop(self, key: Key) -> None:
         flight = self._flights.pop(key, None)
@@ -291,7 +301,7 @@ class _Flight:
 
     def sweep(self, now: float) -> None:
         """It is over: remove a claim of ours that crossed with the end, where another process drove it there."""
-        self.engine.states.read()
+        self.attempt = self.engine.states.read().attempt
         self.engine.clear(now)
 
     def _lost(self, now: float) -> float:

@@ -263,6 +263,9 @@ def test_whatever_dies_at_whatever_call_it_is_retired_once(fault: str, every: in
         controlled(world, living=living, rest=150.0)
         assert world.workloads.replicas("v1") == 0, f"at call {calls}"
         assert fate(world)[0] is Fate.RETIRED
+        assert len(told(living)) == 1 or (fault != "loses a reply" and not told(living)), (
+            "once, unless who knew it died"
+        )
         if world.processes[2].calls < calls:
             break
     assert calls > 50
