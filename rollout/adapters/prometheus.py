@@ -1,4 +1,4 @@
-"""Prometheus behind the Metrics port: raw counters, one range query for any number of looks (one more for times)."""
+"""Prometheus behind the Metrics port: raw counters, one query for the look that is due, or for any number of them."""
 
 import json
 import math

@@ -70,6 +70,9 @@ class Store(Unqueried):
         found = self.counts[target.service]
         return [Snapshot(at, {Series("client", v, ALL): n for v, n in found.items()}) for at in (start, end)]
 
+    def settled(self, target: Target, at: float, edges: tuple[float, ...] | None = ()) -> tuple[Snapshot, float | None]:
+        return self.snapshots(target, at, at, 1.0, edges)[0], self.horizon(target)
+
     def horizon(self, target: Target) -> float | None:
         return {"a.shop.svc.cluster.local": 90.0, "b.front.svc.cluster.local": 80.0}.get(target.service)
 
@@ -81,7 +84,9 @@ def test_whatever_version_the_pods_carry_their_host_tells_whose_requests_they_we
     one, other = "a.shop.svc.cluster.local", "b.front.svc.cluster.local"
     both = ByService(Store({one: {"v1": 7.0, "": 2.0}, other: {"v1": 4.0}}))
     target = Target(HOST, "shop", (9080,), one, other)
-    for snapshot in both.snapshots(target, 0.0, 5.0, 5.0):
+    settled, horizon = both.settled(target, 5.0)
+    assert horizon == 80.0
+    for snapshot in (*both.snapshots(target, 0.0, 5.0, 5.0), settled):
         assert snapshot.counters == {Series("client", one, ALL): 9.0, Series("client", other, ALL): 4.0}
     assert both.horizon(target) == 80.0
     assert both.horizon(Target(HOST, "shop", (), one, "c.shop.svc.cluster.local")) == 90.0, "nobody asked it yet"
