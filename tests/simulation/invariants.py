@@ -53,7 +53,7 @@ class Watcher:
         self.subset_since = NEVER
         self.pinned = _foreign(world.virtual_service())
         self.numbers = {key: number(one) for key, one in world.cluster.documents.items() if key[0] in NUMBERS}
-        """Of Deployments and autoscalers at the start."""
+        """Of Deployments and autoscalers at the start; of Deployments since a promotion, whose pods stay."""
         self.theirs: set[Key] = set()
         """Those that somebody set by hand since."""
         world.cluster.on_write = self
@@ -184,6 +184,7 @@ class Watcher:
         if reached:
             raise Violation(f"I15: {key} was retired, and {reached} leads to it")
         self._quiet(key)
+        self.numbers[key] = 0
 
     def _quiet(self, key: Key) -> None:
         """No request came that the counters could have told of."""
@@ -213,6 +214,9 @@ class Watcher:
         if attempt.fence < self.fences.get(attempt.id, 0):
             raise Violation(f"I10: an engine of fence {attempt.fence} recorded after {self.fences[attempt.id]}")
         self.fences[attempt.id] = attempt.fence
+        if attempt.phase is Phase.PROMOTED and (last is None or last.phase is not Phase.PROMOTED):
+            documents = self.world.cluster.documents.items()
+            self.numbers |= {key: number(one) for key, one in documents if key[0] == DEPLOYMENT.name}
         queried = any(one.effect is Effect.ROLLBACK for one in attempt.measured)
         missed = attempt.probed is not None and attempt.probed.outcome is Outcome.FAILED
         if attempt.checkpoint.get("breached") or (queried and attempt.exposed) or missed:

@@ -12,6 +12,7 @@ from rollout.controller.leading import Leader
 from rollout.controller.reconcile import NEVER, Reconciler, _rests, at_rest
 from rollout.controller.reconcile import World as Shared
 from rollout.core.attempt import Attempt
+from rollout.core.decision import QUIET_BY
 from rollout.core.documents import SERVICE_ROLLOUT, Document, going, version_of
 from rollout.core.errors import RolloutError
 from rollout.engine.lease import RENEW_EVERY
@@ -207,7 +208,7 @@ def storm(
         controlled(world, living=living, rest=5.0)
         watcher.settled()
         if retires:
-            controlled(world, living=living, until=_settled, rest=700.0)
+            controlled(world, living=living, until=_settled, rest=2 * QUIET_BY)
             watcher.settled()
             assert _settled(world), "I15: nobody decides what becomes of a version that was replaced"
     except (Violation, AssertionError) as error:
