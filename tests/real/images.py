@@ -63,7 +63,7 @@ class Buildah:
         base = folder / "base"
         _install_python(base / "root")
         (base / "Dockerfile").write_text("FROM scratch\nCOPY root /\nENV PATH=/usr/local/bin:/usr/bin:/bin\n")
-        self.build(f"docker.io/library/python:{PYTHON}-slim", base)
+        self.build(f"python:{PYTHON}-slim", base)
 
     def build(self, tag: str, folder: Path, **arguments: str) -> None:
         """See the port. What is built of the same is the same, to the byte."""
