@@ -58,6 +58,8 @@ class PrometheusMetrics:
             good = False
         if not good:
             raise InvalidInput("that is no URL of a Prometheus; write it like http://prometheus:9090")
+        self._aged = False
+        """Whether the store has refused a query with `@`, and answered the same without it."""
         self._where = f"{parts.scheme}://{parts.hostname}{port}"
         self._url, self._session = url, Forms(url)
         self._prometheus = PrometheusConnect(url=url, timeout=TIMEOUT, method="POST", session=self._session)
@@ -114,11 +116,14 @@ class PrometheusMetrics:
 
     def _settled(self, target: Target, at: float, edges: tuple[float, ...] | None) -> tuple[Snapshot, float | None]:
         """Not through the library, which would write, quote and prepare anew what is asked every second."""
+        if self._aged:
+            return self._apart(target, at, edges)
         form = settled_form(target).replace(MOMENT, f"{at:.3f}")
         answer = self._session.post(f"{self._url}/api/v1/query", data=form, timeout=TIMEOUT)
         if answer.status_code == 400:
-            horizon = self.horizon(target)
-            return self.snapshots(target, at, at, 1.0, edges)[0], horizon
+            found_apart = self._apart(target, at, edges)
+            self._aged = True
+            return found_apart
         if not answer.ok:
             raise self._refused(answer.status_code, f"HTTP Status Code {answer.status_code}")
         counters, newest = dict[Series, float](), list[Row]()
@@ -134,6 +139,12 @@ class PrometheusMetrics:
             (moments,) = self._answers({target: edges}, [at], 1.0).values()
             counters |= _whole(moments[round(at, 3)])
         return Snapshot(at, _sound(counters)), horizon
+
+    def _apart(self, target: Target, at: float, edges: tuple[float, ...] | None) -> tuple[Snapshot, float | None]:
+        """The same from a store that knows no `@`."""
+        horizon = self.horizon(target)
+        there = horizon is not None and at <= horizon
+        return (self.snapshots(target, at, at, 1.0, edges)[0] if there else Snapshot(at, {})), horizon
 
     def horizon(self, target: Target) -> float | None:
         """See the port: the oldest among the instances' newest samples, by the store's own clock."""

@@ -88,6 +88,9 @@ class Queue(Generic[T]):
             return len(self._due)
 
     def _push(self, name: T) -> None:
+        if len(self._heap) > 2 * len(self._due) + 64:  # most are of names that were made due at another time since
+            self._heap = [one for one in self._heap if self._due.get(one[2]) == one[0] and one[2] not in self._held]
+            heapq.heapify(self._heap)
         self._count += 1
         heapq.heappush(self._heap, (self._due[name], self._count, name))
         if self._heap[0][2] == name:

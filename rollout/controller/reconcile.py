@@ -52,7 +52,8 @@ LOST = Trouble(
 )
 DISAGREES = "GitDisagrees"
 """The reason for which an object is stalled while its annotation overrides its spec."""
-LASTING_TROUBLE = ("InvalidSpec", LOST.reason)
+INVALID = "InvalidSpec"
+LASTING_TROUBLE = (INVALID, LOST.reason)
 """Troubles that only a change of the object itself can end."""
 
 
@@ -175,6 +176,8 @@ def at_rest(document: Document) -> bool:
     reason, overridden = _stalled(document), _overridden(document)
     if overridden or reason == DISAGREES:
         return trouble_of(document) == overridden and status.get("phase") in (IDLE, Phase.PROMOTED, Phase.ROLLED_BACK)
+    if reason == INVALID and _wanted(document)[0] is not None:
+        return False  # who wrote that was older than its definition
     if reason and reason not in LASTING_TROUBLE:
         return status.get("phase") == Phase.ROLLED_BACK and reason == status.get("reason")
     return status.get("phase") in (IDLE, Phase.PROMOTED, Phase.ROLLED_BACK)
@@ -334,7 +337,7 @@ class _Flight:
             return NEVER
         last = record.attempt
         if last and last.retiring and not wanted.suspend:
-            return self._retired(last, NEVER, now)  # before that version can be asked for again
+            return self._retired(last, NEVER, now, wanted.version)  # before another can be begun
         try:
             if self._due(document, wanted, record):
                 if not wanted.suspend:
@@ -352,7 +355,7 @@ class _Flight:
         rest = record.retires_at(retires_after(document)) - now
         return rest if rest > 0 else self._retired(last, retires_after(document), now)
 
-    def _retired(self, last: Attempt, after: float, now: float) -> float:
+    def _retired(self, last: Attempt, after: float, now: float, wanted: str = "") -> float:
         """Let go what promotions replaced. What happens is told as a change of what this process has seen before."""
         if self.attempt is None:
             self.attempt = last
@@ -360,7 +363,7 @@ class _Flight:
         if not self.engine.acquire(now):
             return 1.0
         try:
-            return self.engine.retire(after, now)
+            return self.engine.retire(after, now, wanted)
         finally:
             self.attempt = self.engine.states.record.attempt
 
@@ -415,5 +418,5 @@ def _wanted(document: Document) -> tuple[ServiceRollout | None, Trouble | None]:
     try:
         wanted = declared(document)
     except InvalidInput as error:
-        return None, Trouble("InvalidSpec", str(error))
+        return None, Trouble(INVALID, str(error))
     return replace(wanted, version=version_instead(document) or wanted.version), _overridden(document)

@@ -22,6 +22,10 @@ EASE_EVERY = 30.0
 """Seconds after which a take-back that stable could not carry at once gives it a quarter more."""
 MUCH, SEEN = 50, 180.0
 """Percent whose return an autoscaler must see, and seconds until it has: its metrics are a minute old."""
+LINGERS = 300.0
+"""Seconds after a take-back by which pods go though requests come: until then nothing else can begin."""
+WAITED_FOR = (Reason.DRAINED, Reason.DELETED, Reason.SUPERSEDED)
+"""The reasons for a take-back after which somebody waits for its end."""
 QUIET_BY = 600.0
 """Seconds within which requests that a version still gets must have ended, or nobody waits for that any more."""
 ROUNDING = 1e-3
@@ -218,8 +222,8 @@ def lingers(o: Observation) -> bool:
     """
     a = o.attempt
     gives_back = a.scale is Scale.AUTO and a.phase is Phase.ROLLED_BACK and not a.cleaned
-    due = _needed_yet(a) <= o.now - a.ended < QUIET_BY
-    return gives_back and due and a.reason is not Reason.DRAINED and not any(r.actual for r in o.routes)
+    due = _needed_yet(a) <= o.now - a.ended < LINGERS
+    return gives_back and due and a.reason not in WAITED_FOR and not any(r.actual for r in o.routes)
 
 
 def _sealed(o: Observation) -> Answer:

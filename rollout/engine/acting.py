@@ -27,7 +27,7 @@ from rollout.mesh import drills
 from rollout.mesh.claims import Claim, annotation, claim_of, claiming_patch, undressing_patch
 from rollout.mesh.hosts import fqdn
 from rollout.mesh.overlays import bare
-from rollout.mesh.routes import Pair, destinations, percents, relieving_patch
+from rollout.mesh.routes import Pair, destinations, percents, reaching, relieving_patch
 from rollout.mesh.subsets import added, adding_patch, is_ours, labels_for, new_rule, removing_patch, seen_from
 from rollout.ports import Cluster
 
@@ -200,6 +200,8 @@ class Hands:
         if not whole or not any(version in added(rule) for rule in rules):
             return
         for vs in routing_to(every, self._host):
+            if reaching(vs, self._host, version):
+                return
             patch = relieving_patch(vs, self._host, version)
             after = self._patch(vs, patch) if patch else vs
             if version in destinations(after, self._host):

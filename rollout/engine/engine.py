@@ -1,6 +1,7 @@
 """One tick: observe, decide, record, act. The next observation, not a call's return, says whether it worked."""
 
 import math
+from contextlib import suppress
 from dataclasses import dataclass, fields, replace
 
 from rollout.core.attempt import HISTORY_LENGTH, Attempt, Fate, Record, Retirement, Scale, Word
@@ -19,6 +20,7 @@ from rollout.engine.observing import Scene, observe, plan_subsets, read_scene
 from rollout.engine.past import Load
 from rollout.engine.probing import Prober
 from rollout.engine.querying import Queries, examined
+from rollout.engine.retiring import LOOK_EVERY as AGAIN
 from rollout.engine.retiring import Retiring
 from rollout.engine.scaling import Scales, shared
 from rollout.engine.state import Shelf, StateStore
@@ -136,11 +138,11 @@ class Engine:
         self._recorded = now
         return attempt
 
-    def retire(self, after: float, now: float) -> float:
+    def retire(self, after: float, now: float, wanted: str = "") -> float:
         """Let a version go that was replaced so many seconds ago; returns after how many seconds to look again.
 
         Nothing may be in flight, and the lease must be held. What stands in the way is recorded, and not tried again;
-        only requests that still come, and counters that tell nothing, are waited for.
+        only requests that still come, counters that tell nothing, and what serves without being ready are waited for.
         """
         record = self.states.read()
         a = record.attempt
@@ -148,11 +150,15 @@ class Engine:
         if a is None or (going is None and record.retires_at(after) > now):
             return record.retires_at(after) - now
         version = going.version if going else next(iter(record.replaced()))
+        if going and wanted not in ("", a.canary):
+            self._settle(Retirement(version, Fate.KEPT, f"{wanted} is asked for"), now)
+            return 0.0
         try:
             deployment = self._retiring.deployment(version, a.canary)
-            if not number(deployment):
-                self._hands.forget(version)
-                self._settle(Retirement(version, Fate.RETIRED, going.text if going else "it was at 0 already"), now)
+            if deployment is None or not number(deployment):
+                with suppress(Forbidden, InvalidInput):  # what is left in routes and rules sends nothing there
+                    self._hands.forget(version)
+                self._settle(Retirement(version, Fate.RETIRED, going.text if going else "it has no pods any more"), now)
             elif rest := self._retiring.wait(a, version, deployment, now, going is not None):
                 return rest
             else:
@@ -160,6 +166,7 @@ class Engine:
                     self._settle(Retirement(version, Fate.GOING, in_words(deployment, ASLEEP)), now)
                 if self.lease.sure(now):
                     self._retiring.retire(deployment)
+                return AGAIN if going else 0.0  # who makes it more again is not fought
         except (InvalidInput, Forbidden) as error:
             self._settle(Retirement(version, Fate.KEPT, str(error)), now)
         return 0.0

@@ -43,8 +43,6 @@ MOST_LOOKS = 500
 
 AT_ONCE = 60
 """Looks of one question: hundreds of clients' counters at hundreds of moments are an answer that nobody waits for."""
-FEW = 2000
-"""Counters that are kept from one look for the next; more are asked for again."""
 
 
 class Eyes:
@@ -120,7 +118,7 @@ class Eyes:
 
         What was counted before `since` (epoch seconds) tells nothing: as long as there is nothing later, some may.
         """
-        found = []
+        counted = False
         try:
             for reporter in REPORTERS:
                 seen, horizon = self._seen_by(target, reporter)
@@ -128,11 +126,12 @@ class Eyes:
                     continue
                 start = horizon - 2 * (self._intervals[reporter] or UNKNOWN)
                 increments = whole_look(self._metrics, seen, start, horizon, ()).increments
-                if increments or start < since:
-                    found.append(start < since or any(one.canary.requests for one in increments))
+                if start < since or any(one.canary.requests for one in increments):
+                    return True
+                counted = counted or bool(increments)
         except Unreachable:
             return None
-        return any(found) if found else None
+        return False if counted else None
 
     @property
     def interval(self) -> float:

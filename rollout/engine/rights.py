@@ -46,7 +46,7 @@ ASKED: Rights = ((SERVICE_ROLLOUT, ("get", "list", "patch")),)
 """Where a ServiceRollout governs the service, its status too, which keeps the record in place of a ConfigMap."""
 LEADS: Rights = ((LEASE, ("list",)),)
 """There, in the namespace of the controllers' Leases: whether one lives."""
-FOR_RETIRING: Rights = ((DEPLOYMENT, ("list", "patch")),)
+FOR_RETIRING: Rights = ((SERVICE, ("list",)), (DEPLOYMENT, ("list", "patch")))
 """A controller, only where objects say `retire`."""
 FOR_TRIGGERS: Rights = ((DEPLOYMENT, ("list",)),)
 """A controller, only where objects say `trigger: newVersion`."""

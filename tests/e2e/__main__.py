@@ -60,8 +60,8 @@ def kind(folder: Path, builder: images.Builder) -> Iterator[dict[str, str]]:
     build(folder, builder)
     config = folder / "kubeconfig"
     create = ["kind", "create", "cluster", f"--name={KIND}", f"--config={HERE / 'kind.yaml'}", "--wait=3m"]
+    subprocess.run([*create, f"--kubeconfig={config}"], check=True)  # refused where there is one of that name
     try:
-        subprocess.run([*create, f"--kubeconfig={config}"], check=True)
         subprocess.run(["kind", "load", "docker-image", f"--name={KIND}", IMAGE, WORLD], check=True)
         yield named(config)
     finally:

@@ -60,6 +60,7 @@ class Stage:
         wait(lambda: self.requests().get("v1", 0) > 100, 120)
 
     def __exit__(self, *_: object) -> None:
+        self._let_go()
         for path in (f"/api/v1/{IN_SPACE}", f"/api/v1/{IN_HOME}", *self._made):
             self.cluster.delete(path)
 
@@ -71,8 +72,7 @@ class Stage:
 
     def reset(self) -> None:
         """The world as it was at first, and nothing that asks for anything."""
-        if self.cluster.get(OBJECT):
-            self.cluster.call("PATCH", OBJECT, {"metadata": {"finalizers": []}})
+        self._let_go()
         for path in (OBJECT, ROUTES, f"{DEPLOYMENTS}/{SERVICE}-v2"):  # with all that a test left on them
             self.cluster.delete(path)
         text = Template(WORLD.read_text()).substitute(
@@ -81,6 +81,10 @@ class Stage:
         for document in yaml.safe_load_all(text):
             self.cluster.apply(document, SPACE)
         self._runs()
+
+    def _let_go(self) -> None:
+        if self.cluster.get(OBJECT):
+            self.cluster.call("PATCH", OBJECT, {"metadata": {"finalizers": []}})
 
     def breaks(self, version: str, share: float) -> None:
         """So many of its answers are failures from now on."""

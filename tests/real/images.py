@@ -1,6 +1,7 @@
 """Images, built from their Dockerfiles by a Docker engine or by Buildah; the latter needs no image registry."""
 
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -33,7 +34,7 @@ def found(folder: Path) -> Builder | None:
     docker = shutil.which("docker")
     if docker and not subprocess.run([docker, "info"], capture_output=True).returncode:
         return Docker()
-    return Buildah(folder) if shutil.which("buildah") else None
+    return Buildah(folder) if shutil.which("buildah") and not os.geteuid() else None  # others cannot always
 
 
 class Docker:

@@ -7,7 +7,7 @@ from typing import Any
 
 from rollout.adapters.store import Key
 from rollout.core.attempt import Attempt
-from rollout.core.decision import EASE_EVERY, QUIET_BY, needed
+from rollout.core.decision import EASE_EVERY, LINGERS, WAITED_FOR, needed
 from rollout.core.documents import (
     AUTOSCALER,
     CONFIG_MAP,
@@ -164,8 +164,8 @@ class Watcher:
             raise Violation(f"I14: {key} was given back while it is {attempt.phase}")
         if deployment and self.world.exposed():
             raise Violation(f"{key} was scaled down while it has {self.world.exposed()} %")
-        at_once = self.world.aborting or (attempt is not None and attempt.reason is Reason.DRAINED)
-        if deployment and attempt and not at_once and self.world.now < attempt.ended + QUIET_BY:
+        at_once = self.world.aborting or (attempt is not None and attempt.reason in WAITED_FOR)
+        if deployment and attempt and not at_once and self.world.now < attempt.ended + LINGERS:
             self._quiet(key)
         if known.put != number(before) and not (deployment and self._scaler(key)):
             raise Violation(f"I14: {key} was given back though somebody set {number(before)} since")

@@ -155,6 +155,21 @@ def test_one_that_is_spelt_wrongly_is_told_so_and_moves_nothing() -> None:
     assert world.virtual_service() == before
 
 
+def test_what_was_refused_by_who_did_not_know_it_yet_is_looked_at_again() -> None:
+    """As where the definition is renewed before the controller, and an object says at once what only that one knows."""
+    world = World(8, trouble=0.0, declared={**SPEC, "strategy": {**SPEC["strategy"], "steps": [{"weight": 5}]}})
+    controlled(world)
+    one = world.cluster.get(SERVICE_ROLLOUT, *OBJECT)
+    one["spec"], one["status"]["observedGeneration"] = SPEC, one["metadata"]["generation"] + 1
+    world.write_by_hand(
+        (SERVICE_ROLLOUT.name, *OBJECT),
+        one | {"metadata": one["metadata"] | {"generation": one["status"]["observedGeneration"]}},
+    )
+    assert conditions(world)["Stalled"] == ("True", "InvalidSpec")
+    controlled(world)
+    assert status(world)["phase"] == Phase.PROMOTED
+
+
 def test_the_younger_of_two_for_one_service_waits() -> None:
     world = World(9, trouble=0.0, declared=SPEC)
     twin = {"name": "twin", "namespace": "shop", "creationTimestamp": "2030-01-01T00:00:00Z"}

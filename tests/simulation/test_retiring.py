@@ -8,7 +8,7 @@ import pytest
 from rollout.controller.events import event_of
 from rollout.core.attempt import Attempt, Fate
 from rollout.core.decision import QUIET_BY
-from rollout.core.documents import DEPLOYMENT, DESTINATION_RULE, LEASE, Document, Kind, version_of
+from rollout.core.documents import DEPLOYMENT, DESTINATION_RULE, LEASE, SERVICE, Document, Kind, version_of
 from rollout.core.errors import Forbidden
 from rollout.core.lifecycle import Phase
 from rollout.engine.rights import CONTROLLED, FOR_RETIRING, FOR_SUBSETS, LEADING, pairs
@@ -118,6 +118,21 @@ def doubled(world: World) -> None:
     world.write_by_hand((DEPLOYMENT.name, "shop", "twin"), one)
 
 
+def renamed(world: World) -> None:
+    rule = world.cluster.get(DESTINATION_RULE, "shop", "reviews")
+    rule["spec"]["subsets"].append({"name": "legacy", "labels": {"version": "v1"}})
+    world.write_by_hand((DESTINATION_RULE.name, "shop", "reviews"), rule)
+    to_it = {"match": [{"uri": {"prefix": "/x"}}], "route": [{"destination": {"host": HOST, "subset": "legacy"}}]}
+    world.edit(lambda vs: vs["spec"]["http"].insert(0, to_it))
+
+
+def served_by_another(world: World) -> None:
+    spec = {"selector": {"version": "v1"}, "ports": [{"port": 80}]}
+    metadata = {"name": "reviews-v1", "namespace": "shop"}
+    document = {"apiVersion": "v1", "kind": SERVICE.name, "metadata": metadata, "spec": spec}
+    world.write_by_hand((SERVICE.name, "shop", "reviews-v1"), document)
+
+
 IN_THE_WAY: dict[str, tuple[Callable[[World], None], str]] = {
     "a pin": (pinned, "VirtualService shop/reviews leads to it (match:"),
     "a route to all": (unpinned, "VirtualService shop/reviews leads to it (match:"),
@@ -126,10 +141,8 @@ IN_THE_WAY: dict[str, tuple[Callable[[World], None], str]] = {
         "VirtualService shop/reviews leads to it (name:main)",
     ),
     "two Deployments": (doubled, "Deployment shop/reviews-v1 and Deployment shop/twin make pods of it"),
-    "no Deployment": (
-        lambda world: world.write_by_hand((DEPLOYMENT.name, "shop", "reviews-v1"), None),
-        "no Deployment makes pods of it",
-    ),
+    "a pin by another name": (renamed, "VirtualService shop/reviews leads to it (match:"),
+    "a Service of its own": (served_by_another, "Service shop/reviews-v1 selects its pods, too"),
     "nobody serves": (lambda world: world.set_ready("v2", 0), "no endpoint of v2 is ready"),
 }
 
@@ -144,8 +157,30 @@ def test_what_stands_in_the_way_is_said_once_and_the_old_version_stays(name: str
     assert how is Fate.KEPT
     assert text.startswith(said)
     assert told(living) == [("NotRetired", f"v1 is not retired: {text}")]
-    if name != "no Deployment":
-        assert world.workloads.replicas("v1") == 4
+    assert world.workloads.replicas("v1") == 4
+
+
+def test_what_has_no_pods_any_more_is_retired() -> None:
+    world, living = promoted()
+    world.write_by_hand((DEPLOYMENT.name, "shop", "reviews-v1"), None)
+    later(world, living, 300.0)
+    assert fate(world) == (Fate.RETIRED, "it has no pods any more")
+
+
+def test_what_is_asked_for_again_stays() -> None:
+    world, living = promoted()
+    one = world.cluster.get(DEPLOYMENT, "shop", "reviews-v1")
+    later(world, living, 40.0)
+    world.cluster.on_write = None
+    patch = world.cluster.patch
+    world.cluster.patch = lambda kind, *rest: one if kind is DEPLOYMENT else patch(kind, *rest)  # type: ignore[method-assign]
+    later(world, living, 120.0)
+    assert [one.fate for one in ended(world).retired] == [Fate.GOING], (
+        "somebody takes the write, and leaves it as it was"
+    )
+    asked(world, {"spec": {"version": "v1"}})
+    later(world, living, 60.0)
+    assert status(world)["canary"] == "v1"
 
 
 @pytest.mark.parametrize(
@@ -170,6 +205,17 @@ def test_requests_are_waited_for_and_silence_and_neither_for_ever(
     later(world, living, 60.0, each)
     assert fate(world)[0] is how
     assert world.workloads.replicas("v1") == (0 if how is Fate.RETIRED else 4)
+
+
+def test_silence_does_not_tell_that_requests_have_stopped() -> None:
+    world, living = promoted()
+
+    def each(w: World) -> None:
+        w.metrics.stragglers["v1"] = 3
+        w.metrics.down_until = w.now + 5.0 if w.now > ended(w).ended + AFTER + QUIET_BY - 20.0 else 0.0
+
+    later(world, living, AFTER + QUIET_BY + 60.0, each)
+    assert fate(world) == (Fate.KEPT, "requests still come to it")
 
 
 def test_what_is_suspended_or_deleted_retires_nothing() -> None:
@@ -214,7 +260,7 @@ def test_without_the_right_it_is_said_once_and_not_tried_again(monkeypatch: pyte
         monkeypatch.setattr(process, "list", refusing(process.list))
     later(world, living, 1000.0)
     assert fate(world) == (
-        Fate.KEPT, "we may not list deployments; install the chart with `scaling.enabled=true`",
+        Fate.KEPT, "we may not list deployments; for the next one install the chart with `scaling.enabled=true`",
     )  # fmt: skip
     assert tries == 1
 

@@ -6,7 +6,7 @@ import pytest
 
 from rollout.cli.planning import planned
 from rollout.controller.reconcile import AGAIN
-from rollout.core.decision import QUIET_BY
+from rollout.core.decision import LINGERS
 from rollout.core.documents import AUTOSCALER, DEPLOYMENT, LEASE, SERVICE_ROLLOUT, Document, Kind, version_of
 from rollout.core.errors import Forbidden
 from rollout.core.lifecycle import Phase, Reason
@@ -155,7 +155,7 @@ def test_a_take_back_waits_for_no_scaling(monkeypatch: pytest.MonkeyPatch) -> No
     ("until", "sighted", "least", "most"),
     [
         (60.0, True, 60.0, 75.0),  # the last one has come
-        (9999.0, True, QUIET_BY, QUIET_BY + 15.0),  # nobody waits for ever
+        (9999.0, True, LINGERS, LINGERS + 15.0),  # nobody waits for ever
         (60.0, False, 0.0, 20.0),  # nobody tells, and the wait that needs no counters has to do
     ],
 )

@@ -111,10 +111,21 @@ def test_who_is_tired_of_waiting_leaves_another_to_watch_the_clock() -> None:
     for one in workers:
         one.start()
         time.sleep(0.05)  # the first of them watches
-    queue.add("a", time.monotonic() + 0.3)
+    queue.add("a", time.monotonic() + 2.0)
     for one in workers:
         one.join(10)
     assert taken == [None, "a"]
+
+
+def test_what_was_made_due_at_another_time_leaves_little_behind() -> None:
+    queue: Queue[str] = Queue(lambda: 0.0)
+    for _ in range(1000):
+        queue.add("a", -1.0)
+        assert queue.take(0.0) == "a"
+        queue.done("a")
+        queue.add("a", 1e9)
+    assert len(queue) == 1
+    assert len(queue._heap) < 100
 
 
 def test_of_many_hands_each_name_is_in_one_at_a_time() -> None:

@@ -59,7 +59,7 @@ class PresetSpec(Spec):
     """A strategy that comes with rollout."""
 
     name: str
-    """A preset's name, such as canary: `rollout strategies list` has them all."""
+    """A preset's name, such as canary: `rollout strategies` has them all."""
 
 
 class ConfigMapSpec(Spec):
