@@ -125,6 +125,10 @@ class Candidate(ABC):
             self._process.wait(30)
             self._process = None
 
+    def looked(self) -> int:
+        """How often it has looked at a service since it began. Only ours tells."""
+        raise NotImplementedError
+
     def runs(self) -> bool:
         """Whether it has not ended by itself."""
         return self._process is not None and self._process.poll() is None

@@ -2,7 +2,10 @@
 
 import os
 import sys
+from contextlib import suppress
 from pathlib import Path
+
+import httpx
 
 from bench.controller.candidate import (
     CORE,
@@ -35,6 +38,7 @@ class Ours(Candidate):
     def command(self, kubeconfig: Path) -> tuple[list[str], dict[str, str]]:
         """As in the chart, for one namespace."""
         (port,) = free_ports(1)
+        self._tells = f"http://127.0.0.1:{port}/metrics"
         command = [sys.executable, "-m", "rollout", "controller", "--namespace", NAMESPACE]
         command += ["--lease-namespace", NAMESPACE, "--port", str(port)]
         return command, os.environ | {"KUBECONFIG": str(kubeconfig), "ROLLOUT_PROMETHEUS": self.metrics}
@@ -43,6 +47,13 @@ class Ours(Candidate):
         """Without the Lease of who was killed: the peers run without any, so nobody is to wait for one."""
         self.server.call("DELETE", f"/apis/coordination.k8s.io/v1/namespaces/{NAMESPACE}/leases")
         super().start()
+
+    def looked(self) -> int:
+        """By its own metrics; while nobody answers there, not at all."""
+        with suppress(httpx.TransportError):
+            lines = httpx.get(self._tells, timeout=5.0).text.splitlines()
+            return int(float(next(line for line in lines if line.startswith("rollout_tick_seconds_count")).split()[1]))
+        return 0
 
     def documents(self, service: str) -> list[tuple[str, Document]]:
         """Ready pods of both versions, the Service with its endpoints, the rule, the route, and the ServiceRollout."""

@@ -8,6 +8,7 @@ from itertools import pairwise
 from typing import Any
 
 from bench.controller.candidate import NETWORKING, Phase, Plan
+from bench.controller.process import usage
 from bench.controller.stage import Stage, spread, told
 
 LONG = 600.0
@@ -229,6 +230,21 @@ def memory(stage: Stage) -> Numbers:
     }  # fmt: skip
 
 
+def start(stage: Stage) -> Numbers:
+    """Begun anew while nothing moves: until it has looked at every service once. Ours only."""
+    stage.candidate.kill()
+    time.sleep(2.0)
+    began = time.time()
+    stage.candidate.start()
+    end = began + 300.0
+    while stage.candidate.looked() < len(stage.services):
+        if time.time() > end:
+            raise TimeoutError(f"it has looked at {stage.candidate.looked()} of {len(stage.services)} after 300 s")
+        time.sleep(0.1)
+    took, used = time.time() - began, usage(stage.candidate.pid)
+    return {"looked_at_all": round(took, 1), "cpu": round(used.cpu, 2), "rss": round(used.rss, 1)}
+
+
 SCENARIOS: dict[str, tuple[Callable[[Stage], Numbers], Plan]] = {
     "idle": (idle, Plan()),
     "rollout": (rollout, Plan()),
@@ -239,4 +255,5 @@ SCENARIOS: dict[str, tuple[Callable[[Stage], Numbers], Plan]] = {
     "outage": (outage, Plan()),
     "drift": (drift, Plan(bake=20.0)),
     "memory": (memory, Plan(steps=(5, 100), bake=LONG)),
+    "start": (start, Plan()),
 }

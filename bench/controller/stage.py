@@ -17,7 +17,7 @@ from bench.controller.watching import Watching, canary_weight
 from tests.real.servers import ApiServer
 
 EVERYTHING = [{"apiGroups": ["*"], "resources": ["*"], "verbs": ["*"]}, {"nonResourceURLs": ["*"], "verbs": ["get"]}]
-SETTLING, CALM = 300.0, 8.0
+SETTLING, CALM = 600.0, 8.0
 
 
 @dataclass(frozen=True)

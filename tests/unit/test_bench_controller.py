@@ -9,7 +9,7 @@ import pytest
 from bench.controller.audit import counted
 from bench.controller.metrics import RATE, Metrics
 from bench.controller.readiness import ready
-from bench.controller.table import table
+from bench.controller.table import BEGIN, END, put, table
 from bench.controller.watching import canary_weight
 from rollout.adapters.prometheus import PrometheusMetrics
 from rollout.core.errors import Unavailable
@@ -114,6 +114,11 @@ def test_the_table_compares_with_the_best_peer() -> None:
         return case | {"raised": raised} | numbers
 
     rows = table([line("ours", 99), line("argo", 60), line("flagger", 150, raised=True), line("ours", 20)])
-    assert "| flagger, limits raised | argo | ours |" in rows
-    assert "| requests for one rollout | 10 | 10 s | 150 | 60 | 20 | 3 |" in rows
-    assert "| s that a weight stood | 10 | 10 s | 10 (9.5 to 11) | 10 (9.5 to 11) | 10 (9.5 to 11) |  |" in rows
+    assert "| Flagger | Argo Rollouts | rollout |" in rows
+    assert "| requests for one rollout; 10 services | 150 with limits raised | 60 | 20 | 3 |" in rows
+
+
+def test_the_table_goes_where_the_readme_has_a_place_for_it() -> None:
+    text = f"before\n{BEGIN}old\n{END}after\n"
+    assert put(put(text, "old"), "new") == f"before\n{BEGIN}new\n{END}after\n"
+    assert put("nowhere\n", "new") == "nowhere\n"
