@@ -81,9 +81,9 @@ class Controllers:
         body = {"apiVersion": "rollout.dev/v1alpha1", "kind": "ServiceRollout", "metadata": metadata, "spec": spec}
         self.mesh.server.call("POST", OBJECTS, body)
 
-    def reach(self, weight: int) -> None:
+    def reach(self, weight: int, **strategy: Any) -> None:
         """Ask for v2, and wait until it has so many percent."""
-        self.declare("v2")
+        self.declare("v2", **strategy)
         wait(lambda: self.mesh.canary() == weight, 60)
 
     def patch(self, change: Document) -> None:

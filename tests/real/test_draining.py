@@ -66,7 +66,7 @@ def test_what_is_in_flight_goes_back_before_helm_removes_anything(controllers: C
     with installed(controllers) as (helm, where):
         config = mesh.server.kubeconfig("rollout", HOME, mesh.server.token("rollout", HOME))
         port = controllers.start(config, [NAMESPACE])
-        controllers.reach(25)
+        controllers.reach(25, steps=[{"weight": 25}, {"weight": 100}], bake={"min": "60s", "max": "2m"})  # Helm is slow
         if not alive:
             controllers.end(port, signal.SIGKILL)
         helms = helm.start("uninstall", "rollout", *where)
