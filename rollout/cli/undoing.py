@@ -5,7 +5,7 @@ from decimal import Decimal
 
 from rollout.adapters import clock
 from rollout.core.attempt import Record
-from rollout.core.documents import DEPLOYMENT, SERVICE, Document, name_of, version_of
+from rollout.core.documents import DEPLOYMENT, SERVICE, Document, name_of, selector_of, version_of
 from rollout.core.errors import InvalidInput
 from rollout.core.lifecycle import Phase
 from rollout.core.quantities import spoken
@@ -72,7 +72,7 @@ def make_ready(cluster: Cluster, asked: Request, say: Callable[[str], None]) -> 
 
 
 def _deployment(cluster: Cluster, service: Document, asked: Request, labels: dict[str, str]) -> Document:
-    selector = (service.get("spec") or {}).get("selector") or {}
+    selector = selector_of(service)
     found = behind(cluster.list(DEPLOYMENT, asked.namespace), (), {**selector, **labels})
     if not found:
         raise InvalidInput(f"no Deployment makes pods of {asked.service} {asked.canary}; deploy it, then promote it")

@@ -30,6 +30,7 @@ from rollout.core.documents import (
     Document,
     name_of,
     namespace_of,
+    selector_of,
 )
 from rollout.core.errors import NotFound, RolloutError
 from rollout.core.lifecycle import Phase
@@ -261,7 +262,7 @@ class Controller:
     def _follow(self, cluster: Cluster, namespace: str, service: str) -> Callable[[], None]:
         """Watch the pods of a Service, and whether they are ready, until that is called."""
         try:
-            selector = (cluster.get(SERVICE, namespace, service).get("spec") or {}).get("selector") or {}
+            selector = selector_of(cluster.get(SERVICE, namespace, service))
         except NotFound:
             return lambda: None
         scopes = [

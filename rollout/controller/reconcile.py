@@ -17,6 +17,7 @@ from rollout.core.documents import (
     going,
     name_of,
     namespace_of,
+    selector_of,
     version_of,
 )
 from rollout.core.errors import Forbidden, InvalidInput, NotFound
@@ -219,7 +220,7 @@ def _begun(document: Document) -> bool:
 def _appeared(cluster: Cluster, document: Document, since: float, tried: Collection[str]) -> str:
     """The version that appeared. Raises `InvalidInput` where there is no such Service, `Forbidden`."""
     service = known_service(cluster, str(document["spec"]["service"]), namespace_of(document))
-    selector = (service.get("spec") or {}).get("selector") or {}
+    selector = selector_of(service)
     return appeared(cluster.list(DEPLOYMENT, namespace_of(document)), selector, since, tried)
 
 

@@ -102,6 +102,11 @@ def annotations_of(document: Document) -> dict[str, str]:
     return dict(document["metadata"].get("annotations") or {})
 
 
+def selector_of(service: Document) -> dict[str, str]:
+    """The labels by which a Service selects its pods; none: it selects none by itself."""
+    return dict((service.get("spec") or {}).get("selector") or {})
+
+
 def finalizers_of(document: Document) -> list[str]:
     """Who must be done with the object before it can go."""
     return list(document["metadata"].get("finalizers") or [])

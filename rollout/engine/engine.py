@@ -20,8 +20,7 @@ from rollout.engine.observing import Scene, observe, plan_subsets, read_scene
 from rollout.engine.past import Load
 from rollout.engine.probing import Prober
 from rollout.engine.querying import Queries, examined
-from rollout.engine.retiring import LOOK_EVERY as AGAIN
-from rollout.engine.retiring import Retiring
+from rollout.engine.retiring import LOOK_EVERY, Retiring
 from rollout.engine.scaling import Scales, shared
 from rollout.engine.state import Shelf, StateStore
 from rollout.engine.survey import Request, known_service, survey
@@ -166,7 +165,7 @@ class Engine:
                     self._settle(Retirement(version, Fate.GOING, in_words(deployment, ASLEEP)), now)
                 if self.lease.sure(now):
                     self._retiring.retire(deployment)
-                return AGAIN if going else 0.0  # who makes it more again is not fought
+                return LOOK_EVERY if going else 0.0  # who makes it more again is not fought
         except (InvalidInput, Forbidden) as error:
             self._settle(Retirement(version, Fate.KEPT, str(error)), now)
         return 0.0

@@ -14,6 +14,7 @@ from rollout.core.documents import (
     labels_of,
     name_of,
     namespace_of,
+    selector_of,
 )
 from rollout.core.errors import Forbidden
 from rollout.core.quantities import moment
@@ -81,7 +82,7 @@ class Pods:
 
 def pods_of(cluster: Cluster, service: Document) -> Pods:
     """The pods of a Service, with their readiness by its EndpointSlices."""
-    selector = (service.get("spec") or {}).get("selector") or {}
+    selector = selector_of(service)
     namespace = namespace_of(service)
     slices = cluster.list(ENDPOINT_SLICE, namespace, {"kubernetes.io/service-name": name_of(service)})
     ready = {

@@ -12,6 +12,7 @@ from rollout.core.documents import (
     name_of,
     namespace_of,
     ref,
+    selector_of,
     version_of,
 )
 from rollout.core.errors import Forbidden, InvalidInput
@@ -44,7 +45,7 @@ class Retiring:
         Raises `InvalidInput` where it is not one Deployment, `Forbidden`.
         """
         service = known_service(self._cluster, self._service, self._namespace)
-        old, new = (self._labels(service, one) for one in (version, serving))
+        old, new = self._labels(service, version, serving)
         try:
             every = self._cluster.list(DEPLOYMENT, self._namespace)
         except Forbidden as error:
@@ -59,10 +60,10 @@ class Retiring:
             raise InvalidInput(f"{ref(DEPLOYMENT, found[0])} makes pods of {serving}, too")
         return found[0]
 
-    def _labels(self, service: Document, version: str) -> dict[str, str]:
-        """What tells a version's pods from all others."""
-        selector = (service.get("spec") or {}).get("selector") or {}
-        return {**selector, **labels_for(obeyed(self._cluster, self._host, self._namespace), version)}
+    def _labels(self, service: Document, *versions: str) -> list[dict[str, str]]:
+        """What tells each version's pods from all others."""
+        rules = obeyed(self._cluster, self._host, self._namespace)
+        return [{**selector_of(service), **labels_for(rules, one)} for one in versions]
 
     def wait(self, a: Attempt, version: str, deployment: Document, now: float, at_once: bool) -> float:
         """Seconds until we look again whether requests come to it; 0: none does. Raises `InvalidInput`: it is needed.
@@ -72,12 +73,14 @@ class Retiring:
         """
         every, whole = everywhere(self._cluster, VIRTUAL_SERVICE, self._namespace)
         labels = labels_of(template(deployment))
+        names = (version, *self._named(labels))
         for vs in every:
-            for name in (version, *self._named(labels)):
+            for name in names:
                 if keys := reaching(vs, self._host, name):
                     raise InvalidInput(f"{ref(VIRTUAL_SERVICE, vs)} leads to it ({keys[0]})")
         service = known_service(self._cluster, self._service, self._namespace)
-        serving = pods_of(self._cluster, service).of(self._labels(service, a.canary))
+        (new,) = self._labels(service, a.canary)
+        serving = pods_of(self._cluster, service).of(new)
         self._alone(labels, serving, every)
         since = a.ended if at_once else self._since.setdefault((a.id, version), now)
         target = Target(self._host, self._namespace, ports_of(service), a.counted[1], labels.get(LABEL, version))
@@ -107,7 +110,7 @@ class Retiring:
     def _alone(self, labels: dict[str, str], serving: Pods, every: list[Document]) -> None:
         """Raise `InvalidInput` where another Service needs such pods: by routes of its own, or for want of others."""
         for other in self._cluster.list(SERVICE, self._namespace):
-            selector = (other.get("spec") or {}).get("selector") or {}
+            selector = selector_of(other)
             if name_of(other) == self._service or not selector or not selector.items() <= labels.items():
                 continue
             if not serving.of(selector).pods or routing_to(every, fqdn(name_of(other), self._namespace)):

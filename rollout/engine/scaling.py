@@ -4,7 +4,17 @@ from collections.abc import Callable, Collection, Sequence
 
 from rollout.core.attempt import Attempt, Scale
 from rollout.core.decision import wanted
-from rollout.core.documents import AUTOSCALER, DEPLOYMENT, KINDS, Document, name_of, namespace_of, ref, version_of
+from rollout.core.documents import (
+    AUTOSCALER,
+    DEPLOYMENT,
+    KINDS,
+    Document,
+    name_of,
+    namespace_of,
+    ref,
+    selector_of,
+    version_of,
+)
 from rollout.core.errors import Conflict, InvalidInput, NotFound, RolloutError
 from rollout.engine.lookup import ROOT_NAMESPACE
 from rollout.engine.observing import Scene, pair_of
@@ -136,7 +146,7 @@ def staffed(cluster: Cluster, a: Attempt, scene: Scene) -> tuple[list[Workload],
 
 def workloads(cluster: Cluster, service: Document, *subsets: dict[str, str]) -> tuple[list[Workload], ...]:
     """What makes the pods of each of these subsets."""
-    namespace, selector = namespace_of(service), (service.get("spec") or {}).get("selector") or {}
+    namespace, selector = namespace_of(service), selector_of(service)
     deployments, autoscalers = (cluster.list(kind, namespace) for kind in (DEPLOYMENT, AUTOSCALER))
     return tuple(behind(deployments, autoscalers, {**selector, **subset}) for subset in subsets)
 

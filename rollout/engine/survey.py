@@ -15,6 +15,7 @@ from rollout.core.documents import (
     name_of,
     namespace_of,
     ref,
+    selector_of,
 )
 from rollout.core.errors import Forbidden, InvalidInput, NotFound
 from rollout.core.strategy import Fault, Strategy
@@ -117,7 +118,7 @@ def survey(cluster: Cluster, request: Request, number: int, now: float) -> Attem
 
 def _labels(service: Document, subset: dict[str, str]) -> dict[str, str]:
     """What tells a version's pods from all others."""
-    return {**((service.get("spec") or {}).get("selector") or {}), **subset}
+    return {**selector_of(service), **subset}
 
 
 def _asleep(cluster: Cluster, request: Request, service: Document, subset: dict[str, str]) -> Pods | None:
