@@ -117,7 +117,8 @@ class CachedReplica(Replica):
     def _listen(self, stream: Stream) -> None:
         """Hear what has come by now; it is cut sometimes, and then goes on where it was, or has missed too much."""
         now, trouble = self.world.now, self.world.trouble
-        if stream.cut and now - stream.cut > NOTICED * (stream.scope.kind not in AT_ONCE):
+        noticed = now - stream.cut > NOTICED * (stream.scope.kind not in AT_ONCE)
+        if stream.cut and noticed and self.cache.synced(stream.scope):
             self.cache.doubted(stream.scope)
         if stream.cut and not self.deaf and self.random.random() < 0.2:
             stream.cut = 0.0

@@ -177,12 +177,13 @@ class VirtualMetrics:
 
     def second(self, now: float) -> None:
         """Let one second of traffic pass. The gateway counts users' requests, the pods those repeated too."""
-        world, share = self.world, float(self.world.exposed()) / 100
-        if routed(world.virtual_service()):
+        world, sent = self.world, self.world.sent()
+        share = float(sent.share) / 100
+        if sent.routed:
             share = BETA + (1 - BETA) * share
         for version, part in (("v1", 1 - share), ("v2", share)):
             requests = round(world.rps * part) + self.stragglers[version]
-            repeated = math.floor(world.rps * world.repeated() / 100 + self._odd()) if version == "v2" else 0
+            repeated = math.floor(world.rps * sent.repeated / 100 + self._odd()) if version == "v2" else 0
             if requests or repeated:
                 self._came(version, now)
             chance = world.failing[version] if now >= world.outage[1] or now < world.outage[0] else 0.5
@@ -422,6 +423,23 @@ def strategy(**changes: Any) -> Strategy:
     return replace(made, **changes)
 
 
+@dataclass(frozen=True)
+class Sent:
+    """What the routes of a VirtualService send to the canary."""
+
+    document: Document
+    share: Decimal = Decimal(0)
+    """In percent, where a weight decides."""
+    routed: bool = False
+    repeated: float = 0.0
+    """How many of stable's requests are sent again, in percent."""
+
+    @classmethod
+    def by(cls, document: Document) -> "Sent":
+        share = max(percents(document, PAIR, ()), default=Decimal(0))
+        return cls(document, share, routed(document), repeated(document))
+
+
 @dataclass
 class World:
     """Everything outside the engine, and the record of what happened to it."""
@@ -453,6 +471,11 @@ class World:
         self.seen = True
         """Whether the canary's pods are in the mesh: their proxies count."""
         self.by_hand = False
+        self._home = "reviews" if self.declared else "rollout-reviews"
+        """The name of the object that the record is in."""
+        self._sent = Sent({})
+        self._read: tuple[Document | None, Attempt | None] | None = None
+        """What was found last in a document, and that document: whoever writes puts another in its place."""
         self.aborting = False
         """Whether a person aborts: what the claims of an attempt that has ended say is given back at once, then."""
         self._seed_documents()
@@ -517,11 +540,18 @@ class World:
 
     def exposed(self) -> Decimal:
         """What the canary gets, in percent."""
-        return max(percents(self.virtual_service(), PAIR, ()), default=Decimal(0))
+        return self.sent().share
 
     def repeated(self) -> float:
         """How many of stable's requests are sent to the canary again, in percent."""
-        return repeated(self.virtual_service())
+        return self.sent().repeated
+
+    def sent(self) -> "Sent":
+        """What the routes send to the canary now."""
+        document = self.cluster.documents[(VIRTUAL_SERVICE.name, "shop", "reviews")]
+        if self._sent.document is not document:
+            self._sent = Sent.by(document)
+        return self._sent
 
     def edit(self, change: Callable[[Document], None], manager: str = "kubectl") -> None:
         """Somebody else edits the VirtualService."""
@@ -581,6 +611,13 @@ class World:
 
     def attempt(self) -> Attempt | None:
         """What is recorded; None also where the record is damaged."""
+        key = (SERVICE_ROLLOUT if self.declared else CONFIG_MAP).name, "shop", self._home
+        document = self.cluster.documents.get(key)
+        if self._read is None or self._read[0] is not document:
+            self._read = document, self._recorded()
+        return self._read[1]
+
+    def _recorded(self) -> Attempt | None:
         try:
             return StateStore(self._shelf(self.cluster)).read().attempt
         except (InvalidInput, NotFound):
@@ -594,7 +631,7 @@ class World:
     def spoil_record(self, text: str | None) -> None:
         """Somebody removes the record, or writes something else there."""
         if not self.declared:
-            key = (CONFIG_MAP.name, "shop", "rollout-reviews")
+            key = (CONFIG_MAP.name, "shop", self._home)
             if key in self.cluster.documents:
                 self.write_by_hand(key, (text and {**self.cluster.documents[key], "data": {"record": text}}) or None)
             return
