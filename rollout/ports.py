@@ -117,12 +117,18 @@ class Target:
     reporter: str = "source"
 
 
+Edges = tuple[float, ...] | None
+"""Where answers are counted by the time that they took (milliseconds): nowhere, at these, or (None) wherever it can be.
+"""
+Asked = Mapping[Target, Edges]
+Settled = tuple[Snapshot, float | None]
+"""The counters of one moment, and the horizon."""
+
+
 class Metrics(Protocol):
     """The mesh's request counters, as they stood at given moments of the store's own time (epoch seconds)."""
 
-    def snapshots(
-        self, target: Target, start: float, end: float, step: float, edges: tuple[float, ...] | None = ()
-    ) -> list[Snapshot]:
+    def snapshots(self, target: Target, start: float, end: float, step: float, edges: Edges = ()) -> list[Snapshot]:
         """The raw counters at start, start + step … end, oldest first.
 
         With `edges` (milliseconds; None: all there are) also the histogram of answers, at those of its edges that
@@ -130,8 +136,8 @@ class Metrics(Protocol):
         snapshot without counters. Raises `Unavailable`.
         """
 
-    def settled(self, target: Target, at: float, edges: tuple[float, ...] | None = ()) -> tuple[Snapshot, float | None]:
-        """The raw counters at one moment, and the horizon.
+    def settled(self, asked: Asked, at: float) -> dict[Target, Settled]:
+        """The raw counters of targets of one namespace and reporter at one moment, each with the horizon.
 
         Where that lies before the moment it was too early, and the counters are not to be judged. Raises `Unavailable`.
         """

@@ -178,7 +178,9 @@ class Metrics:
         found, bad = self._ranges(query, (at - 1, at, 1.0))
         rows = [(row["metric"], row["values"][-1][1]) for row in found["result"]]
         newest = math.floor(now)
-        return _vector([*rows, ({"outcome": HORIZON}, str(newest))], now), bad if at <= newest else []
+        services = dict.fromkeys(metric["service"] for metric, _ in rows)
+        horizons = [({"service": service, "outcome": HORIZON}, str(newest)) for service in services]
+        return _vector([*rows, *horizons], now), bad if at <= newest else []
 
     def _ranges(self, query: str, times: tuple[float, float, float]) -> tuple[Any, list[str]]:
         """The counters of a look."""

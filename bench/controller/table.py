@@ -78,6 +78,8 @@ def table(lines: Iterable[Line]) -> str:
     for line in lines:
         case = cases.setdefault((line["scenario"], line["services"], line["bake"]), {})
         case.setdefault(line["controller"], {})[_otherwise(line)] = line
+    if not cases:
+        return ""
     rows = [f"| figure | {' | '.join(TITLES.values())} | best peer / rollout |", "|---" * (len(TITLES) + 2) + "|"]
     for figure in FIGURES:
         for (scenario, services, bake), case in sorted(cases.items()):
@@ -118,7 +120,8 @@ def put(text: str, measured: str) -> str:
     """The README with this table in its place, if it has one."""
     before, begin, rest = text.partition(BEGIN)
     _, _, after = rest.partition(END)
-    return f"{before}{BEGIN}{measured}\n{END}{after}" if begin else text
+    told = f"{measured}\n" if measured else ""
+    return f"{before}{BEGIN}{told}{END}{after}" if begin else text
 
 
 if __name__ == "__main__":

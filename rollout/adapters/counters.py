@@ -9,7 +9,7 @@ from rollout.adapters import clock
 from rollout.core.errors import InvalidInput, Unavailable
 from rollout.core.query import Points
 from rollout.judge.looks import ALL, FAILED, REJECTED, Series, Snapshot, within
-from rollout.ports import Target
+from rollout.ports import Asked, Settled, Target
 
 FRESH = 3.0
 KEPT = 1200
@@ -57,10 +57,12 @@ class CounterFiles:
             return None
         return [row for row in rows if row[0] == target.reporter and row[2] == target.service]
 
-    def settled(self, target: Target, at: float, edges: tuple[float, ...] | None = ()) -> tuple[Snapshot, float | None]:
+    def settled(self, asked: Asked, at: float) -> dict[Target, Settled]:
         """See the port."""
-        horizon = self.horizon(target)
-        return self.snapshots(target, at, at, 1.0, edges)[0], horizon
+        return {
+            target: (self.snapshots(target, at, at, 1.0, edges)[0], self.horizon(target))
+            for target, edges in asked.items()
+        }
 
     def horizon(self, target: Target) -> float | None:
         """The latest second that was kept, if it has counters of theirs."""

@@ -30,7 +30,7 @@ from rollout.adapters.questions import (
 from rollout.core.errors import Forbidden, InvalidInput, Unavailable, Unintelligible, Unreachable
 from rollout.core.query import Points
 from rollout.judge.looks import Series, Snapshot, within
-from rollout.ports import Target
+from rollout.ports import Asked, Edges, Settled, Target
 
 TIMEOUT = 5
 MOST = 4_000_000
@@ -40,8 +40,6 @@ _END = within(math.inf)
 T = TypeVar("T")
 Row = tuple[dict[str, str], results.Fields]
 """A series: its labels, and what else there is of it."""
-Asked = Mapping[Target, tuple[float, ...] | None]
-"""Targets with their edges, as the port has them."""
 Found = dict[str, dict[float, dict[Series, float]]]
 """Counters by the name of a service and the moment, to the millisecond."""
 
@@ -66,9 +64,7 @@ class PrometheusMetrics:
         # In place of the library's own, which would retry by itself for many seconds while the engine does not drive.
         self._session.mount(url, Bounded())
 
-    def snapshots(
-        self, target: Target, start: float, end: float, step: float, edges: tuple[float, ...] | None = ()
-    ) -> list[Snapshot]:
+    def snapshots(self, target: Target, start: float, end: float, step: float, edges: Edges = ()) -> list[Snapshot]:
         """See the port."""
         return self.snapshots_of({target: edges}, start, end, step)[target]
 
@@ -110,37 +106,44 @@ class PrometheusMetrics:
                 _collect(labels, results.samples(row), found[service], outcome, max)
         return found
 
-    def settled(self, target: Target, at: float, edges: tuple[float, ...] | None = ()) -> tuple[Snapshot, float | None]:
-        """See the port: in one question (one more for times), or in two where the store knows no `@`."""
-        return self._ask(lambda: self._settled(target, at, edges))
+    def settled(self, asked: Asked, at: float) -> dict[Target, Settled]:
+        """See the port: in one question (one more for times), or in two of each where the store knows no `@`."""
+        return self._ask(lambda: self._settled(asked, at))
 
-    def _settled(self, target: Target, at: float, edges: tuple[float, ...] | None) -> tuple[Snapshot, float | None]:
+    def _settled(self, asked: Asked, at: float) -> dict[Target, Settled]:
         """Not through the library, which would write, quote and prepare anew what is asked every second."""
         if self._aged:
-            return self._apart(target, at, edges)
-        form = settled_form(target).replace(MOMENT, f"{at:.3f}")
+            return {target: self._apart(target, at, edges) for target, edges in asked.items()}
+        form = settled_form(*asked).replace(MOMENT, f"{at:.3f}")
         answer = self._session.post(f"{self._url}/api/v1/query", data=form, timeout=TIMEOUT)
-        if answer.status_code == 400:
-            found_apart = self._apart(target, at, edges)
+        if answer.status_code == 400 and len(asked) == 1:
+            found_apart = {target: self._apart(target, at, edges) for target, edges in asked.items()}
             self._aged = True
             return found_apart
         if not answer.ok:
             raise self._refused(answer.status_code, f"HTTP Status Code {answer.status_code}")
-        counters, newest = dict[Series, float](), list[Row]()
-        found: Found = {name_of_service(target): {at: counters}}
+        found: Found = {name_of_service(target): {at: {}} for target in asked}
+        newest: dict[str, list[Row]] = {service: [] for service in found}
         for labels, row in results.rows(json.loads(answer.content)["data"]["result"]):
             if labels["outcome"] == HORIZON:
-                newest.append((labels, row))
+                newest[labels["service"]].append((labels, row))
             else:
                 _, value = results.sample(row)
                 _collect(labels, [(at, value)], found[labels["service"]], labels["outcome"], operator.add)
-        horizon = results.horizon(newest, clock.now())
-        if edges != () and horizon is not None and at <= horizon:
-            (moments,) = self._answers({target: edges}, [at], 1.0).values()
-            counters |= _whole(moments[round(at, 3)])
-        return Snapshot(at, _sound(counters)), horizon
+        now = clock.now()
+        horizons = {target: results.horizon(newest[name_of_service(target)], now) for target in asked}
+        timed = {
+            target: edges for target, edges in asked.items() if edges != () and (horizons[target] or -math.inf) >= at
+        }
+        if timed:
+            for service, moments in self._answers(timed, [at], 1.0).items():
+                found[service][at] |= _whole(moments[round(at, 3)])
+        return {
+            target: (Snapshot(at, _sound(_of(target, found[name_of_service(target)][at]))), horizons[target])
+            for target in asked
+        }
 
-    def _apart(self, target: Target, at: float, edges: tuple[float, ...] | None) -> tuple[Snapshot, float | None]:
+    def _apart(self, target: Target, at: float, edges: Edges) -> Settled:
         """The same from a store that knows no `@`."""
         horizon = self.horizon(target)
         there = horizon is not None and at <= horizon
@@ -261,6 +264,12 @@ def _collect(
             counters[series] = math.nan
         else:
             counters[series] = join(counters[series], value) if series in counters else value
+
+
+def _of(target: Target, counters: dict[Series, float]) -> dict[Series, float]:
+    """Those of its versions: others may be another target's of the same question."""
+    versions = {target.stable, target.canary, ""}
+    return counters if versions == {""} else {one: n for one, n in counters.items() if one.version in versions}
 
 
 def _sound(counters: dict[Series, float]) -> dict[Series, float]:

@@ -76,13 +76,15 @@ def horizon_query(target: Target) -> str:
 
 
 @lru_cache(maxsize=512)
-def settled_form(target: Target) -> str:
-    """The form that asks for the counters at MOMENT, and in the row of the outcome HORIZON how far they are there now.
+def settled_form(*targets: Target) -> str:
+    """The form that asks for the counters at MOMENT, and in rows of the outcome HORIZON how far they are there now.
 
-    It is made once for each target: to write and to quote two thousand characters took longer than to ask.
+    It is made once for the same targets: to write and to quote two thousand characters took longer than to ask.
     """
-    horizon = _labelled(horizon_query(target), "outcome", HORIZON)
-    return urlencode({"query": f"{counters_query(target, at=f' @ {MOMENT}')} or {horizon}"})
+    newest = f"max by (destination_service, instance) (timestamp({_requests(*targets)}))"
+    horizons = f"min by (service) (max by (service, instance) ({_by_service(newest)}))"
+    counters = counters_query(*targets, at=f" @ {MOMENT}")
+    return urlencode({"query": f"{counters} or {_labelled(horizons, 'outcome', HORIZON)}"})
 
 
 def instances_query(target: Target) -> str:

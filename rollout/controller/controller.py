@@ -16,6 +16,7 @@ from rollout.controller.leading import Leader
 from rollout.controller.queue import Queue
 from rollout.controller.reconcile import NEVER, Key, Reconciler, World
 from rollout.controller.reflector import Reflectors
+from rollout.controller.together import Together
 from rollout.controller.turnstile import Turnstile
 from rollout.core.attempt import Attempt
 from rollout.core.documents import (
@@ -119,7 +120,7 @@ class Controller:
         self.reflectors = Reflectors(cluster, self.cache)
         self.queue: Queue[Key] = Queue(clock.now)
         self.leader = Leader(cluster, settings.home, identity, settings.spaces, settings.lease, settings.drains)
-        turnstile = Turnstile(metrics, max(1, settings.workers - SPARE))
+        turnstile = Turnstile(Together(metrics), max(1, settings.workers - SPARE))
         world = World(self._view, turnstile, webhooks, probes, self._follow, self._deployments, self._others)
         self.reconciler = Reconciler(world, self.leader, self._changed)
         self._failures: dict[Key, int] = {}

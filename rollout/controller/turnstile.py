@@ -9,7 +9,7 @@ from rollout.adapters import clock
 from rollout.core.errors import Unavailable, Unintelligible
 from rollout.core.query import Points
 from rollout.judge.looks import Snapshot
-from rollout.ports import Metrics, Target
+from rollout.ports import Asked, Edges, Metrics, Settled, Target
 
 T = TypeVar("T")
 PATIENCE, LONG = 0.5, 1.0
@@ -29,15 +29,13 @@ class Turnstile:
         self._answered = 0.0
         self._hangs = ""
 
-    def snapshots(
-        self, target: Target, start: float, end: float, step: float, edges: tuple[float, ...] | None = ()
-    ) -> list[Snapshot]:
+    def snapshots(self, target: Target, start: float, end: float, step: float, edges: Edges = ()) -> list[Snapshot]:
         """See the port."""
         return self._asked(lambda: self._metrics.snapshots(target, start, end, step, edges))
 
-    def settled(self, target: Target, at: float, edges: tuple[float, ...] | None = ()) -> tuple[Snapshot, float | None]:
+    def settled(self, asked: Asked, at: float) -> dict[Target, Settled]:
         """See the port."""
-        return self._asked(lambda: self._metrics.settled(target, at, edges))
+        return self._asked(lambda: self._metrics.settled(asked, at))
 
     def horizon(self, target: Target) -> float | None:
         """See the port."""

@@ -2,7 +2,7 @@
 
 from rollout.core.query import Points
 from rollout.judge.looks import Snapshot
-from rollout.ports import Metrics, Target
+from rollout.ports import Asked, Edges, Metrics, Settled, Target
 
 FEW = 2000
 """Counters that are kept for the next look, at most; more are asked for again."""
@@ -13,7 +13,7 @@ class Ahead:
 
     def __init__(self, metrics: Metrics) -> None:
         self._metrics = metrics
-        self._whose: tuple[Target, tuple[float, ...] | None] | None = None
+        self._whose: tuple[Target, Edges] | None = None
         self._kept: list[Snapshot] = []
         self._next = 0.0
 
@@ -26,14 +26,12 @@ class Ahead:
         at, self._next = self._next, 0.0
         if not at or not self._kept or self._whose is None or self._whose[0] != target:
             return self._metrics.horizon(target)
-        snapshot, horizon = self._metrics.settled(target, at, self._whose[1])
+        snapshot, horizon = self._metrics.settled({target: self._whose[1]}, at)[target]
         if horizon is not None and at <= horizon:
             self._kept.append(snapshot)
         return horizon
 
-    def snapshots(
-        self, target: Target, start: float, end: float, step: float, edges: tuple[float, ...] | None = ()
-    ) -> list[Snapshot]:
+    def snapshots(self, target: Target, start: float, end: float, step: float, edges: Edges = ()) -> list[Snapshot]:
         """See the port. What lies before the horizon never changes, so what is known of it is not asked for again."""
         times = [round(start, 3), round(end, 3)]
         known = self._whose == (target, edges) and [round(one.at, 3) for one in self._kept] == times
@@ -43,9 +41,9 @@ class Ahead:
         self._whose, self._kept = (target, edges), [one for one in found[-1:] if len(one.counters) <= FEW]
         return found
 
-    def settled(self, target: Target, at: float, edges: tuple[float, ...] | None = ()) -> tuple[Snapshot, float | None]:
+    def settled(self, asked: Asked, at: float) -> dict[Target, Settled]:
         """See the port."""
-        return self._metrics.settled(target, at, edges)
+        return self._metrics.settled(asked, at)
 
     def interval(self, target: Target) -> float | None:
         """See the port."""

@@ -53,7 +53,7 @@ class Eyes:
         self._intervals: dict[str, float | None] = {}
         self._reporter = ""
         self._attempt = ""
-        self._landed = 0.0
+        self._landed = self._every = 0.0
         self._evidence = Evidence()
         self.horizon = 0.0
         """Up to when the counters were there at the last look (epoch seconds)."""
@@ -74,10 +74,11 @@ class Eyes:
             self._attempt, self.due = attempt.id, 0.0
             self._evidence = _restored(attempt.checkpoint)
         if attempt.landed != self._landed:
-            self._landed, self.due = attempt.landed, 0.0
+            self._landed = attempt.landed
+            self.due = self._first(attempt, self._every) + self._every if self._every else 0.0
         silence = ""
         try:
-            if seen.now >= self.due:
+            if seen.now >= self.due and attempt.phase is not Phase.PREFLIGHT:  # what stable did then is one look later
                 self._look(seen, target, until)
         except Unreachable as error:
             silence = str(error)
@@ -165,12 +166,11 @@ class Eyes:
         if not seen.repeating:  # somebody removed our route: what nobody sees was not sent
             terms = replace(terms, seen_by=math.inf)
         self.horizon = horizon
-        # The grid begins anew where a weight came to stand, so that a look ends with its bake.
-        anchor = attempt.landed % interval
+        self._every, anchor = interval, _anchor(attempt, interval)
         last = anchor + grid_time(min(horizon, until) - anchor, interval)
-        first = anchor - grid_time(anchor - max(self._evidence.at, attempt.started), interval)
-        start = max(first, last - MOST_LOOKS * interval)
-        self.due = max(last, start) + interval
+        start = max(self._first(attempt, interval), last - MOST_LOOKS * interval)
+        # Who was read last of all is read again an interval later: before that, nothing more is there.
+        self.due = max(max(last, start) + interval, horizon + (self._intervals[target.reporter] or 0.0))
         if last <= start:
             return
         while start < last:
@@ -179,6 +179,11 @@ class Eyes:
                 self._evidence = judged(self._evidence, look, terms)
             start = stop
         self._metrics.expect(self.due)
+
+    def _first(self, attempt: Attempt, interval: float) -> float:
+        """Where the first look begins that was not taken yet."""
+        anchor = _anchor(attempt, interval)
+        return anchor - grid_time(anchor - max(self._evidence.at, attempt.started), interval)
 
     def _seen_by(self, target: Target, reporter: str = "") -> tuple[Target, float | None]:
         """The target as `reporter` sees it, or else those who reported first; and up to when."""
@@ -199,6 +204,14 @@ def _restored(checkpoint: dict[str, Any]) -> Evidence:
     if checkpoint.get("form", FORM) != FORM:
         return Evidence()
     return _EVIDENCE.validate_python({key: value for key, value in checkpoint.items() if key != "form"})
+
+
+def _anchor(attempt: Attempt, interval: float) -> float:
+    """Where the grid of looks lies: it begins anew where a weight came to stand, so that a look ends with its bake.
+
+    At whole seconds, so that many rollouts look at the same moments, and ask for them together.
+    """
+    return math.ceil(attempt.landed) % interval
 
 
 def terms_of(attempt: Attempt, lag: float = 0.0, apart: bool = False, warm_until: float = 0.0) -> Terms:

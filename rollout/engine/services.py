@@ -6,7 +6,7 @@ from dataclasses import replace
 from rollout.core.query import Points
 from rollout.engine.past import PODS
 from rollout.judge.looks import Series, Snapshot
-from rollout.ports import Metrics, Target
+from rollout.ports import Asked, Edges, Metrics, Settled, Target
 
 
 class ByService:
@@ -19,16 +19,18 @@ class ByService:
     def __init__(self, metrics: Metrics) -> None:
         self._metrics = metrics
 
-    def snapshots(
-        self, target: Target, start: float, end: float, step: float, edges: tuple[float, ...] | None = ()
-    ) -> list[Snapshot]:
+    def snapshots(self, target: Target, start: float, end: float, step: float, edges: Edges = ()) -> list[Snapshot]:
         """See the port."""
         both = [self._metrics.snapshots(one, start, end, step, edges) for one in _each(target)]
         return [_both(target, *snapshots) for snapshots in zip(*both, strict=True)]
 
-    def settled(self, target: Target, at: float, edges: tuple[float, ...] | None = ()) -> tuple[Snapshot, float | None]:
+    def settled(self, asked: Asked, at: float) -> dict[Target, Settled]:
         """See the port."""
-        snapshots, horizons = zip(*(self._metrics.settled(one, at, edges) for one in _each(target)), strict=True)
+        return {target: self._settled(target, edges, at) for target, edges in asked.items()}
+
+    def _settled(self, target: Target, edges: Edges, at: float) -> Settled:
+        both = (self._metrics.settled({one: edges}, at)[one] for one in _each(target))
+        snapshots, horizons = zip(*both, strict=True)
         return _both(target, *snapshots), min((one for one in horizons if one is not None), default=None)
 
     def horizon(self, target: Target) -> float | None:

@@ -174,24 +174,34 @@ def test_where_the_pods_own_proxies_count_they_report_as_the_clients_do(store: S
 @pytest.mark.parametrize("edges", [(), (250.0, 500.0), None])
 def test_a_moment_that_comes_with_the_horizon_is_as_it_is_alone(store: Store, edges: tuple[float, ...] | None) -> None:
     end = grid_time(store.metrics.horizon(TARGET) or 0, 1.0)
-    found, horizon = store.metrics.settled(TARGET, end, edges)
+    found, horizon = store.metrics.settled({TARGET: edges}, end)[TARGET]
     assert [found] == store.metrics.snapshots(TARGET, end, end, 1.0, edges)
     assert found.counters
     assert horizon is not None
     assert horizon >= end
 
 
+def test_a_moment_of_several_targets_is_that_of_each_alone(store: Store) -> None:
+    end = grid_time(store.metrics.horizon(TARGET) or 0, 1.0)
+    both: dict[Target, tuple[float, ...] | None] = {TARGET: (250.0, 500.0), replace(TARGET, canary="v3"): ()}
+    found = store.metrics.settled(both, end)
+    assert found.keys() == both.keys()
+    for target, edges in both.items():
+        assert found[target][0] == store.metrics.settled({target: edges}, end)[target][0]
+
+
 def test_whoever_asks_for_a_moment_too_early_is_told_so(store: Store) -> None:
     horizon = store.metrics.horizon(TARGET)
     assert horizon is not None
-    _, now = store.metrics.settled(TARGET, horizon + 100, ())
+    _, now = store.metrics.settled({TARGET: ()}, horizon + 100)[TARGET]
     assert now is not None
     assert horizon <= now < horizon + 100
 
 
 def test_where_nobody_reports_no_moment_has_counters_nor_a_horizon(store: Store) -> None:
     end = grid_time(store.metrics.horizon(TARGET) or 0, 1.0)
-    found, horizon = store.metrics.settled(replace(TARGET, reporter="destination"), end, None)
+    asked = replace(TARGET, reporter="destination")
+    found, horizon = store.metrics.settled({asked: None}, end)[asked]
     assert (dict(found.counters), horizon) == ({}, None)
 
 

@@ -35,7 +35,7 @@ from rollout.engine.state import ConfigMapShelf, Shelf, StateStore, StatusShelf
 from rollout.engine.survey import Request
 from rollout.judge.looks import ALL, FAILED, REJECTED, Series, Snapshot, within
 from rollout.mesh.routes import Pair, percents
-from rollout.ports import Answered, Cluster, Errand, Question, Target
+from rollout.ports import Answered, Asked, Cluster, Edges, Errand, Question, Settled, Target
 from tests.fakes.memory import WatchedMemory
 from tests.simulation.workloads import Staff, Workloads
 
@@ -178,7 +178,7 @@ class VirtualMetrics:
     def second(self, now: float) -> None:
         """Let one second of traffic pass. The gateway counts users' requests, the pods those repeated too."""
         world, sent = self.world, self.world.sent()
-        share = float(sent.share) / 100
+        share = float(world.exposed()) / 100
         if sent.routed:
             share = BETA + (1 - BETA) * share
         for version, part in (("v1", 1 - share), ("v2", share)):
@@ -252,7 +252,10 @@ class VirtualMetrics:
         timed = (self.pods_timed_history if pods else self.timed_history).get(second, {})
         return counters | {series: value for series, value in timed.items() if series.outcome in asked}
 
-    def settled(self, target: Target, at: float, edges: tuple[float, ...] | None = ()) -> tuple[Snapshot, float | None]:
+    def settled(self, asked: Asked, at: float) -> dict[Target, Settled]:
+        return {target: self._settled(target, at, edges) for target, edges in asked.items()}
+
+    def _settled(self, target: Target, at: float, edges: Edges) -> Settled:
         horizon = self.horizon(target)
         if horizon is None or horizon < at:
             return Snapshot(at), horizon

@@ -15,7 +15,7 @@ from rollout.engine.looking import Eyes
 from rollout.engine.observing import observe, read_scene
 from rollout.engine.survey import survey
 from rollout.judge.looks import ALL, Series, Snapshot
-from rollout.ports import Target
+from rollout.ports import Asked, Settled, Target
 from tests.fakes.unqueried import Unqueried
 from tests.simulation.world import VirtualMetrics, World
 
@@ -38,9 +38,9 @@ class Store(Unqueried):
         self.asked.append("snapshots")
         return [self._at(start + step * i) for i in range(round((end - start) / step) + 1)]
 
-    def settled(self, target: Target, at: float, edges: tuple[float, ...] | None = ()) -> tuple[Snapshot, float | None]:
+    def settled(self, asked: Asked, at: float) -> dict[Target, Settled]:
         self.asked.append("settled")
-        return self._at(min(at, self.now)), self.now
+        return {target: (self._at(min(at, self.now)), self.now) for target in asked}
 
     def horizon(self, target: Target) -> float | None:
         self.asked.append("horizon")

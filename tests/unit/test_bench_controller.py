@@ -9,7 +9,7 @@ import pytest
 from bench.controller.audit import counted
 from bench.controller.metrics import RATE, Metrics
 from bench.controller.readiness import ready
-from bench.controller.table import BEGIN, END, put, table
+from bench.controller.table import BEGIN, END, README, put, recorded, table
 from bench.controller.watching import canary_weight
 from rollout.adapters.prometheus import PrometheusMetrics
 from rollout.core.errors import Unavailable
@@ -122,3 +122,9 @@ def test_the_table_goes_where_the_readme_has_a_place_for_it() -> None:
     text = f"before\n{BEGIN}old\n{END}after\n"
     assert put(put(text, "old"), "new") == f"before\n{BEGIN}new\n{END}after\n"
     assert put("nowhere\n", "new") == "nowhere\n"
+
+
+def test_the_readme_tells_what_was_measured_last() -> None:
+    text = README.read_text()
+    assert text.count(BEGIN) == 1
+    assert put(text, table(recorded())) == text

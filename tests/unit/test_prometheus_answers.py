@@ -64,7 +64,7 @@ METHODS: dict[str, Callable[[PrometheusMetrics], object]] = {
     "horizon": lambda metrics: metrics.horizon(TARGET),
     "interval": lambda metrics: metrics.interval(TARGET),
     "counters": counts,
-    "settled": lambda metrics: metrics.settled(TARGET, AT),
+    "settled": lambda metrics: metrics.settled({TARGET: ()}, AT),
     "values": lambda metrics: metrics.values("up", AT - 1, AT, 1.0),
 }
 SHAPES: dict[str, bytes] = {
@@ -159,7 +159,7 @@ class Knowing(BaseHTTPRequestHandler):
         form = dict(parse_qsl(self.rfile.read(int(self.headers["Content-Length"])).decode()))
         self.asked.append(self.path.rpartition("/")[2])
         known = not self.lacks or self.lacks not in form["query"]
-        horizon = {"metric": {"outcome": "horizon"}, "value": [AT + 1, str(AT)]}
+        horizon = {"metric": {"service": "reviews", "outcome": "horizon"}, "value": [AT + 1, str(AT)]}
         rows = [horizon] if self.asked[-1] == "query" else [sampled([AT, "20"])]
         if self.asked[-1] == "query" and not self.lacks:
             rows.append({"metric": LABELS, "value": [AT + 1, "20"]})
@@ -175,7 +175,7 @@ def test_a_store_that_knows_no_moments_in_a_query_is_asked_as_ever(lacks: str, a
     noted: list[str] = []
     with serving(type("Own", (Knowing,), {"lacks": lacks, "asked": noted})) as url:
         metrics = PrometheusMetrics(url)
-        (found, horizon), again = (metrics.settled(TARGET, AT) for _ in range(2))
+        (found, horizon), again = (metrics.settled({TARGET: ()}, AT)[TARGET] for _ in range(2))
     assert again == (found, horizon)
     assert ([*found.counters.values()], horizon, noted) == ([20.0], AT, asked)
 
@@ -191,7 +191,7 @@ def test_a_form_goes_where_it_is_sent_on_to() -> None:
 
     handler = type("Own", (Knowing,), {"lacks": "", "asked": []})
     with serving(handler) as there, serving(Moved) as url:
-        assert PrometheusMetrics(url).settled(TARGET, AT)[1] == AT
+        assert PrometheusMetrics(url).settled({TARGET: ()}, AT)[TARGET][1] == AT
 
 
 @pytest.mark.parametrize(

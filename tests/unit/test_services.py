@@ -8,7 +8,7 @@ from rollout.engine.services import ByService
 from rollout.judge.looks import ALL, Series, Snapshot
 from rollout.mesh.routes import Pair, percents, sharing
 from rollout.mesh.services import as_subsets, services_of
-from rollout.ports import Target
+from rollout.ports import Asked, Settled, Target
 from tests.fakes.unqueried import Unqueried
 
 HOST = "reviews.shop.svc.cluster.local"
@@ -70,8 +70,11 @@ class Store(Unqueried):
         found = self.counts[target.service]
         return [Snapshot(at, {Series("client", v, ALL): n for v, n in found.items()}) for at in (start, end)]
 
-    def settled(self, target: Target, at: float, edges: tuple[float, ...] | None = ()) -> tuple[Snapshot, float | None]:
-        return self.snapshots(target, at, at, 1.0, edges)[0], self.horizon(target)
+    def settled(self, asked: Asked, at: float) -> dict[Target, Settled]:
+        return {
+            target: (self.snapshots(target, at, at, 1.0, edges)[0], self.horizon(target))
+            for target, edges in asked.items()
+        }
 
     def horizon(self, target: Target) -> float | None:
         return {"a.shop.svc.cluster.local": 90.0, "b.front.svc.cluster.local": 80.0}.get(target.service)
@@ -84,7 +87,7 @@ def test_whatever_version_the_pods_carry_their_host_tells_whose_requests_they_we
     one, other = "a.shop.svc.cluster.local", "b.front.svc.cluster.local"
     both = ByService(Store({one: {"v1": 7.0, "": 2.0}, other: {"v1": 4.0}}))
     target = Target(HOST, "shop", (9080,), one, other)
-    settled, horizon = both.settled(target, 5.0)
+    settled, horizon = both.settled({target: ()}, 5.0)[target]
     assert horizon == 80.0
     for snapshot in (*both.snapshots(target, 0.0, 5.0, 5.0), settled):
         assert snapshot.counters == {Series("client", one, ALL): 9.0, Series("client", other, ALL): 4.0}
