@@ -126,7 +126,8 @@ class Controller:
         self._failures: dict[Key, int] = {}
         self._began: dict[Key, float] = {}
         self._lock, self._watched = threading.Lock(), set[Scope]()
-        self._known: tuple[float, tuple[str, ...]] = (0.0, ())
+        self._known: tuple[str, ...] | None = None
+        self._asking = threading.Lock()
         self._over = threading.Event()
         self._threads: list[threading.Thread] = []
         self.beat = clock.now()
@@ -196,6 +197,7 @@ class Controller:
             leads = self._renewed(now)
             if leads and self.ready and (not led or now >= resync):
                 log.info("leading: fence %d", self.leader.fence) if not led else None
+                threading.Thread(target=self._know_others, name="others", daemon=True).start()
                 self._look_at_all(now, 0.0 if not led else 30.0)
                 led, resync = True, now + RESYNC * random.uniform(0.9, 1.1)  # noqa: S311 - it spreads work
             if led and not leads:
@@ -292,13 +294,17 @@ class Controller:
         self.reflectors.wait(scope, 2.0)
 
     def _others(self) -> tuple[str, ...]:
-        """The mesh's other clusters, asked for now and then: they change seldom, and are worth a warning only."""
-        until, found = self._known
-        if clock.now() >= until:
+        """The mesh's other clusters: they change seldom, and are worth a warning only."""
+        with self._asking:
+            known = self._known
+        return self._know_others() if known is None else known
+
+    def _know_others(self) -> tuple[str, ...]:
+        """Ask which there are; whoever needs to know meanwhile waits for that."""
+        with self._asking:
             with suppress(RolloutError):
-                found = other_clusters(self._cluster)
-            self._known = clock.now() + RESYNC, found
-        return found
+                self._known = other_clusters(self._cluster)
+            return self._known or ()
 
     # --- what wakes --------------------------------------------------------------------------------------------
 

@@ -16,7 +16,7 @@ from rollout.engine.asking import Asker, question
 from rollout.engine.lease import Hold
 from rollout.engine.looking import Eyes
 from rollout.engine.notifying import Notifier
-from rollout.engine.observing import Scene, observe, plan_subsets, read_scene
+from rollout.engine.observing import Known, Scene, observe, plan_subsets, read_scene
 from rollout.engine.past import Load
 from rollout.engine.probing import Prober
 from rollout.engine.querying import Queries, examined
@@ -72,6 +72,7 @@ class Engine:
         self._notifier = Notifier(self._asker)
         self._hands, self._scales = Hands(cluster, service, namespace), Scales(cluster, service, namespace)
         self._retiring = Retiring(cluster, self._eyes, service, namespace)
+        self._known = Known()
         self.load: Load | None = None
         self._driven: Attempt | None = None
         self._driven_at = ""
@@ -339,7 +340,7 @@ class Engine:
         return attempt, False
 
     def _judged(self, a: Attempt, scene: Scene, now: float) -> Observation:
-        seen = observe(self._cluster, a, scene, now)
+        seen = observe(self._cluster, a, scene, now, self._known)
         if a.phase.ended:
             reached = self._eyes.reached(scene.target(a), a.ended) if lingers(seen) else None
             return replace(seen, reached=reached)

@@ -82,17 +82,28 @@ class Pods:
 
 def pods_of(cluster: Cluster, service: Document) -> Pods:
     """The pods of a Service, with their readiness by its EndpointSlices."""
-    selector = selector_of(service)
-    namespace = namespace_of(service)
-    slices = cluster.list(ENDPOINT_SLICE, namespace, {"kubernetes.io/service-name": name_of(service)})
+    return pods_in(slices_of(cluster, service), selected(cluster, service))
+
+
+def slices_of(cluster: Cluster, service: Document) -> list[Document]:
+    """The EndpointSlices of a Service."""
+    return cluster.list(ENDPOINT_SLICE, namespace_of(service), {"kubernetes.io/service-name": name_of(service)})
+
+
+def selected(cluster: Cluster, service: Document) -> list[Document]:
+    """The Pods that a Service selects."""
+    return cluster.list(POD, namespace_of(service), selector_of(service))
+
+
+def pods_in(slices: Iterable[Document], pods: Iterable[Document]) -> Pods:
+    """Pods with their readiness by EndpointSlices."""
     ready = {
         str((endpoint.get("targetRef") or {}).get("name", ""))
         for one in slices
         for endpoint in one.get("endpoints") or []
         if (endpoint.get("conditions") or {}).get("ready") is not False
     }
-    found = cluster.list(POD, namespace, selector)
-    return Pods(tuple(_pod(pod, name_of(pod) in ready) for pod in found))
+    return Pods(tuple(_pod(pod, name_of(pod) in ready) for pod in pods))
 
 
 def _pod(pod: Document, ready: bool) -> Pod:

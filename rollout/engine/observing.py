@@ -1,15 +1,17 @@
 """From the cluster's documents to one observation: what the routes show, who is ready, which subsets exist."""
 
 import math
+from collections import defaultdict
 from dataclasses import dataclass, replace
 from typing import Any
 
 from rollout.core.attempt import Attempt, Drill, RouteRef
 from rollout.core.decision import DrillState, Observation, RouteState
-from rollout.core.documents import SERVICE, VIRTUAL_SERVICE, Document, Kind
+from rollout.core.documents import SERVICE, VIRTUAL_SERVICE, Document, Kind, name_of
 from rollout.core.errors import InvalidInput, NotFound
 from rollout.core.quantities import moment
-from rollout.engine.lookup import ROOT_NAMESPACE, Pods, pods_of, ports_of, rules_for
+from rollout.engine.kept import Kept
+from rollout.engine.lookup import ROOT_NAMESPACE, Pods, pods_in, ports_of, rules_for, selected, slices_of
 from rollout.mesh import drills
 from rollout.mesh.claims import annotation, claim_of
 from rollout.mesh.hosts import fqdn
@@ -57,21 +59,30 @@ def read_scene(cluster: Cluster, attempt: Attempt) -> Scene:
     )
 
 
-def observe(cluster: Cluster, attempt: Attempt, scene: Scene, now: float) -> Observation:
+class Known:
+    """What one who observes again and again has found."""
+
+    def __init__(self) -> None:
+        self.routes, self.levels = Kept[tuple[RouteState, ...]](), Kept[list[list[Document]]]()
+        self.pods: defaultdict[str, Kept[Pods]] = defaultdict(Kept)
+        """By the Service that selects them."""
+
+
+def observe(cluster: Cluster, attempt: Attempt, scene: Scene, now: float, known: Known | None = None) -> Observation:
     """Put the facts of one moment together, all but the judge's reading."""
-    pair = pair_of(attempt)
-    levels = [
-        seen_from(scene.rules, pair.host, space, attempt.namespace, ROOT_NAMESPACE) for space in spaces_of(attempt)
-    ]
+    known = known or Known()
+    levels = known.levels.found(scene.rules, spaces_of(attempt), lambda: _levels(attempt, scene))
     if scene.own:
-        stable, canary = (pods_of(cluster, service) if service else Pods() for service in scene.own)
+        stable, canary = (_pods(cluster, service, known) for service in scene.own)
     else:
-        seen = pods_of(cluster, scene.service) if scene.service else Pods()
+        seen = _pods(cluster, scene.service, known)
         stable, canary = (seen.of(labels_for(levels[0], version)) for version in (attempt.stable, attempt.canary))
     return Observation(
         now,
         attempt,
-        tuple(_route(vs, ref, attempt) for vs, ref in zip(scene.routes, attempt.routes, strict=True)),
+        known.routes.found(
+            scene.routes, (attempt.id, attempt.routes, attempt.overlays), lambda: _routes(attempt, scene)
+        ),
         stable.ready,
         canary.ready,
         all(find(level, attempt.stable) for level in levels),
@@ -104,6 +115,23 @@ def _written(rule: Document) -> float:
     """When the rule's spec was last changed, by the API server's clock; infinite where nothing tells."""
     entries = [f for f in rule["metadata"].get("managedFields") or [] if "f:spec" in (f.get("fieldsV1") or {})]
     return max((moment(entry.get("time")) or math.inf for entry in entries), default=math.inf)
+
+
+def _levels(a: Attempt, scene: Scene) -> list[list[Document]]:
+    """The rules that the clients of each namespace obey."""
+    host = pair_of(a).host
+    return [seen_from(scene.rules, host, space, a.namespace, ROOT_NAMESPACE) for space in spaces_of(a)]
+
+
+def _pods(cluster: Cluster, service: Document | None, known: Known) -> Pods:
+    if service is None:
+        return Pods()
+    slices, pods = slices_of(cluster, service), selected(cluster, service)
+    return known.pods[name_of(service)].found([*slices, *pods], None, lambda: pods_in(slices, pods))
+
+
+def _routes(a: Attempt, scene: Scene) -> tuple[RouteState, ...]:
+    return tuple(_route(vs, ref, a) for vs, ref in zip(scene.routes, a.routes, strict=True))
 
 
 def _route(vs: Document | None, ref: RouteRef, attempt: Attempt) -> RouteState:
