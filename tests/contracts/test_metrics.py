@@ -19,6 +19,8 @@ HOST = "reviews.shop.svc.cluster.local"
 TARGET = Target(HOST, "shop", (), "v1", "v2")
 INBOUND = Target("ratings.shop.svc.cluster.local", "shop", (), "v1", "v2", "destination")
 """Of this service the pods' own proxies count the same, and nobody else; the virtual world has no such."""
+SHORT = Target("details.shop.svc.cluster.local", "shop", (), "v1", "v2")
+"""Its clients name no domain, and a third version of it is counted; in the virtual world it is the same as all."""
 STABLE, CANARY = 95, 5
 """Requests a second that both versions get in every world of this suite.
 
@@ -70,7 +72,11 @@ def _files(folder: Path) -> Store:
             rows = [
                 (*who, of, outcome, float(n * count))
                 for of, outcome, count in counts
-                for who in (("source", "gateway", HOST), ("destination", f"ratings-{of}", INBOUND.service))
+                for who in (
+                    ("source", "gateway", HOST),
+                    ("source", "gateway", SHORT.service),
+                    ("destination", f"ratings-{of}", INBOUND.service),
+                )
             ]
             store.keep(second, rows)
 
@@ -99,7 +105,9 @@ def store(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
 
         pods = {"reporter": "destination", "destination_service": INBOUND.service}
         canary = {"destination_version": "v2", "response_code": "403"}
+        short = {"destination_service": "details"}
         rows = [({}, STABLE), (canary, CANARY), (pods, STABLE), (pods | canary, CANARY)]
+        rows += [(short, STABLE), (short | {"destination_version": "v3"}, CANARY)]
         with exporting(rows, histogram({}, BUCKETS) + histogram(pods, BUCKETS)) as address:
             server = Prometheus(folder, [address])
             metrics = PrometheusMetrics(server.url)
@@ -183,11 +191,16 @@ def test_a_moment_that_comes_with_the_horizon_is_as_it_is_alone(store: Store, ed
 
 def test_a_moment_of_several_targets_is_that_of_each_alone(store: Store) -> None:
     end = grid_time(store.metrics.horizon(TARGET) or 0, 1.0)
-    both: dict[Target, tuple[float, ...] | None] = {TARGET: (250.0, 500.0), replace(TARGET, canary="v3"): ()}
-    found = store.metrics.settled(both, end)
-    assert found.keys() == both.keys()
-    for target, edges in both.items():
-        assert found[target][0] == store.metrics.settled({target: edges}, end)[target][0]
+    nobody = replace(TARGET, service="nobody.shop.svc.cluster.local")
+    all_three: dict[Target, tuple[float, ...] | None] = {TARGET: (250.0, 500.0), SHORT: (), nobody: None}
+    found = store.metrics.settled(all_three, end)
+    assert found.keys() == all_three.keys()
+    for target, edges in all_three.items():
+        snapshot, horizon = store.metrics.settled({target: edges}, end)[target]
+        assert snapshot == found[target][0]
+        assert (horizon is None) is (found[target][1] is None)
+    assert {series.version for series in found[SHORT][0].counters} <= {"v1", "v2"}
+    assert any(found[SHORT][0].counters.values())
 
 
 def test_whoever_asks_for_a_moment_too_early_is_told_so(store: Store) -> None:
