@@ -75,7 +75,7 @@ class Eyes:
             self._evidence = _restored(attempt.checkpoint)
         if attempt.landed != self._landed:
             self._landed = attempt.landed
-            self.due = self._first(attempt, self._every) + self._every if self._every else 0.0
+            self.due = min(self._first(attempt, self._every), seen.now) + self._every if self._every else 0.0
         silence = ""
         try:
             if seen.now >= self.due and attempt.phase is not Phase.PREFLIGHT:  # what stable did then is one look later
@@ -169,8 +169,10 @@ class Eyes:
         self._every, anchor = interval, _anchor(attempt, interval)
         last = anchor + grid_time(min(horizon, until) - anchor, interval)
         start = max(self._first(attempt, interval), last - MOST_LOOKS * interval)
-        # Who was read last of all is read again an interval later: before that, nothing more is there.
-        self.due = max(max(last, start) + interval, horizon + (self._intervals[target.reporter] or 0.0))
+        # Who was read last of all is read again an interval later: before that, nothing more is there. But that is by
+        # the store's clock; by ours no more than an interval passes until then.
+        due = max(max(last, start) + interval, horizon + (self._intervals[target.reporter] or 0.0))
+        self.due = min(due, seen.now + interval)
         if last <= start:
             return
         while start < last:

@@ -183,3 +183,9 @@ def test_whatever_the_clocks_say_the_same_looks_are_judged(
     one, two = (judged(kind, ahead, late, monkeypatch) for kind in (Ahead, TwoQuestions))
     assert one == two
     assert one[-1]["counts"]["canary"]["requests"] > 0 or ahead < 0
+
+
+@pytest.mark.parametrize("ahead", [0.0, 200.0])
+def test_a_store_whose_clock_is_ahead_is_looked_at_as_often(ahead: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    ends = [one["at"] for one in judged(Ahead, ahead, 0.5, monkeypatch)]
+    assert len(set(ends)) >= 18, "every other second"
