@@ -1,7 +1,7 @@
 """So much of Prometheus' HTTP API as the three controllers ask for, over requests that nobody sends.
 
 Every service gets RATE requests a second, of which the canary gets what its weight says; from a known instant on it
-fails HARM of them. Counters are those of the last whole second, as if scraped then.
+fails HARM of them. Counters are those of the last scrape, one a second, SCRAPED after it began.
 """
 
 import json
@@ -22,6 +22,7 @@ from rollout.adapters.questions import HORIZON
 RATE, HARM = 1000.0, 0.5
 PAST = 4000.0
 """Seconds for which the stable version has been served already when we begin."""
+SCRAPED = 0.37
 GOOD, BAD = "1", "0.5"
 INSTANCE = "gateway"
 _SERVICES = re.compile(r"\((app\d+(?:\|app\d+)*)\)")
@@ -78,11 +79,16 @@ class Traffic:
 
     def counted(self, service: str, at: float) -> tuple[float, float, float]:
         """As the last scrape before that instant found it."""
-        at = math.floor(at)
+        at = scraped(at)
         with self._lock:
             past = self._past[service]
             found = next((one for one in reversed(past) if one.at <= at), past[0])
             return found.counted(at)
+
+
+def scraped(at: float) -> float:
+    """When counters were read last before a moment."""
+    return math.floor(at - SCRAPED) + SCRAPED
 
 
 class _Server(ThreadingHTTPServer):
@@ -165,7 +171,7 @@ class Metrics:
         if 'reporter="destination"' in query:
             return _vector([], now), []
         if query.startswith("min(max by (instance) (timestamp("):
-            return _vector([({}, str(math.floor(now)))], now), []
+            return _vector([({}, str(scraped(now)))], now), []
         if query.startswith("group by (instance)"):
             return _vector([({"instance": INSTANCE}, "1")], now), []
         if query.startswith("group by (reporter, has)"):
@@ -177,7 +183,7 @@ class Metrics:
         """The counters of a moment, and the horizon."""
         found, bad = self._ranges(query, (at - 1, at, 1.0))
         rows = [(row["metric"], row["values"][-1][1]) for row in found["result"]]
-        newest = math.floor(now)
+        newest = scraped(now)
         services = dict.fromkeys(metric["service"] for metric, _ in rows)
         horizons = [({"service": service, "outcome": HORIZON}, str(newest)) for service in services]
         return _vector([*rows, *horizons], now), bad if at <= newest else []

@@ -112,6 +112,8 @@ class PrometheusMetrics:
 
     def _settled(self, asked: Asked, at: float) -> dict[Target, Settled]:
         """Not through the library, which would write, quote and prepare anew what is asked every second."""
+        if self._aged and len(asked) > 1:  # it would be two questions each, one after another
+            raise Unintelligible(f"Prometheus at {self._where} knows no `@`, so it cannot be asked for many at once")
         if self._aged:
             return {target: self._apart(target, at, edges) for target, edges in asked.items()}
         form = settled_form(*asked).replace(MOMENT, f"{at:.3f}")

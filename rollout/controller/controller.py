@@ -295,16 +295,16 @@ class Controller:
 
     def _others(self) -> tuple[str, ...]:
         """The mesh's other clusters: they change seldom, and are worth a warning only."""
-        with self._asking:
-            known = self._known
-        return self._know_others() if known is None else known
+        return self._know_others() if self._known is None else self._known
 
     def _know_others(self) -> tuple[str, ...]:
-        """Ask which there are; whoever needs to know meanwhile waits for that."""
+        """Ask which there are. Who needs to know for the first time waits; where nobody tells, there are none."""
         with self._asking:
-            with suppress(RolloutError):
+            try:
                 self._known = other_clusters(self._cluster)
-            return self._known or ()
+            except RolloutError:
+                self._known = self._known or ()
+            return self._known
 
     # --- what wakes --------------------------------------------------------------------------------------------
 

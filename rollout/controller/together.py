@@ -5,7 +5,7 @@ from collections import defaultdict
 from dataclasses import dataclass
 
 from rollout.adapters import clock
-from rollout.core.errors import Unintelligible, Unreachable
+from rollout.core.errors import Unavailable, Unintelligible, Unreachable
 from rollout.core.query import Points
 from rollout.judge.looks import Snapshot
 from rollout.ports import Asked, Edges, Metrics, Settled, Target
@@ -14,8 +14,9 @@ MOST = 50
 """Targets of one question: what it costs to take its answer apart delays them all."""
 FRESH = 0.25
 """Seconds for which an answer that came too early is as good as one that is asked for now."""
-ALONE = 60.0
-"""Seconds without questions for many, after one that could not be answered: it may be one of them, or too much."""
+ALONE, LONGEST = 60.0, 3600.0
+"""Seconds without questions for many, after one that could not be answered: it may be one of them, or too much. After
+the next twice as many, and so on."""
 PAST = 600.0
 """Seconds after which who asked no more is forgotten."""
 
@@ -35,6 +36,8 @@ class _Follower:
     answer: tuple[float, Settled] | None = None
     """What came for the next moment in somebody else's question, and when; it is taken once."""
     under_way: bool = False
+    failed: Unreachable | None = None
+    """Why the question in which it was asked for last got no answer."""
 
     @property
     def next(self) -> float:
@@ -77,7 +80,7 @@ class Together:
         self._groups: defaultdict[tuple[str, str], dict[Target, _Follower]] = defaultdict(dict)
         """By namespace and reporter."""
         self._turn = threading.Condition()
-        self._alone_until = 0.0
+        self._alone_until, self._alone = 0.0, ALONE
 
     def settled(self, asked: Asked, at: float) -> dict[Target, Settled]:
         """See the port."""
@@ -87,14 +90,17 @@ class Together:
         with self._turn:
             group = self._groups[target.namespace, target.reporter]
             mine = group.setdefault(target, _Follower())
-            self._turn.wait_for(lambda: not mine.under_way)
+            if mine.under_way:
+                self._turn.wait_for(lambda: not mine.under_way)
+                if mine.failed is not None:  # who waited for one answer does not wait for another
+                    raise Unavailable(str(mine.failed))
             if mine.good(edges, at, clock.now()) and mine.answer:
                 found = mine.answer[1]
                 mine.took(edges, at, found[1], clock.now())
                 return {target: found}
             batch = self._batch(group, target, edges, at)
             for one in batch:
-                group[one].under_way = True
+                group[one].under_way, group[one].failed = True, None
         found = self._asked(group, batch, target, at)
         return {target: found}
 
@@ -113,13 +119,17 @@ class Together:
 
     def _asked(self, group: dict[Target, _Follower], batch: dict[Target, Edges], target: Target, at: float) -> Settled:
         found: dict[Target, Settled] = {}
+        failed: Unreachable | None = None
         try:
             found = self._question(batch, target, at)
+        except Unreachable as error:
+            failed = error
+            raise
         finally:
             now = clock.now()
             with self._turn:
                 for one in batch:
-                    group[one].under_way = False
+                    group[one].under_way, group[one].failed = False, failed
                     if one in found:
                         group[one].answer = now, found[one]
                 if target in found:
@@ -129,11 +139,14 @@ class Together:
 
     def _question(self, batch: dict[Target, Edges], target: Target, at: float) -> dict[Target, Settled]:
         try:
-            return self._metrics.settled(batch, at)
+            found = self._metrics.settled(batch, at)
+            if len(batch) > 1:
+                self._alone = ALONE
+            return found
         except Unreachable as error:
             if len(batch) == 1:
                 raise
-            self._alone_until = clock.now() + ALONE
+            self._alone_until, self._alone = clock.now() + self._alone, min(2 * self._alone, LONGEST)
             if not isinstance(error, Unintelligible):
                 raise
         return self._metrics.settled({target: batch[target]}, at)

@@ -22,13 +22,13 @@ class Ahead:
         self._next = at
 
     def horizon(self, target: Target) -> float | None:
-        """See the port. While a look is awaited whose counters did not come with it, it alone is asked for."""
-        at, self._next = self._next, 0.0
+        """See the port. With it come the counters of the next look, if they are there."""
+        at = self._next
         if not at or not self._kept or self._whose is None or self._whose[0] != target:
             return self._metrics.horizon(target)
         snapshot, horizon = self._metrics.settled({target: self._whose[1]}, at)[target]
         if horizon is not None and at <= horizon:
-            self._kept.append(snapshot)
+            self._kept, self._next = [self._kept[0], snapshot], 0.0
         return horizon
 
     def snapshots(self, target: Target, start: float, end: float, step: float, edges: Edges = ()) -> list[Snapshot]:

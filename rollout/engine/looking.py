@@ -71,11 +71,11 @@ class Eyes:
         if not attempt.strategy.checks:
             return Reading(Verdict.ADVANCE, "nothing is compared", seen.now, True), "", {}
         if self._attempt != attempt.id or self._evidence.at < float(attempt.checkpoint.get("at", 0)):
-            self._attempt, self.due = attempt.id, 0.0
+            self._attempt, self.due, self._every = attempt.id, 0.0, 0.0
             self._evidence = _restored(attempt.checkpoint)
         if attempt.landed != self._landed:
-            self._landed = attempt.landed
-            self.due = min(self._first(attempt, self._every), seen.now) + self._every if self._every else 0.0
+            self._landed, every = attempt.landed, min(self._every, self.interval)
+            self.due = min(self._first(attempt, every), seen.now) + every if every else 0.0
         silence = ""
         try:
             if seen.now >= self.due and attempt.phase is not Phase.PREFLIGHT:  # what stable did then is one look later
@@ -154,7 +154,8 @@ class Eyes:
             return
         interval = self._pace(strategy, target)
         if not self._evidence.at:
-            self._evidence = remembered(self._metrics, target, strategy, attempt.started, max(interval, UNKNOWN))
+            past = remembered(self._metrics, target, strategy, attempt.started, max(interval, UNKNOWN))
+            self._evidence = replace(past, restarts=self._evidence.restarts)
         lag = self._intervals[target.reporter] or LONGEST
         if attempt.mirror:
             target, horizon = self._seen_by(target, PODS)
@@ -169,10 +170,11 @@ class Eyes:
         self._every, anchor = interval, _anchor(attempt, interval)
         last = anchor + grid_time(min(horizon, until) - anchor, interval)
         start = max(self._first(attempt, interval), last - MOST_LOOKS * interval)
-        # Who was read last of all is read again an interval later: before that, nothing more is there. But that is by
-        # the store's clock; by ours no more than an interval passes until then.
-        due = max(max(last, start) + interval, horizon + (self._intervals[target.reporter] or 0.0))
-        self.due = min(due, seen.now + interval)
+        following = max(last, start) + interval
+        # That is by the store's clock; by ours no more than an interval passes until then. What is late is asked for
+        # again and again, but not every second where counters are read each minute.
+        self.due = min(max(following, seen.now + interval / 5), seen.now + interval)
+        self._metrics.expect(following)
         if last <= start:
             return
         while start < last:
@@ -180,7 +182,6 @@ class Eyes:
             for look in looks_of(self._metrics, target, (start, stop, interval), edges):
                 self._evidence = judged(self._evidence, look, terms)
             start = stop
-        self._metrics.expect(self.due)
 
     def _first(self, attempt: Attempt, interval: float) -> float:
         """Where the first look begins that was not taken yet."""

@@ -285,7 +285,8 @@ class Watcher:
         for key, text in claims.items():
             if text != old.get(key) or now != was:
                 self._claimed(json.loads(text), was, now)
-        if now > was:
+        back = self.recorded is not None and self.recorded.canary == "v1"
+        if now > was and not back:  # in an attempt that leads back, v2 is what serves
             self._rose(now)
         self._dressed(after)
         if any(kind(after) > kind(before) for kind in (repeated, routed, probed)):

@@ -6,8 +6,9 @@ from collections.abc import Iterator
 
 import pytest
 
+from bench.controller import metrics
 from bench.controller.audit import counted
-from bench.controller.metrics import RATE, Metrics
+from bench.controller.metrics import RATE, Metrics, scraped
 from bench.controller.readiness import ready
 from bench.controller.table import BEGIN, END, README, put, recorded, table
 from bench.controller.watching import canary_weight
@@ -43,7 +44,10 @@ def server(clock: Clock) -> Iterator[Metrics]:
         made.close()
 
 
-def test_the_metrics_server_counts_what_the_weight_says(server: Metrics, clock: Clock) -> None:
+def test_the_metrics_server_counts_what_the_weight_says(
+    server: Metrics, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(metrics, "SCRAPED", 0.0)
     server.traffic.weighs("app3", 25)
     clock.at += 2
     server.traffic.fails("app3", 0.5)
@@ -60,6 +64,11 @@ def test_the_metrics_server_counts_what_the_weight_says(server: Metrics, clock: 
     while not server.bad["app3"] and time.monotonic() < end:
         time.sleep(0.01)  # it is noted after the answer
     assert server.bad["app3"] == [clock.at]
+
+
+@pytest.mark.parametrize(("at", "last"), [(7.5, 7.37), (7.2, 6.37)])
+def test_counters_are_read_once_a_second(at: float, last: float) -> None:
+    assert scraped(at) == pytest.approx(last)
 
 
 def test_a_metrics_server_that_is_gone_answers_nothing(server: Metrics) -> None:

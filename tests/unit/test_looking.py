@@ -1,13 +1,15 @@
 """What a reading keeps when the weight has changed, and whether requests come to a version at all."""
 
+import math
 from dataclasses import replace
 from decimal import Decimal
 
 import pytest
 
-from rollout.core.attempt import Verdict
+from rollout.core.attempt import Reading, Verdict
 from rollout.core.lifecycle import Phase
 from rollout.engine.looking import Eyes, reading_of
+from rollout.engine.observing import observe, read_scene
 from rollout.engine.survey import survey
 from rollout.judge.judge import Evidence
 from rollout.ports import Target
@@ -64,3 +66,37 @@ def test_a_proxy_that_has_just_restarted_tells_nothing() -> None:
     assert Eyes(world.metrics).reached(TARGET, START) is None
     world.pass_time(2.0)
     assert Eyes(world.metrics).reached(TARGET, START) is True
+
+
+def test_the_next_attempt_of_the_same_eyes_asks_before_its_first_weight(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = World(seed=1, trouble=0.0)
+    monkeypatch.setattr(world.metrics, "interval", lambda target: 15.0)
+    world.pass_time(60.0)
+    eyes = Eyes(world.metrics)
+
+    def said(number: int) -> tuple[Reading | None, str]:
+        found = survey(world.cluster, world.request(), number, world.now)
+        attempt = replace(found, phase=Phase.SHIFTING, landed=world.now)
+        scene = read_scene(world.cluster, attempt)
+        return eyes.reading(observe(world.cluster, attempt, scene, world.now), scene.target(attempt))[:2]
+
+    assert said(1)[1] == ""
+    world.pass_time(2.0)
+    world.metrics.down_until = math.inf
+    assert said(2) == (None, "the metrics store is away")
+
+
+def test_before_the_first_weight_nobody_asks_and_all_is_judged_with_the_first_look() -> None:
+    world = World(seed=1, trouble=0.0)
+    world.pass_time(60.0)
+    eyes = Eyes(world.metrics)
+    attempt = survey(world.cluster, world.request(), 1, world.now)
+    assert attempt.phase is Phase.PREFLIGHT
+    scene = read_scene(world.cluster, attempt)
+    for _ in range(10):
+        world.pass_time(1.0)
+        before = eyes.reading(observe(world.cluster, attempt, scene, world.now), scene.target(attempt))[2]
+    assert before["at"] == 0.0
+    attempt = replace(attempt, phase=Phase.SHIFTING, landed=world.now)
+    after = eyes.reading(observe(world.cluster, attempt, scene, world.now), scene.target(attempt))[2]
+    assert after["at"] >= world.now - 4.0

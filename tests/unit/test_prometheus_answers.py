@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from requests.adapters import HTTPAdapter
 from rollout.adapters import bounded
 from rollout.adapters.prometheus import PrometheusMetrics
 from rollout.adapters.questions import NEEDED
-from rollout.core.errors import InvalidInput, Unavailable
+from rollout.core.errors import InvalidInput, Unavailable, Unintelligible
 from rollout.ports import Target
 from tests.fakes.serving import serving
 
@@ -178,6 +179,14 @@ def test_a_store_that_knows_no_moments_in_a_query_is_asked_as_ever(lacks: str, a
         (found, horizon), again = (metrics.settled({TARGET: ()}, AT)[TARGET] for _ in range(2))
     assert again == (found, horizon)
     assert ([*found.counters.values()], horizon, noted) == ([20.0], AT, asked)
+
+
+def test_a_store_that_knows_no_at_is_not_asked_for_many_at_once() -> None:
+    metrics = PrometheusMetrics("http://127.0.0.1:1")
+    metrics._aged = True
+    both = {TARGET: (), replace(TARGET, service="ratings.shop.svc.cluster.local"): ()}
+    with pytest.raises(Unintelligible, match="for many at once"):
+        metrics.settled(both, AT)
 
 
 def test_a_form_goes_where_it_is_sent_on_to() -> None:

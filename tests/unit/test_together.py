@@ -154,6 +154,27 @@ def test_who_comes_while_he_is_asked_for_waits_for_that_answer(store: Store, met
     assert store.asked == [("abc", 12.0)]
 
 
+def test_who_waited_for_an_answer_that_did_not_come_does_not_wait_for_another(
+    store: Store, now: list[float], metrics: Together
+) -> None:
+    store.until, store.refuses = threading.Event(), {3: Unavailable("away")}
+    with ThreadPoolExecutor(3) as pool:
+        made = [pool.submit(look, metrics, one, 12.0) for one in (A, B, C)]
+        while not store.asked:
+            threading.Event().wait(0.005)
+        threading.Event().wait(0.05)
+        store.until.set()
+        assert [str(one.exception(10.0)) for one in made] == ["away"] * 3
+    assert [who for who, _ in store.asked] == ["abc"]
+    assert [look(metrics, one, 12.0) for one in (A, B, C)] == [120.0] * 3
+    now[0] += together.ALONE
+    with pytest.raises(Unavailable):
+        look(metrics, A, 13.0)
+    now[0] += together.ALONE
+    look(metrics, B, 13.0)
+    assert [who for who, _ in store.asked] == ["abc", "a", "b", "c", "abc", "b"], "alone for two minutes now"
+
+
 def test_no_question_is_for_more_than_can_be_read_at_once(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(together, "MOST", 2)
     made = Together(store)
