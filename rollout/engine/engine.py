@@ -373,11 +373,11 @@ class Engine:
             if d.drill:
                 self._hands.drill(after, scene, after.fault)
             return after
-        moves = d.weight is not None and after.phase is not Phase.PREFLIGHT
-        if moves or d.bare or d.drill or self._worth_recording(d.passing, before, after, now):
+        moves = (d.weight is not None and after.phase is not Phase.PREFLIGHT) or d.bare or bool(d.drill)
+        if moves or self._worth_recording(d.passing, before, after, now):
             # Before every weight, changed or not: a record that another engine wrote since we read it stops us here.
             # But for the claim at 0, before anything: nobody's traffic moves, and no other's claim is touched.
-            self._record(after, now)
+            self._record(after, now, again=moves)
         self._know(after)
         if d.drill and self.lease.sure(now):
             self._hands.drill(after, scene, after.fault)
@@ -430,8 +430,8 @@ class Engine:
             return True
         return after != before and now - self._recorded >= CHECKPOINT_EVERY
 
-    def _record(self, attempt: Attempt, now: float) -> None:
-        self.states.write(replace(self.states.record, attempt=attempt), now)
+    def _record(self, attempt: Attempt, now: float, again: bool = False) -> None:
+        self.states.write(replace(self.states.record, attempt=attempt), now, again)
         self._know(attempt)
         self._recorded = now
 

@@ -57,8 +57,11 @@ class Shelf(Protocol):
     def load(self) -> Record | None:
         """The record; None where there is none. Raises `ValidationError` if it is damaged."""
 
-    def keep(self, record: Record, now: float) -> None:
-        """Write the record to the very object that was loaded. Raises `Conflict` if it changed since."""
+    def keep(self, record: Record, now: float, again: bool = False) -> None:
+        """Write the record to the very object that was loaded. Raises `Conflict` if it changed since.
+
+        `again`: also where it says nothing new, for that alone tells that nobody else has written it.
+        """
 
 
 class ConfigMapShelf:
@@ -84,9 +87,9 @@ class ConfigMapShelf:
         record = self._reader.record((document.get("data") or {}).get(KEY, ""))
         return _own(record, self, self._service, self._namespace)
 
-    def keep(self, record: Record, now: float) -> None:
-        """See `Shelf`."""
-        del now
+    def keep(self, record: Record, now: float, again: bool = False) -> None:
+        """See `Shelf`. It is always written."""
+        del now, again
         data = {KEY: _RECORD.dump_json(record).decode()}
         if self.version:
             kept = self._cluster.patch(CONFIG_MAP, self._namespace, self._name, {"data": data}, self.version)
@@ -131,7 +134,7 @@ class StatusShelf:
         self._document = self._cluster.get(SERVICE_ROLLOUT, self._namespace, self._name)
         return self._record()
 
-    def keep(self, record: Record, now: float) -> None:
+    def keep(self, record: Record, now: float, again: bool = False) -> None:
         """See `Shelf`. The finalizer comes before an attempt's first record, and goes after its last."""
         flies = record.attempt is not None and not (record.attempt.phase.ended and record.attempt.cleaned)
         if flies and not marked(self._document):
@@ -139,6 +142,8 @@ class StatusShelf:
         text = _RECORD.dump_json(_with_cleaned(record, False)).decode()
         if text != (self._document.get("status") or {}).get(KEY):
             self._write(self._status(record, now, record.attempt) | {KEY: text})
+        elif again:
+            self._document = self._patch({"status": {KEY: text}}, "status")
         if marked(self._document) and not flies:
             self._unmark()
 
@@ -217,9 +222,9 @@ class FoundShelf:
         """See `Shelf`."""
         return self._shelf.load()
 
-    def keep(self, record: Record, now: float) -> None:
+    def keep(self, record: Record, now: float, again: bool = False) -> None:
         """See `Shelf`."""
-        self._shelf.keep(record, now)
+        self._shelf.keep(record, now, again)
 
     @property
     def _shelf(self) -> Shelf:
@@ -275,7 +280,7 @@ class StateStore:
             ) from error
         return self.record
 
-    def write(self, record: Record, now: float) -> None:
-        """Keep the record."""
-        self._shelf.keep(record, now)
+    def write(self, record: Record, now: float, again: bool = False) -> None:
+        """Keep the record; `again`: even if it says nothing new (see `Shelf`)."""
+        self._shelf.keep(record, now, again)
         self.record = record

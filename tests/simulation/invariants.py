@@ -64,6 +64,8 @@ class Watcher:
             assert attempt is not None or self.world.declared
             if attempt is not None and attempt != self.recorded:
                 self._recorded(attempt)
+        if self.recorded is not None and self.recorded.canary != "v2":
+            return  # asked for while v2 was promoted: it leads back to v1, and what follows knows v2 as the canary
         if key[0] in NUMBERS and before is not None and after is not None:
             self._numbered(key, before, after)
             return
@@ -285,8 +287,7 @@ class Watcher:
         for key, text in claims.items():
             if text != old.get(key) or now != was:
                 self._claimed(json.loads(text), was, now)
-        back = self.recorded is not None and self.recorded.canary == "v1"
-        if now > was and not back:  # in an attempt that leads back, v2 is what serves
+        if now > was:
             self._rose(now)
         self._dressed(after)
         if any(kind(after) > kind(before) for kind in (repeated, routed, probed)):
