@@ -140,6 +140,13 @@ def test_a_patch_of_what_changed_since_conflicts_and_changes_nothing(cluster: Cl
     assert cluster.get(CONFIG_MAP, "default", name)["data"] == {"a": "2"}
 
 
+def test_a_patch_that_says_nothing_new_conflicts_too(cluster: Cluster, name: str) -> None:
+    made = cluster.create(CONFIG_MAP, config_map(name, a="1"))
+    cluster.patch(CONFIG_MAP, "default", name, {"data": {"b": "2"}}, version_of(made))
+    with pytest.raises(Conflict):
+        cluster.patch(CONFIG_MAP, "default", name, {"data": {"a": "1"}}, version_of(made))
+
+
 def test_the_version_changes_with_writes_and_only_with_them(cluster: Cluster, name: str) -> None:
     made = cluster.create(CONFIG_MAP, config_map(name, a="1"))
     assert version_of(cluster.get(CONFIG_MAP, "default", name)) == version_of(made)

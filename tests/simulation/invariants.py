@@ -286,7 +286,7 @@ class Watcher:
         claims = {k: v for k, v in (after["metadata"].get("annotations") or {}).items() if "/attempt" in k}
         for key, text in claims.items():
             if text != old.get(key) or now != was:
-                self._claimed(json.loads(text), was, now)
+                self._claimed(json.loads(text), was, now, key not in old)
         if now > was:
             self._rose(now)
         self._dressed(after)
@@ -358,12 +358,13 @@ class Watcher:
         if world.now - self.subset_since < world.strategy.propagation - 0.01:
             raise Violation("I13: a route of ours before the subset had reached the proxies")
 
-    def _claimed(self, claim: dict[str, Any], was: Decimal, now: Decimal) -> None:
+    def _claimed(self, claim: dict[str, Any], was: Decimal, now: Decimal, first: bool) -> None:
         attempt, world = claim["attempt"], self.world
         if attempt in self.taken_back and now > was:
             raise Violation(f"I4: {attempt} was taken back and rose again to {now}")
         if not claim.get("takenBack"):
-            if claim["fence"] < self.fences.get(attempt, 0):
+            # The first claim, at 0, comes without a record of its own: it moves nothing, and touches no other.
+            if claim["fence"] < self.fences.get(attempt, 0) and not (first and now == was == 0):
                 raise Violation(f"I10: an engine of fence {claim['fence']} wrote after {self.fences[attempt]}")
             return
         self.taken_back.add(attempt)
