@@ -31,6 +31,8 @@ CHECKPOINT_EVERY = 20.0
 """Seconds between two records of nothing but what each look changes."""
 SELDOM = 60.0
 """Seconds after which we look again while nobody but a person can bring anything new."""
+SOON = 0.2
+"""Seconds after which we look again at the earliest where a bake waits for nothing but the look that ends it."""
 LASTING = {field.name for field in fields(Attempt)} - {"checkpoint", "last", "measured", "probed"}
 """What is recorded as soon as it changes."""
 
@@ -251,7 +253,9 @@ class Engine:
         looks = a.phase in (Phase.SHIFTING, Phase.CONFIRMING) and a.strategy.checks
         if not (d.passing and looks) or a.probe or a.strategy.queries:
             return d.after
-        return max(min(d.after, 1.0), min(self._eyes.due, self._baked(a, now), a.deadline) - now)
+        baked = self._baked(a, now)
+        least = min(d.after, 1.0) if baked < math.inf else SOON
+        return max(least, min(self._eyes.due, baked, a.deadline) - now)
 
     def _baked(self, a: Attempt, now: float) -> float:
         """When the weight will have stood as long as it must; infinite where it has."""

@@ -151,6 +151,7 @@ class Eyes:
         attempt, strategy = seen.attempt, seen.attempt.strategy
         target, horizon = self._seen_by(target)
         if horizon is None:
+            self.due = seen.now + 1.0
             return
         interval = self._pace(strategy, target)
         if not self._evidence.at:
@@ -160,6 +161,7 @@ class Eyes:
         if attempt.mirror:
             target, horizon = self._seen_by(target, PODS)
             if horizon is None:
+                self.due = seen.now + 1.0
                 return
             interval = self._pace(strategy, target)
         warm = seen.canary_youngest + strategy.warm_up if seen.canary_youngest else 0.0
