@@ -295,16 +295,21 @@ class Controller:
 
     def _others(self) -> tuple[str, ...]:
         """The mesh's other clusters: they change seldom, and are worth a warning only."""
-        return self._know_others() if self._known is None else self._known
+        if self._known is None:
+            with self._asking:  # who comes second finds what the first was told
+                self._known = self._asked_others() if self._known is None else self._known
+        return self._known
 
-    def _know_others(self) -> tuple[str, ...]:
-        """Ask which there are. Who needs to know for the first time waits; where nobody tells, there are none."""
+    def _know_others(self) -> None:
         with self._asking:
-            try:
-                self._known = other_clusters(self._cluster)
-            except RolloutError:
-                self._known = self._known or ()
-            return self._known
+            self._known = self._asked_others()
+
+    def _asked_others(self) -> tuple[str, ...]:
+        """Which there are; where nobody tells, those that are known."""
+        try:
+            return other_clusters(self._cluster)
+        except RolloutError:
+            return self._known or ()
 
     # --- what wakes --------------------------------------------------------------------------------------------
 

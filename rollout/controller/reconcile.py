@@ -278,7 +278,7 @@ class _Flight:
             self._turned(document, wanted, attempt, now)
         tick = self.engine.tick(now)
         self.attempt = tick.attempt
-        return max(tick.after, tick.rest)
+        return tick.rest or tick.after
 
     def _forget_override(self, document: Document) -> None:
         patch: Document = {"metadata": {"annotations": {OVERRIDE: None}}}

@@ -5,7 +5,7 @@ from collections import defaultdict
 from dataclasses import dataclass
 
 from rollout.adapters import clock
-from rollout.core.errors import Unavailable, Unintelligible, Unreachable
+from rollout.core.errors import Unintelligible, Unreachable
 from rollout.core.query import Points
 from rollout.judge.looks import Snapshot
 from rollout.ports import Asked, Edges, Metrics, Settled, Target
@@ -93,7 +93,8 @@ class Together:
             if mine.under_way:
                 self._turn.wait_for(lambda: not mine.under_way)
                 if mine.failed is not None:  # who waited for one answer does not wait for another
-                    raise Unavailable(str(mine.failed))
+                    raise type(mine.failed)(str(mine.failed))
+                group[target] = mine
             if mine.good(edges, at, clock.now()) and mine.answer:
                 found = mine.answer[1]
                 mine.took(edges, at, found[1], clock.now())
@@ -146,9 +147,10 @@ class Together:
         except Unreachable as error:
             if len(batch) == 1:
                 raise
-            self._alone_until, self._alone = clock.now() + self._alone, min(2 * self._alone, LONGEST)
+            self._alone_until = clock.now() + self._alone
             if not isinstance(error, Unintelligible):
                 raise
+            self._alone = min(2 * self._alone, LONGEST)
         return self._metrics.settled({target: batch[target]}, at)
 
     def snapshots(self, target: Target, start: float, end: float, step: float, edges: Edges = ()) -> list[Snapshot]:

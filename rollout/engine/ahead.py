@@ -22,13 +22,18 @@ class Ahead:
         self._next = at
 
     def horizon(self, target: Target) -> float | None:
-        """See the port. With it come the counters of the next look, if they are there."""
-        at = self._next
+        """See the port. With it come the counters of the next look, if they are there.
+
+        After a question that was not answered the horizon alone is asked for: a store may know that, and not the other.
+        """
+        at, self._next = self._next, 0.0
         if not at or not self._kept or self._whose is None or self._whose[0] != target:
             return self._metrics.horizon(target)
         snapshot, horizon = self._metrics.settled({target: self._whose[1]}, at)[target]
         if horizon is not None and at <= horizon:
-            self._kept, self._next = [self._kept[0], snapshot], 0.0
+            self._kept = [self._kept[0], snapshot]
+        else:
+            self._next = at
         return horizon
 
     def snapshots(self, target: Target, start: float, end: float, step: float, edges: Edges = ()) -> list[Snapshot]:

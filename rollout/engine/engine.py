@@ -32,7 +32,7 @@ CHECKPOINT_EVERY = 20.0
 SELDOM = 60.0
 """Seconds after which we look again while nobody but a person can bring anything new."""
 SOON = 0.2
-"""Seconds after which we look again at the earliest where a bake waits for nothing but the look that ends it."""
+"""Seconds after which we look again at the earliest in the first second in which a bake waits for its last look."""
 LASTING = {field.name for field in fields(Attempt)} - {"checkpoint", "last", "measured", "probed"}
 """What is recorded as soon as it changes."""
 
@@ -253,14 +253,13 @@ class Engine:
         looks = a.phase in (Phase.SHIFTING, Phase.CONFIRMING) and a.strategy.checks
         if not (d.passing and looks) or a.probe or a.strategy.queries:
             return d.after
-        baked = self._baked(a, now)
-        least = min(d.after, 1.0) if baked < math.inf else SOON
-        return max(least, min(self._eyes.due, baked, a.deadline) - now)
+        baked = self._baked(a)
+        least = SOON if 0 <= now - baked < 1 else min(d.after, 1.0)
+        return max(least, min(self._eyes.due, baked if baked > now else math.inf, a.deadline) - now)
 
-    def _baked(self, a: Attempt, now: float) -> float:
-        """When the weight will have stood as long as it must; infinite where it has."""
-        least = a.strategy.confirm if a.phase is Phase.CONFIRMING else a.strategy.steps[a.step].bake.min
-        return a.landed + least if a.landed + least > now else math.inf
+    def _baked(self, a: Attempt) -> float:
+        """When the weight will have stood, or stood, as long as it must."""
+        return a.landed + (a.strategy.confirm if a.phase is Phase.CONFIRMING else a.strategy.steps[a.step].bake.min)
 
     def leave(self, now: float) -> Attempt | None:
         """Write down that this process leaves before people were told all; who drives next tells them."""

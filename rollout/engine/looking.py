@@ -75,13 +75,15 @@ class Eyes:
             self._evidence = _restored(attempt.checkpoint)
         if attempt.landed != self._landed:
             self._landed, every = attempt.landed, min(self._every, self.interval)
-            self.due = min(self._first(attempt, every), seen.now) + every if every else 0.0
+            # Where the last question was answered, and this weight bakes, the next look can be there no sooner.
+            waits = every and self.due > seen.now and attempt.strategy.steps[max(0, attempt.step)].bake.max
+            self.due = min(self._first(attempt, every), seen.now) + every if waits else 0.0
         silence = ""
         try:
             if seen.now >= self.due and attempt.phase is not Phase.PREFLIGHT:  # what stable did then is one look later
                 self._look(seen, target, until)
         except Unreachable as error:
-            silence = str(error)
+            silence, self.due = str(error), 0.0
         pods = Tally(*seen.stable_pods), Tally(*seen.canary_pods)
         self._evidence = restarted(self._evidence, *pods, terms_of(attempt))
         found = reading_of(self._evidence, attempt, seen.now)
@@ -176,14 +178,15 @@ class Eyes:
         # That is by the store's clock; by ours no more than an interval passes until then. What is late is asked for
         # again and again, but not every second where counters are read each minute.
         self.due = min(max(following, seen.now + interval / 5), seen.now + interval)
-        self._metrics.expect(following)
         if last <= start:
+            self._metrics.expect(following)
             return
         while start < last:
             stop, edges = min(start + AT_ONCE * interval, last), edges_to_ask(strategy, self._evidence)
             for look in looks_of(self._metrics, target, (start, stop, interval), edges):
                 self._evidence = judged(self._evidence, look, terms)
             start = stop
+        self._metrics.expect(following)
 
     def _first(self, attempt: Attempt, interval: float) -> float:
         """Where the first look begins that was not taken yet."""

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from rollout.core.documents import Document
+from rollout.core.errors import Unavailable
 from rollout.core.lifecycle import Phase
 from rollout.engine import ahead, looking
 from rollout.engine.ahead import Ahead
@@ -84,6 +85,24 @@ def test_a_look_that_is_awaited_is_asked_for_until_it_is_there(store: Store, met
         assert metrics.horizon(TARGET) == now
     assert look(metrics, 10.0, 11.0) == [(10.0, 1000.0), (11.0, 1100.0)]
     assert store.asked == ["settled"] * 3
+
+
+def test_after_a_question_that_is_not_answered_the_look_is_taken_as_ever(
+    store: Store, metrics: Ahead, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As by a store that refuses this one alone."""
+
+    def refused(asked: Asked, at: float) -> dict[Target, Settled]:
+        raise Unavailable("422")
+
+    monkeypatch.setattr(store, "settled", refused)
+    for end in (11.0, 12.0):
+        store.now = end
+        with pytest.raises(Unavailable):
+            metrics.horizon(TARGET)
+        assert metrics.horizon(TARGET) == end
+        assert look(metrics, end - 1, end)[-1] == (end, 100 * end)
+        metrics.expect(end + 1)
 
 
 @pytest.mark.parametrize("span", [(10.0, 12.0), (10.5, 11.5), (9.0, 10.0)])

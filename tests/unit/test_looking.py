@@ -6,7 +6,7 @@ from decimal import Decimal
 
 import pytest
 
-from rollout.core.attempt import Reading, Verdict
+from rollout.core.attempt import Attempt, Reading, Verdict
 from rollout.core.lifecycle import Phase
 from rollout.engine.looking import Eyes, reading_of
 from rollout.engine.observing import observe, read_scene
@@ -100,3 +100,26 @@ def test_before_the_first_weight_nobody_asks_and_all_is_judged_with_the_first_lo
     attempt = replace(attempt, phase=Phase.SHIFTING, landed=world.now)
     after = eyes.reading(observe(world.cluster, attempt, scene, world.now), scene.target(attempt))[2]
     assert after["at"] >= world.now - 4.0
+
+
+def test_after_a_question_that_was_not_answered_it_is_silent_until_one_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = World(seed=1, trouble=0.0)
+    monkeypatch.setattr(world.metrics, "interval", lambda target: 15.0)
+    world.pass_time(60.0)
+    eyes = Eyes(world.metrics)
+    found = survey(world.cluster, world.request(), 1, world.now)
+    attempt = replace(found, phase=Phase.SHIFTING, weight=Decimal(25), step=1, landed=world.now)
+    scene = read_scene(world.cluster, attempt)
+
+    def silence(at: Attempt = attempt) -> str:
+        return eyes.reading(observe(world.cluster, at, scene, world.now), scene.target(at))[1]
+
+    assert silence() == ""
+    world.pass_time(20.0)
+    world.metrics.down_until = world.now + 10.0
+    for _ in range(4):
+        assert silence() == "the metrics store is away"
+        world.pass_time(2.0)
+    assert silence(replace(attempt, landed=world.now)) == "the metrics store is away"
+    world.pass_time(3.0)
+    assert silence() == ""

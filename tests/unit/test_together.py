@@ -132,6 +132,9 @@ def test_after_a_question_that_was_too_much_each_asks_for_itself(
     now[0] += together.ALONE
     assert [look(metrics, one, 13.0) for one in (A, B)] == [130.0] * 2
     assert [who for who, _ in store.asked][4:] == ["abc", "a", "b"]
+    now[0] += together.ALONE
+    assert look(metrics, C, 13.0) == 130.0
+    assert [who for who, _ in store.asked][7:] == ["c"], "alone for two minutes now"
 
 
 def test_a_store_that_is_away_is_asked_once_by_each(store: Store, metrics: Together) -> None:
@@ -171,8 +174,9 @@ def test_who_waited_for_an_answer_that_did_not_come_does_not_wait_for_another(
     with pytest.raises(Unavailable):
         look(metrics, A, 13.0)
     now[0] += together.ALONE
-    look(metrics, B, 13.0)
-    assert [who for who, _ in store.asked] == ["abc", "a", "b", "c", "abc", "b"], "alone for two minutes now"
+    with pytest.raises(Unavailable):
+        look(metrics, B, 13.0)
+    assert [who for who, _ in store.asked] == ["abc", "a", "b", "c", "abc", "abc"], "no question was too much"
 
 
 def test_no_question_is_for_more_than_can_be_read_at_once(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
