@@ -320,7 +320,7 @@ def test_whatever_dies_at_whatever_call_it_is_retired_once(fault: str, every: in
 @pytest.mark.parametrize("kind", [Replica, CachedReplica])
 @pytest.mark.parametrize("first", [0, *(pytest.param(n, marks=pytest.mark.slow) for n in range(2, 96, 16))])
 def test_no_invariant_breaks_whatever_happens_to_replicas_that_retire(first: int, kind: type[Replica]) -> None:
-    ends = [storm(seed, kind, staffed=True, retires=True) for seed in range(first, first + (16 if first else 2))]
+    ends = [storm(seed, kind, staffed=True, retires=True) for seed in range(first, first + (16 if first else 3))]
     assert any(one.phase is Phase.PROMOTED for one in ends)
 
 
