@@ -208,7 +208,8 @@ def storm(
         controlled(world, living=living, rest=5.0)
         watcher.settled()
         if retires:
-            controlled(world, living=living, until=_settled, rest=2 * QUIET_BY)
+            # Whoever takes over waits anew for what serves to be ready, and they still die now and then.
+            controlled(world, living=living, until=_settled, limit=5000.0, rest=4 * QUIET_BY)
             watcher.settled()
             assert _settled(world), "I15: nobody decides what becomes of a version that was replaced"
     except (Violation, AssertionError) as error:
