@@ -121,6 +121,7 @@ Edges = tuple[float, ...] | None
 """Where answers are counted by the time that they took (milliseconds): nowhere, at these, or (None) wherever it can be.
 """
 Asked = Mapping[Target, Edges]
+"""Targets of one namespace and reporter, each with where its answers are to be counted."""
 Settled = tuple[Snapshot, float | None]
 """The counters of one moment, and the horizon."""
 

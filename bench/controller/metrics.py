@@ -23,6 +23,7 @@ RATE, HARM = 1000.0, 0.5
 PAST = 4000.0
 """Seconds for which the stable version has been served already when we begin."""
 SCRAPED = 0.37
+"""Seconds: no scrape is in step with a clock's seconds, so that what only works in step shows."""
 GOOD, BAD = "1", "0.5"
 INSTANCE = "gateway"
 _SERVICES = re.compile(r"\((app\d+(?:\|app\d+)*)\)")

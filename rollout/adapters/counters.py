@@ -9,7 +9,7 @@ from rollout.adapters import clock
 from rollout.core.errors import InvalidInput, Unavailable
 from rollout.core.query import Points
 from rollout.judge.looks import ALL, FAILED, REJECTED, Series, Snapshot, within
-from rollout.ports import Asked, Settled, Target
+from rollout.ports import Asked, Edges, Settled, Target
 
 FRESH = 3.0
 KEPT = 1200
@@ -32,9 +32,7 @@ class CounterFiles:
         temporary.replace(self._folder / f"{second}.json")
         (self._folder / f"{second - KEPT}.json").unlink(missing_ok=True)
 
-    def snapshots(
-        self, target: Target, start: float, end: float, step: float, edges: tuple[float, ...] | None = ()
-    ) -> list[Snapshot]:
+    def snapshots(self, target: Target, start: float, end: float, step: float, edges: Edges = ()) -> list[Snapshot]:
         """See the port. A moment takes the latest second that is not after it, at most FRESH seconds old."""
         times = [start + step * i for i in range(round((end - start) / step) + 1)]
         outcomes = {ALL, FAILED, REJECTED, *map(within, (*edges, math.inf) if edges else ())}

@@ -107,19 +107,20 @@ class PrometheusMetrics:
         return found
 
     def settled(self, asked: Asked, at: float) -> dict[Target, Settled]:
-        """See the port: in one question (one more for times), or in two of each where the store knows no `@`."""
+        """See the port: in one question (one more for times), or in two where the store knows no `@`.
+
+        Raises `Unintelligible` where such a store is asked for several targets.
+        """
         return self._ask(lambda: self._settled(asked, at))
 
     def _settled(self, asked: Asked, at: float) -> dict[Target, Settled]:
         """Not through the library, which would write, quote and prepare anew what is asked every second."""
-        if self._aged and len(asked) > 1:  # it would be two questions each, one after another
-            raise Unintelligible(f"Prometheus at {self._where} knows no `@`, so it cannot be asked for many at once")
         if self._aged:
-            return {target: self._apart(target, at, edges) for target, edges in asked.items()}
+            return self._apart(asked, at)
         form = settled_form(*asked).replace(MOMENT, f"{at:.3f}")
         answer = self._session.post(f"{self._url}/api/v1/query", data=form, timeout=TIMEOUT)
         if answer.status_code == 400 and len(asked) == 1:
-            found_apart = {target: self._apart(target, at, edges) for target, edges in asked.items()}
+            found_apart = self._apart(asked, at)
             self._aged = True
             return found_apart
         if not answer.ok:
@@ -145,11 +146,14 @@ class PrometheusMetrics:
             for target in asked
         }
 
-    def _apart(self, target: Target, at: float, edges: Edges) -> Settled:
-        """The same from a store that knows no `@`."""
+    def _apart(self, asked: Asked, at: float) -> dict[Target, Settled]:
+        """The same of one target, from a store that knows no `@`. Of many it would be two questions each, in a row."""
+        if len(asked) > 1:
+            raise Unintelligible(f"Prometheus at {self._where} knows no `@`, so it cannot be asked for many at once")
+        ((target, edges),) = asked.items()
         horizon = self.horizon(target)
         there = horizon is not None and at <= horizon
-        return (self.snapshots(target, at, at, 1.0, edges)[0] if there else Snapshot(at, {})), horizon
+        return {target: (self.snapshots(target, at, at, 1.0, edges)[0] if there else Snapshot(at, {}), horizon)}
 
     def horizon(self, target: Target) -> float | None:
         """See the port: the oldest among the instances' newest samples, by the store's own clock."""

@@ -44,12 +44,12 @@ class _Follower:
         """The moment that will be asked for next, as far as the last two tell; infinite where they do not."""
         return self.at if not self.there else self.at + self.pace if self.pace else float("inf")
 
-    def good(self, edges: Edges, at: float, now: float) -> bool:
-        """Whether the answer is to this question."""
+    def known(self, edges: Edges, at: float, now: float) -> Settled | None:
+        """The answer, if it is to this question."""
         if self.answer is None or self.edges != edges or not _same(self.next, at):
-            return False
-        came, (_, horizon) = self.answer
-        return _settled(horizon, at) or now - came <= FRESH
+            return None
+        came, found = self.answer
+        return found if _settled(found[1], at) or now - came <= FRESH else None
 
     def took(self, edges: Edges, at: float, horizon: float | None, now: float) -> None:
         """Remember what it asked for, and whether that was there."""
@@ -95,21 +95,21 @@ class Together:
                 if mine.failed is not None:  # who waited for one answer does not wait for another
                     raise type(mine.failed)(str(mine.failed))
                 group[target] = mine
-            if mine.good(edges, at, clock.now()) and mine.answer:
-                found = mine.answer[1]
-                mine.took(edges, at, found[1], clock.now())
+            now = clock.now()
+            found = mine.known(edges, at, now)
+            if found is not None:
+                mine.took(edges, at, found[1], now)
                 return {target: found}
             batch = self._batch(group, target, edges, at)
             for one in batch:
                 group[one].under_way, group[one].failed = True, None
-        found = self._asked(group, batch, target, at)
-        return {target: found}
+        return {target: self._asked(group, batch, target, at)}
 
     def _batch(self, group: dict[Target, _Follower], target: Target, edges: Edges, at: float) -> dict[Target, Edges]:
         """The target, and who will ask for the same; who asked no more for a long time is forgotten here."""
         now = clock.now()
-        for one in [one for one, other in group.items() if other.asked < now - PAST and one != target]:
-            if not group[one].under_way:
+        for one in [one for one, other in group.items() if other.asked < now - PAST and not other.under_way]:
+            if one != target:
                 del group[one]
         batch = {target: edges}
         if now >= self._alone_until:

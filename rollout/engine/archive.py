@@ -12,7 +12,7 @@ from rollout.core.strategy import Strategy
 from rollout.engine.past import HISTORY, REPORTERS, UNKNOWN, Times, apart, edges_to_ask, looks_of, pace, remembered
 from rollout.engine.replaying import IDLE, Ending, Replay, Setting, over, replayed, spans_of
 from rollout.judge.looks import ALL, Look, Snapshot, grid_time
-from rollout.ports import Metrics, Target
+from rollout.ports import Edges, Metrics, Target
 
 LONGEST = 6 * 3600.0
 """Seconds of a release that are replayed at most."""
@@ -48,9 +48,7 @@ def recalled(metrics: Metrics, target: Target, strategy: Strategy, at: float, no
     return replayed(evidence, spans, *(ended or (last, Ending.TOO_LONG if late else Ending.NOW)), setting)
 
 
-def _stretches(
-    metrics: Metrics, target: Target, times: Times, edges: tuple[float, ...] | None
-) -> Iterator[Iterator[Look]]:
+def _stretches(metrics: Metrics, target: Target, times: Times, edges: Edges) -> Iterator[Iterator[Look]]:
     """The looks of a release, stretch by stretch, so that no more is asked for than it took."""
     start, end, interval = times
     end = min(start + LONGEST, end)

@@ -376,7 +376,7 @@ class Engine:
             if d.drill:
                 self._hands.drill(after, scene, after.fault)
             return after
-        moves = (d.weight is not None and after.phase is not Phase.PREFLIGHT) or d.bare or bool(d.drill)
+        moves = (d.weight is not None and after.phase is not Phase.PREFLIGHT) or d.bare or d.drill
         if moves or self._worth_recording(d.passing, before, after, now):
             # Before every weight, changed or not: a record that another engine wrote since we read it stops us here.
             # But for the claim at 0, before anything: nobody's traffic moves, and no other's claim is touched.

@@ -16,15 +16,14 @@ class Kept(Generic[T]):
     """
 
     def __init__(self) -> None:
-        self._documents: Sequence[Document | None] | None = None
-        self._beside: object = None
-        self._answer: list[T] = []
+        self._last: tuple[Sequence[Document | None], object, T] | None = None
 
     def found(self, documents: Sequence[Document | None], beside: object, find: Callable[[], T]) -> T:
         """What `find` finds in them."""
-        known = self._documents
-        same = known is not None and len(known) == len(documents) and beside == self._beside
-        if known is None or not same or any(one is not other for one, other in zip(known, documents, strict=True)):
-            self._answer = [find()]
-            self._documents, self._beside = documents, beside
-        return self._answer[0]
+        if self._last is None or not _same(self._last[0], documents) or self._last[1] != beside:
+            self._last = documents, beside, find()
+        return self._last[2]
+
+
+def _same(some: Sequence[object], others: Sequence[object]) -> bool:
+    return len(some) == len(others) and all(one is other for one, other in zip(some, others, strict=True))

@@ -80,7 +80,8 @@ class Eyes:
             self.due = min(self._first(attempt, every), seen.now) + every if waits else 0.0
         silence = ""
         try:
-            if seen.now >= self.due and attempt.phase is not Phase.PREFLIGHT:  # what stable did then is one look later
+            # What stable does in Preflight is judged with the first look after it.
+            if seen.now >= self.due and attempt.phase is not Phase.PREFLIGHT:
                 self._look(seen, target, until)
         except Unreachable as error:
             silence, self.due = str(error), 0.0

@@ -8,7 +8,7 @@ from rollout.core.errors import InvalidInput
 from rollout.core.strategy import Strategy
 from rollout.judge.judge import Evidence, edges_of, latency_of, resting
 from rollout.judge.looks import Look, altogether, grid_time, pairwise_looks
-from rollout.ports import Metrics, Target
+from rollout.ports import Edges, Metrics, Target
 
 UNKNOWN = 15.0
 """Where nothing tells how often counters are read: the scrape interval most often found, in seconds."""
@@ -60,13 +60,13 @@ def pace(strategy: Strategy, often: float, target: Target) -> float:
     return max(strategy.look, 2 * often if apart(target) else often)
 
 
-def looks_of(metrics: Metrics, target: Target, times: Times, edges: tuple[float, ...] | None) -> Iterator[Look]:
+def looks_of(metrics: Metrics, target: Target, times: Times, edges: Edges) -> Iterator[Look]:
     """The looks of a stretch of time. `edges` as the port has them. Raises `Unavailable`."""
     snapshots = metrics.snapshots(target, *times, edges)
     return pairwise_looks(snapshots, target.stable, target.canary, apart(target))
 
 
-def edges_to_ask(strategy: Strategy, evidence: Evidence) -> tuple[float, ...] | None:
+def edges_to_ask(strategy: Strategy, evidence: Evidence) -> Edges:
     """The edges to ask for; all of them (None) while none is chosen."""
     return () if latency_of(strategy.checks) is None else evidence.edges or None
 
@@ -117,7 +117,7 @@ def _load(pasts: Iterable[tuple[float, Look]], every: float) -> Load | None:
     return most if most.rps else None
 
 
-def whole_look(metrics: Metrics, target: Target, start: float, end: float, edges: tuple[float, ...] | None) -> Look:
+def whole_look(metrics: Metrics, target: Target, start: float, end: float, edges: Edges) -> Look:
     """What was counted between two moments, as one look. `edges` as the port has them. Raises `Unavailable`."""
     (look,) = looks_of(metrics, target, (start, end, end - start), edges)
     return look

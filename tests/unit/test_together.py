@@ -1,7 +1,8 @@
 """Who asks for the same moment asks once, for all; and nobody suffers from whom he was asked for together with."""
 
 import threading
-from concurrent.futures import ThreadPoolExecutor
+import time
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 
 import pytest
@@ -54,9 +55,9 @@ def store() -> Store:
 
 @pytest.fixture
 def now(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    time = [1000.0]
-    monkeypatch.setattr(clock, "now", lambda: time[0])
-    return time
+    found = [1000.0]
+    monkeypatch.setattr(clock, "now", lambda: found[0])
+    return found
 
 
 @pytest.fixture
@@ -75,6 +76,18 @@ def look(metrics: Together, target: Target, at: float, edges: Edges = ()) -> flo
     snapshot, _ = metrics.settled({target: edges}, at)[target]
     assert [series.instance for series in snapshot.counters] == [target.service]
     return sum(snapshot.counters.values())
+
+
+def looks_at_once(store: Store, metrics: Together) -> list[Future[float]]:
+    """Of all three at 12, while the first question waits for its answer."""
+    store.until = threading.Event()
+    with ThreadPoolExecutor(3) as pool:
+        made = [pool.submit(look, metrics, one, 12.0) for one in (A, B, C)]
+        while not store.asked:
+            time.sleep(0.005)
+        time.sleep(0.05)
+        store.until.set()
+    return made
 
 
 def test_those_who_look_at_the_same_moments_ask_once(store: Store, metrics: Together) -> None:
@@ -146,28 +159,15 @@ def test_a_store_that_is_away_is_asked_once_by_each(store: Store, metrics: Toget
 
 
 def test_who_comes_while_he_is_asked_for_waits_for_that_answer(store: Store, metrics: Together) -> None:
-    store.until = threading.Event()
-    with ThreadPoolExecutor(3) as pool:
-        made = [pool.submit(look, metrics, one, 12.0) for one in (A, B, C)]
-        while not store.asked:
-            threading.Event().wait(0.005)
-        threading.Event().wait(0.05)
-        store.until.set()
-        assert [one.result(10.0) for one in made] == [120.0] * 3
+    assert [one.result(10.0) for one in looks_at_once(store, metrics)] == [120.0] * 3
     assert store.asked == [("abc", 12.0)]
 
 
 def test_who_waited_for_an_answer_that_did_not_come_does_not_wait_for_another(
     store: Store, now: list[float], metrics: Together
 ) -> None:
-    store.until, store.refuses = threading.Event(), {3: Unavailable("away")}
-    with ThreadPoolExecutor(3) as pool:
-        made = [pool.submit(look, metrics, one, 12.0) for one in (A, B, C)]
-        while not store.asked:
-            threading.Event().wait(0.005)
-        threading.Event().wait(0.05)
-        store.until.set()
-        assert [str(one.exception(10.0)) for one in made] == ["away"] * 3
+    store.refuses = {3: Unavailable("away")}
+    assert [str(one.exception(10.0)) for one in looks_at_once(store, metrics)] == ["away"] * 3
     assert [who for who, _ in store.asked] == ["abc"]
     assert [look(metrics, one, 12.0) for one in (A, B, C)] == [120.0] * 3
     now[0] += together.ALONE
