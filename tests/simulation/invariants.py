@@ -64,8 +64,6 @@ class Watcher:
             assert attempt is not None or self.world.declared
             if attempt is not None and attempt != self.recorded:
                 self._recorded(attempt)
-        if self.recorded is not None and self.recorded.canary != "v2":
-            return  # asked for while v2 was promoted: it leads back to v1, and what follows knows v2 as the canary
         if key[0] in NUMBERS and before is not None and after is not None:
             self._numbered(key, before, after)
             return
@@ -282,6 +280,8 @@ class Watcher:
             raise Violation(f"I7: we changed what is not ours: {self.pinned} → {_foreign(after)}")
         if _shares(before) != _shares(after) and len(_main(before)) > 1:
             raise Violation("I1: the share of both versions together changed")
+        if self.recorded is not None and self.recorded.canary != "v2":
+            return  # asked for while v2 was promoted: it leads back to v1, and what follows knows v2 as the canary
         old = before["metadata"].get("annotations") or {}
         claims = {k: v for k, v in (after["metadata"].get("annotations") or {}).items() if "/attempt" in k}
         for key, text in claims.items():
