@@ -212,15 +212,14 @@ class KubernetesCluster:
         """The answer, of which nothing but its head was read yet."""
         headers = {"Accept": accept, "Content-Type": MERGE_PATCH if method == "PATCH" else JSON}
         with _heard(self._host, what):
-            request = self._api.param_serialize(
+            verb, url, headers, *_ = self._api.param_serialize(  # not the body: it is data already
                 method=method,
                 resource_path=path,
                 query_params=query,
                 header_params=headers,
-                body=body,
                 auth_settings=["BearerToken"],
             )
-            return self._api.call_api(*request, _request_timeout=TIMEOUT)
+            return self._api.call_api(verb, url, headers, body, _request_timeout=TIMEOUT)
 
 
 class KubernetesWatch:
