@@ -1,6 +1,8 @@
 """Services with ready pods that nobody runs, counters that nobody sends, and a controller that may die among them."""
 
+import base64
 import itertools
+import json
 import random
 import threading
 import time
@@ -9,14 +11,13 @@ from typing import Any
 
 import httpx
 
-from bench.controller.candidate import NETWORKING, Phase, Plan
-from bench.controller.client import Client
+from bench.controller.candidate import NAMESPACE, NETWORKING, Phase, Plan
 from bench.controller.metrics import Metrics
 from bench.controller.ours import Ours
 from bench.controller.watching import Watching, canary_weight
 from rollout.core.documents import Document, annotations_of, version_of
 from tests.real.mesh import wait
-from tests.real.servers import ApiServer
+from tests.real.servers import ApiServer, encoded
 
 PLAN = Plan(steps=(5, 25, 100), bake=2.0)
 _numbers = itertools.count()
@@ -155,29 +156,52 @@ class Fleet(Ours):
 
 
 class Noise:
-    """Writes of somebody else's to the VirtualService of a service, as many a second as the machine allows."""
+    """Writes of somebody else's to the VirtualService of a service: PACE a second.
+
+    They go to etcd, guarded as the API server guards its own: that alone would need the whole machine for so many.
+    """
+
+    PACE = 500.0
 
     def __init__(self, server: ApiServer, service: str) -> None:
-        self._client, self._path = Client(server.port), f"{NETWORKING}/virtualservices/{service}?fieldManager=noise"
-        self._over = threading.Event()
-        self._writes = itertools.count()
+        self._store, self._over = server.store(), threading.Event()
+        self._key = encoded(f"/registry/networking.istio.io/virtualservices/{NAMESPACE}/{service}")
+        self._writes, self.refused = 0, 0
 
     def __enter__(self) -> "Noise":
         self._began = time.monotonic()
-        self._threads = [threading.Thread(target=self._write, daemon=True) for _ in range(6)]
-        for one in self._threads:
-            one.start()
+        self._thread = threading.Thread(target=self._write, daemon=True)
+        self._thread.start()
         return self
 
     def __exit__(self, *_: object) -> None:
         self._over.set()
-        for one in self._threads:
-            one.join(30)
-        self.rate = next(self._writes) / (time.monotonic() - self._began)
+        self._thread.join(30)
+        self.rate = self._writes / (time.monotonic() - self._began)
 
     def _write(self) -> None:
+        (found,) = self._store("range", {"key": self._key})["kvs"]
         while not self._over.is_set():
-            self._client.call("PATCH", self._path, {"metadata": {"labels": {"noise": str(next(self._writes))}}})
+            time.sleep(max(0.0, self._began + self._writes / self.PACE - time.monotonic()))
+            done = self._store("txn", self._change(found))
+            if done.get("succeeded"):
+                self._writes += 1
+                found["mod_revision"] = done["header"]["revision"]
+            else:
+                self.refused += 1
+                (found,) = done["responses"][0]["response_range"]["kvs"]
+
+    def _change(self, found: dict[str, str]) -> Document:
+        """One more write, or else what stands there now."""
+        document = json.loads(base64.b64decode(found["value"]))
+        document["metadata"].setdefault("labels", {})["noise"] = str(self._writes)
+        unchanged = {"key": self._key, "target": "MOD", "result": "EQUAL", "mod_revision": found["mod_revision"]}
+        put = {"key": self._key, "value": encoded(json.dumps(document))}
+        return {
+            "compare": [unchanged],
+            "success": [{"request_put": put}],
+            "failure": [{"request_range": {"key": self._key}}],
+        }
 
 
 def _weight(document: Document) -> tuple[int, int]:

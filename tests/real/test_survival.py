@@ -103,13 +103,16 @@ def test_webhooks_that_hang_hold_nobody_but_who_asks_them(fleet: Fleet) -> None:
 
 
 def test_who_writes_all_the_time_stops_neither_a_rollout_nor_its_end(fleet: Fleet, api_server: ApiServer) -> None:
-    fleet.plan = Plan(steps=(25, 100), bake=2.0)
-    good, bad = fleet.launch(2)
+    fleet.plan = Plan(steps=(25, 100), bake=4.0)
+    good, bad, *others = fleet.launch(6)
     fleet.start()
     with Noise(api_server, good) as noise:
-        fleet.release(good)
-        fleet.ended([good], Phase.PROMOTED, 60.0)
-    print(f"promoted with {noise.rate:.0f} writes a second")
+        fleet.release_all([good, *others])
+        fleet.ended([good, *others], Phase.PROMOTED, 60.0)
+    stood = [fleet.stood(one, 25) for one in others]
+    print(f"promoted with {noise.rate:.0f} writes a second; others baked {min(stood):.1f} to {max(stood):.1f} s of 4")
+    assert noise.rate > 0.9 * noise.PACE
+    assert max(stood) < 6.0
     with Noise(api_server, bad) as noise:
         fleet.release(bad)
         fleet.all_at(25, [bad])
@@ -118,7 +121,7 @@ def test_who_writes_all_the_time_stops_neither_a_rollout_nor_its_end(fleet: Flee
         print(f"taken back {time.time() - failing:.1f} s after it began to fail")
         fleet.ended([bad], Phase.BACK, 60.0)
     print(f"with {noise.rate:.0f} writes a second")
-    for one in (good, bad):
+    for one in (good, bad, *others):
         fleet.lawful(one)
 
 
