@@ -27,14 +27,15 @@ def main() -> None:
     parser.add_argument("scenario", choices=SCENARIOS)
     parser.add_argument("--services", type=int, default=10)
     parser.add_argument("--bake", type=float, help="seconds that a weight stands")
-    parser.add_argument("--interval", type=float, default=10.0, help="seconds between two looks of a peer")
+    parser.add_argument("--interval", type=float, help="seconds between two looks of a peer")
     parser.add_argument("--raised", action="store_true", help="raise the client limits of a peer")
     parser.add_argument("--keep", type=Path, help="a folder for the logs")
     asked = parser.parse_args()
     measure, plan = SCENARIOS[asked.scenario]
-    plan = replace(plan, bake=asked.bake or plan.bake, interval=asked.interval)
+    candidate = CANDIDATES[asked.controller]
+    plan = replace(plan, bake=asked.bake or plan.bake, interval=asked.interval or candidate.interval)
     folder = Path(tempfile.mkdtemp(prefix="bench-"))
-    stage = Stage(folder, CANDIDATES[asked.controller], plan, asked.services, asked.raised)
+    stage = Stage(folder, candidate, plan, asked.services, asked.raised)
     try:
         stage.settle()
         numbers = measure(stage)

@@ -46,6 +46,8 @@ class Candidate(ABC):
     """
 
     name: str
+    interval = 10.0
+    """Seconds between two looks, where nothing else is asked for."""
     objects: str
     """The path of the objects that say how a rollout stands."""
 

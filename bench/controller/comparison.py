@@ -14,13 +14,13 @@ from typing import Any
 
 from bench.controller.table import README, RESULTS, put, recorded, table
 
-EVERY, PEERS = ("flagger", "argo", "ours"), ("flagger", "argo")
+EVERY, PEERS, OURS = ("flagger", "argo", "ours"), ("flagger", "argo"), ("ours",)
 RAISED, EACH_SECOND = ("--raised",), ("--interval", "1")
 CASES: list[tuple[tuple[str, ...], str, int, tuple[str, ...]]] = [
     (EVERY, "idle", 200, ()),
     (EVERY, "rollout", 10, ()),
     (("argo",), "rollout", 10, EACH_SECOND),
-    (("ours",), "rollout", 200, ()),
+    (OURS, "rollout", 200, ()),
     (PEERS, "rollout", 200, RAISED),
     (EVERY, "bake", 200, ()),
     (EVERY, "reaction", 24, ()),
@@ -32,8 +32,8 @@ CASES: list[tuple[tuple[str, ...], str, int, tuple[str, ...]]] = [
     (EVERY, "drift", 10, ()),
     (EVERY, "memory", 10, ()),
     (EVERY, "memory", 200, ()),
-    (("ours",), "memory", 1000, ()),
-    (("ours",), "start", 10000, ()),
+    (OURS, "memory", 1000, ()),
+    (OURS, "start", 10000, ()),
 ]
 """Who is measured in which scenario, over how many services, and what is otherwise than by default."""
 

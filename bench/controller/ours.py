@@ -28,7 +28,7 @@ REPLICAS = 2
 class Ours(Candidate):
     """`rollout controller`, for one namespace."""
 
-    name = "ours"
+    name, interval = "ours", 1.0
     objects = f"/apis/rollout.dev/v1alpha1/namespaces/{NAMESPACE}/servicerollouts"
 
     def definitions(self) -> list[Document]:

@@ -10,6 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from bench.controller.candidate import Candidate
+from bench.controller.ours import Ours
+
 Line = dict[str, Any]
 Case = tuple[str, int, float]
 """Scenario, services, and the seconds of a bake."""
@@ -92,7 +95,8 @@ def table(lines: Iterable[Line]) -> str:
 
 def _otherwise(line: Line) -> str:
     """What was otherwise than it is by default."""
-    told = [f"looks each {line['interval']:g} s"] if line["interval"] != 10 else []
+    own = Ours.interval if line["controller"] == Ours.name else Candidate.interval
+    told = [f"looks each {line['interval']:g} s"] if line["interval"] != own else []
     return ", ".join([*told, *(["limits raised"] if line["raised"] else [])])
 
 

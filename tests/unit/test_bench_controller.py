@@ -117,7 +117,8 @@ def test_a_workload_is_ready_as_it_was_asked_for() -> None:
 
 def test_the_table_compares_with_the_best_peer() -> None:
     def line(controller: str, requests: float, raised: bool = False) -> dict[str, object]:
-        case = {"controller": controller, "scenario": "rollout", "services": 10, "bake": 10.0, "interval": 10.0}
+        interval = 1.0 if controller == "ours" else 10.0
+        case = {"controller": controller, "scenario": "rollout", "services": 10, "bake": 10.0, "interval": interval}
         baked = {"n": 1, "min": 9.5, "median": 10.0, "max": 11.0}
         numbers = {"requests_per_rollout": requests, "cpu_per_rollout": 0.5, "baked": baked}
         return case | {"raised": raised} | numbers
