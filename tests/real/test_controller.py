@@ -1,5 +1,6 @@
 """The controller as its own process on a real API server, with a real Prometheus and a real Envoy."""
 
+import re
 import signal
 import subprocess
 import time
@@ -226,6 +227,25 @@ def test_prometheus_gone_for_a_while_moves_nobody(controllers: Controllers) -> N
         assert controllers.status()["phase"] == "Shifting"
     finally:
         mesh.prometheus.start()
+    controllers.wait_for("Promoted")
+
+
+def test_where_nobody_tells_the_proxies_any_more_they_stay_and_it_is_said(
+    controllers: Controllers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As where istiod is gone: what a proxy has it keeps, and the shares that were seen are not the weight's."""
+    mesh = controllers.mesh
+    controllers.start()
+    controllers.reach(25)
+    wait(lambda: mesh.playground.events[-1][1] == {"v1": 75, "v2": 25}, 10)
+    monkeypatch.setattr(mesh.playground, "step", lambda: None)
+    wait(lambda: mesh.canary() == 50, 60)
+    wait(lambda: "of the requests, not 50 %" in controllers.status()["evidence"]["text"], 60)
+    told = re.search(r"v2 got (\d+) % of the requests, not 50 %", controllers.status()["evidence"]["text"])
+    assert told is not None
+    assert 20 <= int(told[1]) <= 30
+    assert mesh.seen() == []
+    monkeypatch.undo()
     controllers.wait_for("Promoted")
 
 
