@@ -10,7 +10,7 @@ from pydantic import BaseModel
 from rollout.adapters import yaml_text
 from rollout.adapters.spelling.service_rollout import ONE_OF_BOTH, ServiceRolloutSpec, ServiceRolloutStatus
 from rollout.adapters.strategy_files import schema_of
-from rollout.core.documents import SERVICE_ROLLOUT, Document, copied
+from rollout.core.documents import SERVICE_ROLLOUT, UNSEEN, Document, copied
 
 PRESERVED, INT_OR_TEXT = "x-kubernetes-preserve-unknown-fields", "x-kubernetes-int-or-string"
 RULES, LIST_TYPE, LIST_KEYS = "x-kubernetes-validations", "x-kubernetes-list-type", "x-kubernetes-list-map-keys"
@@ -77,6 +77,7 @@ def _whole() -> Node:
     below["scale"]["default"] = "wait"
     below["retire"]["properties"]["after"]["default"] = "never"
     status["properties"]["conditions"] |= {LIST_TYPE: "map", LIST_KEYS: ["type"]}
+    status["default"] = dict(UNSEEN)
     # We write all of it, and to tell who owns which line of it took the API server a sixth of each write.
     status[MAP_TYPE] = "atomic"
     return {

@@ -7,6 +7,7 @@ from contextlib import AbstractContextManager
 from rollout.adapters import clock
 from rollout.core.documents import (
     SECRET,
+    UNSEEN,
     Document,
     Kind,
     carries,
@@ -131,5 +132,5 @@ def _generated(before: Document, after: Document) -> Document:
     """An object of a kind that is written apart, after a write to all but its status: with the generation of that."""
     rest, old = ({k: v for k, v in one.items() if k not in ("metadata", "status")} for one in (after, before))
     generation = int((before.get("metadata") or {}).get("generation") or 0) + (rest != old)
-    status = {"status": before["status"]} if "status" in before else {}
-    return {**rest, "metadata": after["metadata"] | {"generation": generation}, **status}
+    status = before.get("status") or copied(UNSEEN)
+    return {**rest, "metadata": after["metadata"] | {"generation": generation}, "status": status}

@@ -721,7 +721,7 @@ def gitops(
     ] = False,
     output: Output = "text",
 ) -> None:
-    """Print what Argo CD or Flux must ignore, or the VirtualService split so that nothing is; writes nothing."""
+    """Print what to tell Argo CD or Flux, or the VirtualService split so that they ignore nothing; writes nothing."""
     from rollout.cli import console
     from rollout.cli import gitops as git
 

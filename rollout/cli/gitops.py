@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from rollout.adapters import yaml_text
+from rollout.cli import health
 from rollout.core.documents import SERVICE, VIRTUAL_SERVICE, Document, name_of, namespace_of, ref
 from rollout.core.errors import InvalidInput
 from rollout.engine.lookup import everywhere, routing_to
@@ -36,6 +37,10 @@ STRATEGY = """\
 The strategy: what these field managers write into the weights while a rollout is in flight is put back; an edit by
 anybody else pauses it. After three times in a minute it pauses all the same."""
 INSTEAD = "Neither is needed where Git keeps the root and a rollout moves a delegate: `rollout gitops {} --delegate`."
+HEALTH = """\
+Argo CD, once for all services, where a controller obeys ServiceRollouts: merge this into its ConfigMap
+(`kubectl patch configmap argocd-cm -n argocd --patch-file FILE`). It knows the health of a list of kinds only; without
+this it waits for no release, and shows none that went back. kubectl and Flux read the conditions as they are."""
 DELEGATE = """\
 A delegate for each route that a rollout moves. Apply these first, by hand, and keep them out of Git; or, for Flux, put
 them into Git with the annotation kustomize.toolkit.fluxcd.io/ssa: IfNotPresent. They carry no labels of the root, by
@@ -74,6 +79,7 @@ def rules(cluster: Cluster, service: str, namespace: str) -> dict[str, Any]:
         "argocd": {"spec": {"ignoreDifferences": ignored(service, namespace, objects)}},
         "flux": {"metadata": {"annotations": dict(ONCE)}},
         "strategy": {"drift": {"gitopsManagers": list(MANAGERS)}},
+        "health": health.patch(),
     }
 
 
@@ -134,6 +140,9 @@ def told_rules(found: dict[str, Any]) -> Iterator[str]:
         yield from _comment(text)
         yield yaml_text.dump(found[key])
     yield from _comment(INSTEAD.format(found["service"]))
+    yield ""
+    yield from _comment(HEALTH)
+    yield health.told()
 
 
 def told_documents(found: dict[str, Any]) -> Iterator[str]:

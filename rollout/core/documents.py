@@ -51,6 +51,8 @@ LEASE = Kind("Lease", "leases", "coordination.k8s.io")
 SECRET = Kind("Secret", "secrets")
 EVENT = Kind("Event", "events")
 SERVICE_ROLLOUT = Kind("ServiceRollout", "servicerollouts", "rollout.dev", ("v1alpha1",), apart=True)
+UNSEEN: Document = {"observedGeneration": -1}
+"""The status of a ServiceRollout that no controller has seen: one without would pass for done, by kstatus."""
 
 KINDS = {
     kind.name: kind

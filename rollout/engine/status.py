@@ -40,7 +40,8 @@ def waiting_since(document: Document, now: float) -> str:
     if not (document.get("spec") or {}).get("trigger"):
         return ""
     status = document.get("status") or {}
-    first = stamp(now) if status.get("observedGeneration") else document["metadata"].get("creationTimestamp")
+    obeyed = status.get("observedGeneration", 0) > 0  # -1 by the definition: nobody has seen it yet
+    first = stamp(now) if obeyed else document["metadata"].get("creationTimestamp")
     return str(status.get("waitingSince") or first or "")
 
 

@@ -19,6 +19,7 @@ from rollout.core.documents import (
     CONFIG_MAP,
     SECRET,
     SERVICE_ROLLOUT,
+    UNSEEN,
     VIRTUAL_SERVICE,
     Document,
     Kind,
@@ -214,21 +215,21 @@ def service_rollout(name: str, **more: object) -> Document:
 
 def test_a_status_is_written_apart_from_the_rest(cluster: Cluster, name: str) -> None:
     made = cluster.create(SERVICE_ROLLOUT, service_rollout(name, status={"attempt": 0}))
-    assert "status" not in made
+    assert made["status"] == UNSEEN
     patch = {"spec": {"version": "v2"}, "metadata": {"labels": {"a": "b"}}, "status": {"attempt": 1}}
     told = cluster.patch(SERVICE_ROLLOUT, "default", name, patch, version_of(made), "status")
-    assert (told["status"], told["spec"]) == ({"attempt": 1}, made["spec"])
+    assert (told["status"], told["spec"]) == (UNSEEN | {"attempt": 1}, made["spec"])
     assert "labels" not in told["metadata"]
     patch["status"] = {"attempt": 2}
     after = cluster.patch(SERVICE_ROLLOUT, "default", name, patch, version_of(told))
-    assert (after["status"], after["metadata"]["labels"]) == ({"attempt": 1}, {"a": "b"})
+    assert (after["status"], after["metadata"]["labels"]) == (UNSEEN | {"attempt": 1}, {"a": "b"})
     assert after["spec"]["version"] == "v2"
     assert cluster.get(SERVICE_ROLLOUT, "default", name) == after
     with pytest.raises(Conflict):
         cluster.patch(SERVICE_ROLLOUT, "default", name, {"status": {"attempt": 3}}, version_of(told), "status")
     patch = {"status": {"attempt": None, "message": "x"}}
     bare = cluster.patch(SERVICE_ROLLOUT, "default", name, patch, version_of(after), "status")
-    assert bare["status"] == {"message": "x"}
+    assert bare["status"] == UNSEEN | {"message": "x"}
 
 
 def test_the_generation_counts_what_is_asked_for(cluster: Cluster, name: str) -> None:
@@ -245,7 +246,7 @@ def test_the_generation_counts_what_is_asked_for(cluster: Cluster, name: str) ->
     for patch, subresource, generation in patches:
         at = cluster.patch(SERVICE_ROLLOUT, "default", name, patch, version_of(at), subresource)
         assert at["metadata"]["generation"] == generation, patch
-    assert at["status"] == {"attempt": 1}
+    assert at["status"] == UNSEEN | {"attempt": 1}
 
 
 @pytest.mark.real

@@ -114,7 +114,7 @@ def test_without_triggers_an_object_that_waits_is_told_so(controllers: Controlle
     try:
         controllers.start(granted(controllers, {"namespaces": [NAMESPACE]}))
         controllers.declare("")
-        wait(lambda: bool(controllers.status()), 20)
+        wait(lambda: "conditions" in controllers.status(), 20)
         (stalled,) = (one for one in controllers.status()["conditions"] if one["type"] == "Stalled")
         assert (stalled["status"], stalled["reason"]) == ("True", "Trigger")
         assert "we may not list deployments" in stalled["message"]

@@ -138,7 +138,7 @@ STATUS = {
 
 def test_the_status_is_kept_whole_and_apart(api_server: ApiServer) -> None:
     path = f"{HOME}/{created(api_server, document())['metadata']['name']}"
-    assert "status" not in api_server.call("PATCH", path, {"status": STATUS})
+    assert api_server.call("PATCH", path, {"status": STATUS})["status"] == {"observedGeneration": -1}, "as it was made"
     after = api_server.call("PATCH", f"{path}/status?fieldValidation=Strict", {"status": STATUS})
     assert after["status"] == STATUS
     assert after["metadata"]["generation"] == 1

@@ -159,6 +159,8 @@ def test_argo_cd_ignores_what_we_print(cluster: Path) -> None:
     managers = set(object_["spec"]["strategy"]["drift"]["gitopsManagers"])
     assert managers <= set(told["strategy"]["drift"]["gitopsManagers"])
     assert (EXAMPLES / ARGO / application["spec"]["source"]["path"]).is_dir()
+    (health,) = kinds("ConfigMap", ARGO)
+    assert (health["metadata"]["name"], health["data"]) == ("argocd-cm", told["health"]["data"])
 
 
 def test_flux_leaves_alone_what_we_print(cluster: Path) -> None:

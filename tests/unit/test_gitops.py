@@ -155,7 +155,8 @@ def test_the_rules_say_what_to_ignore_and_write_nothing(cluster: Path) -> None:
     assert document["strategy"] == {"drift": {"gitopsManagers": ["argocd-controller", "kustomize-controller"]}}
     assert "names one version only" in document["notes"][0]
     found = [yaml.safe_load(part) for part in text.stdout.split("\n\n")]
-    assert [part for part in found if part] == [document["argocd"], document["flux"], document["strategy"]]
+    told = [document[key] for key in ("argocd", "flux", "strategy", "health")]
+    assert [part for part in found if part] == told
 
 
 @pytest.mark.slow

@@ -23,6 +23,7 @@ from rollout.engine.byhand import HOME, ByHand, leader
 from rollout.engine.lease import DURATION, Holder
 from rollout.engine.objects import object_for
 from rollout.engine.state import FoundShelf, StateStore
+from rollout.engine.status import waiting_since
 from tests.fakes.memory import MemoryCluster
 from tests.unit.test_report import attempt
 
@@ -126,7 +127,7 @@ def test_a_word_goes_to_the_status_and_leaves_the_rest_to_the_controller(cluster
     assert done.exit_code == 0, done.output
     status = folder.get(SERVICE_ROLLOUT, "bookinfo", "ours")["status"]
     assert (status["phase"], status["message"]) == (Phase.PAUSED, "paused by ann: lunch")
-    assert status["observedGeneration"] == 0, "that the spec was acted upon is for the controller to say"
+    assert status["observedGeneration"] == -1, "that the spec was acted upon is for the controller to say"
     assert asked(cluster, "resume", "reviews").exit_code == 0
     known = StateStore(FoundShelf(folder, "reviews", "bookinfo")).read().attempt
     assert known is not None
@@ -145,6 +146,22 @@ def test_what_stalls_an_object_is_told(cluster: Path, verb: str) -> None:
     assert told in asked(cluster, verb, "reviews").stdout
     recorded(folder, replace(attempt(), namespace="bookinfo", cleaned=True))
     assert told not in asked(cluster, verb, "reviews").stdout, "the record's writer found out anew"
+
+
+@pytest.mark.parametrize(
+    ("status", "since"),
+    [
+        ({}, "2026-01-01T00:00:00Z"),
+        ({"observedGeneration": -1}, "2026-01-01T00:00:00Z"),
+        ({"observedGeneration": 1}, "1970-01-01T00:01:00Z"),
+        ({"observedGeneration": 1, "waitingSince": "2026-02-02T00:00:00Z"}, "2026-02-02T00:00:00Z"),
+    ],
+)
+def test_who_was_not_seen_yet_waits_since_it_was_made_and_who_asked_for_a_version_since_now(
+    status: Document, since: str
+) -> None:
+    metadata = {"creationTimestamp": "2026-01-01T00:00:00Z"}
+    assert waiting_since({"metadata": metadata, "spec": {"trigger": "newVersion"}, "status": status}, 60.0) == since
 
 
 def test_history_and_report_read_the_status(cluster: Path) -> None:

@@ -271,7 +271,7 @@ class ServiceRolloutStatus(Status):
     """Where it stands."""
 
     observedGeneration: int | None = None  # noqa: N815
-    """The generation of the spec that this is about."""
+    """The generation of the spec that this is about; -1 while no controller has seen the object."""
     phase: str = ""
     """Idle, Preflight, Shifting, Waiting, Paused, Confirming, Promoted, RollingBack, or RolledBack."""
     stable: str = ""
@@ -303,6 +303,6 @@ class ServiceRolloutStatus(Status):
     journal: list[JournalStatus] | None = None
     """The last decisions, the oldest first."""
     conditions: list[ConditionStatus] | None = None
-    """Ready, Reconciling, Stalled and Promoted, as kubectl, Argo CD and Flux read them."""
+    """Ready, Reconciling, Stalled and Promoted, as kubectl and Flux read them."""
     record: str = ""
     """The engine's own memory, as JSON; of no use to others."""
