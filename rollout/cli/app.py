@@ -16,7 +16,8 @@ import typer
 from rollout import __version__
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
+    from typing import Any
 
     from rollout.cli.declaring import Order
     from rollout.cli.driving import Manners, Tell
@@ -57,7 +58,7 @@ Home = Annotated[
         help="Where the controller has its Lease, if there is one.",
     ),
 ]
-HOME = "rollout-system"
+HOME, SAMPLE = "rollout-system", 5
 Output = Annotated[str, typer.Option("--output", "-o", metavar="text|json", help="How to say it.")]
 To = Annotated[str, typer.Option("--to", metavar="VERSION", help="The version that should serve.")]
 From = Annotated[
@@ -540,23 +541,36 @@ def _spoken(service: str, where: tuple[str, str, str, str], output: str, say: "C
 @app.command()
 def explain(
     service: Service, namespace: Namespace = "", context: Context = "", cluster: Folder = "", home: Home = HOME,
+    proxied: Annotated[
+        bool, typer.Option("--proxies", help="Ask the clients' proxies, too, and end as `rollout proxy` does.")
+    ] = False,
     output: Output = "text",
 ) -> None:  # fmt: skip
     """Say why a rollout stands where it stands, what it waits for, and until when."""
     from rollout.adapters import clock
     from rollout.cli import console
     from rollout.cli.explaining import explained
+    from rollout.core.errors import RolloutError
 
     _check_output(output)
     engine = _engine(service, namespace, cluster, context, home)
     attempt, notice = _standing(engine, home)
-    lines = [notice] if attempt is None else [*explained(attempt, clock.now(), notice)]
+    lines = [notice] if attempt is None else [*explained(attempt, clock.now(), notice, proxied)]
     if attempt and (stalled := _stalled(engine)):
         lines.append(f"{stalled}.")
-    if output == "json":
-        console.print_json(console.document(attempt) | {"explained": lines})
-    else:
-        print(*lines, sep="\n")
+    told, code = console.document(attempt) | {"explained": lines}, 0
+    if output == "text":
+        print(*lines, sep="\n", flush=True)
+    try:
+        if proxied:
+            told["proxies"], code = _obeyed(service, namespace, cluster, context, output)
+    except RolloutError as error:  # it hides nothing of the rest
+        told["proxies"] = {"trouble": str(error)}
+        raise
+    finally:
+        if output == "json":
+            console.print_json(told)
+    raise typer.Exit(code)
 
 
 @app.command()
@@ -691,23 +705,39 @@ def proxy(
             metavar="NS", help="Where its clients are; may be given again. Else: where it and its VirtualServices are."
         ),
     ] = [],  # noqa: B006 - typer copies it
-    sample: Annotated[int, typer.Option(min=1, max=1000, help="How many proxies are asked, at most.")] = 5,
+    sample: Annotated[int, typer.Option(min=1, max=1000, help="How many proxies are asked, at most.")] = SAMPLE,
     context: Context = "",
     cluster: Folder = "",
     output: Output = "text",
 ) -> None:
     """Ask the clients' proxies which weights they really have; writes nothing; 1: one has others than it should."""
-    from rollout import wiring
-    from rollout.cli import console, proxies
+    from rollout.cli import console
 
     _check_output(output)
-    world, envoys = wiring.proxied_world(Path(cluster) if cluster else None, context or None)
-    found = proxies.sampled(world, envoys, service, _namespace(world, cluster, namespace), clients, sample)
+    told, code = _obeyed(service, namespace, cluster, context, output, clients, sample)
     if output == "json":
-        console.print_json(proxies.document(found))
-    else:
+        console.print_json(told)
+    raise typer.Exit(code)
+
+
+def _obeyed(
+    service: str,
+    namespace: str,
+    folder: str,
+    context: str,
+    output: str,
+    clients: "Sequence[str]" = (),
+    most: int = SAMPLE,
+) -> tuple[dict[str, "Any"], int]:
+    """Ask a sample of proxies: the answers as data, said at once as text if so wished, and the exit code."""
+    from rollout import wiring
+    from rollout.cli import proxies
+
+    world, envoys = wiring.proxied_world(Path(folder) if folder else None, context or None)
+    found = proxies.sampled(world, envoys, service, _namespace(world, folder, namespace), clients, most)
+    if output == "text":
         proxies.shown(found)
-    raise typer.Exit(found.exit)
+    return proxies.document(found), found.exit
 
 
 @app.command()

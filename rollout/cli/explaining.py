@@ -10,8 +10,8 @@ from rollout.core.lifecycle import Phase
 from rollout.core.quantities import spoken
 
 
-def explained(a: Attempt, now: float, notice: str) -> Iterator[str]:
-    """Sentences for a person; `notice` says that nobody drives it, if that is so."""
+def explained(a: Attempt, now: float, notice: str, asked: bool = False) -> Iterator[str]:
+    """Sentences for a person; `notice` says that nobody drives it, if that is so. `asked`: the proxies are, anyway."""
     yield f"{a.service} {a.stable} → {a.canary}: {a.phase}, {a.canary} at {a.weight} %, strategy {a.strategy.name}."
     if a.phase.ended:
         yield f"It ended at {at(a.ended)} after {spoken(a.ended - a.started)}: {a.message}."
@@ -30,8 +30,8 @@ def explained(a: Attempt, now: float, notice: str) -> Iterator[str]:
         if a.probed:
             yield f"Of its probes: {a.probed.text}."
         yield from _waits(a)
-        if a.stands:
-            yield f"Whether the proxies obey is what `rollout proxy {a.service}` asks them."
+        if a.stands and not asked:
+            yield f"Whether the proxies obey is what `rollout explain {a.service} --proxies` asks them."
         if notice:
             yield f"{notice[0].upper()}{notice[1:]}: `rollout promote` goes on, `rollout abort` takes back."
             yield f"Its deadline is {at(a.deadline)}; whoever drives it after that takes the traffic back."

@@ -86,7 +86,9 @@ def sampled(
         which = (
             f"none of {len(chosen)} proxies that were asked in {where} knows" if pods else f"no proxy in {where} for"
         )
-        raise InvalidInput(f"{which} {host}; name the namespaces of its clients with --clients")
+        raise InvalidInput(
+            f"{which} {host}; name the namespaces of its clients: rollout proxy {service} --clients NAME"
+        )
     return sample
 
 

@@ -83,9 +83,9 @@ def clients(tmp_path_factory: pytest.TempPathFactory, api_server: ApiServer) -> 
         made.down()
 
 
-def proxy(config: Path, *more: str) -> tuple[int, str, str]:
+def proxy(config: Path, *more: str, verb: str = "proxy") -> tuple[int, str, str]:
     done = subprocess.run(
-        [sys.executable, "-m", "rollout", "proxy", "reviews", "-n", SPACE, *more],
+        [sys.executable, "-m", "rollout", verb, "reviews", "-n", SPACE, *more],
         env=os.environ | {"KUBECONFIG": str(config)}, capture_output=True, text=True, timeout=60,
     )  # fmt: skip
     return done.returncode, done.stdout, done.stderr
@@ -110,6 +110,8 @@ def test_proxies_that_obey_and_one_that_no_longer_hears(clients: Clients, api_se
     assert code == 1
     assert "no: v2 100 %; primary: v1 50 %, v2 50 %" in next(line for line in out.splitlines() if "front-1" in line)
     assert "1 of them has not what the VirtualServices say" in out
+    nothing = "nothing of reviews was ever promoted from here\n"
+    assert proxy(config, "--proxies", verb="explain") == (1, nothing + out, "")
     code, out, _ = proxy(config, "--sample", "1", "-o", "json")
     assert code == 0
     (row,) = json.loads(out)["proxies"]
@@ -158,6 +160,10 @@ def test_the_rights_that_the_readme_names_are_enough_and_what_lacks_is_said(
         assert code == 3, verbs
         assert "may not forward port 15000 of pod back-1" in err
         assert "grant get, create pods/portforward" in err
+    record = {"apiGroups": [""], "resources": ["configmaps"], "verbs": ["get"]}
+    code, out, err = proxy(account(api_server, "explains", *ASKED, record), "--proxies", verb="explain")
+    assert (code, out) == (3, "nothing of reviews was ever promoted from here\n"), err
+    assert "may not forward port 15000 of pod back-1" in err
     code, _, err = proxy(account(api_server, "sees-none", ASKED[0], ASKED[2]))
     assert code == 3
     assert "may not list pods" in err

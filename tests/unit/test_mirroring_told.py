@@ -70,7 +70,8 @@ def test_explain_says_what_goes_on_until_when() -> None:
     assert "It is mirroring 50 % of the reads until" in told
     assert "at least; no user sees v2 yet." in told
     assert "Before " not in told
-    assert "Whether the proxies obey is what `rollout proxy reviews` asks them." in told
+    assert (hint := "Whether the proxies obey is what `rollout explain reviews --proxies` asks them.") in told
+    assert hint not in explained(SHIFTING, 100.0, "", asked=True)
     unlanded = replace(SHIFTING, landed=0.0)
     assert list(explained(unlanded, 100.0, "")) == list(explained(SHIFTING, 100.0, "")), "the record may not say it yet"
     weights = "\n".join(explained(replace(SHIFTING, step=1, weight=Decimal(5)), 100.0, ""))

@@ -1,18 +1,27 @@
 """`rollout proxy`: what Envoy's config dump says of a service, and whether it is what the VirtualServices say."""
 
+import json
+from collections.abc import Iterator
+from dataclasses import replace
 from fractions import Fraction
+from http.server import BaseHTTPRequestHandler
+from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from rollout.adapters.folder import FolderCluster
 from rollout.cli.proxies import OBEY, OTHERS, UNREACHED, Sample, document, sampled, spread, told
 from rollout.core.documents import POD, SERVICE, VIRTUAL_SERVICE, Document, name_of
 from rollout.core.errors import Forbidden, InvalidInput, NotFound, Unreachable
 from rollout.mesh.envoy import Source, routes
 from rollout.mesh.proxies import Split, held, source_of, wanted
 from tests.fakes.memory import MemoryCluster
+from tests.fakes.serving import serving
+from tests.unit.test_objects import asked as run
+from tests.unit.test_objects import flying, recorded
 
 HOST = "reviews.shop.svc.cluster.local"
 NAME = f"{HOST}:9080"
@@ -248,3 +257,70 @@ def test_whom_nobody_knows_and_what_we_may_not() -> None:
         asked(pod("a"), a=dumped("ratings:80"))
     with pytest.raises(Forbidden):
         asked(pod("a"), a=Forbidden("no"))
+
+
+# `rollout explain --proxies`, which asks the same
+
+
+@pytest.fixture
+def proxied(cluster: Path) -> Iterator[Path]:
+    """A mesh in which something is in flight, and whose clients' proxies have what it said at first."""
+    known = flying()
+    recorded(FolderCluster(cluster), replace(known, since=known.started))
+    world = FolderCluster(cluster)
+    front = Source("bookinfo", {"app": "productpage", "version": "v1"})
+    config = routes(world.list(SERVICE), world.list(VIRTUAL_SERVICE), front, "productpage-v1")
+    said = json.dumps({"configs": [{"route_config": config, "version_info": "1"}]}).encode()
+
+    class Admin(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(said)))
+            self.end_headers()
+            self.wfile.write(said)
+
+    with serving(Admin) as url:
+        address = {"address": "127.0.0.1", "port_value": int(url.rpartition(":")[2])}
+        place = cluster / ".playground" / "envoy"
+        place.mkdir(parents=True)
+        (place / "bootstrap.json").write_text(json.dumps({"admin": {"address": {"socket_address": address}}}))
+        yield cluster
+
+
+def moved(cluster: Path) -> None:
+    """The VirtualService says something else now, and no proxy has heard of it."""
+    world = FolderCluster(cluster)
+    document = world.get(VIRTUAL_SERVICE, "bookinfo", "reviews")
+    http = document["spec"]["http"]
+    http[-1]["route"] = [to("v1", 75), to("v2", 25)]
+    world.patch(
+        VIRTUAL_SERVICE, "bookinfo", "reviews", {"spec": {"http": http}}, document["metadata"]["resourceVersion"]
+    )
+
+
+def test_explain_says_what_the_proxies_have_as_proxy_does(proxied: Path) -> None:
+    hint = "Whether the proxies obey is what"
+    assert hint in run(proxied, "explain", "reviews").stdout
+    for code in (OBEY, OTHERS):
+        alone, both = run(proxied, "proxy", "reviews"), run(proxied, "explain", "reviews", "--proxies")
+        assert (alone.exit_code, both.exit_code) == (code, code)
+        assert both.stdout.startswith("reviews v1 → v2: Shifting")
+        assert both.stdout.endswith(alone.stdout)
+        assert hint not in both.stdout
+        found = json.loads(run(proxied, "explain", "reviews", "--proxies", "-o", "json").stdout)
+        assert found["proxies"] == json.loads(run(proxied, "proxy", "reviews", "-o", "json").stdout)
+        assert found["proxies"]["exit"] == code
+        assert found["explained"][0] in both.stdout
+        moved(proxied)
+
+
+def test_what_keeps_us_from_asking_the_proxies_hides_nothing_else(cluster: Path) -> None:
+    recorded(FolderCluster(cluster), flying())
+    (cluster / "bookinfo" / "VirtualService" / "reviews.yaml").unlink()
+    text, data = (run(cluster, "explain", "reviews", "--proxies", "-o", output) for output in ("text", "json"))
+    for done in (text, data):
+        assert isinstance(done.exception, InvalidInput)
+        assert "no VirtualService routes to reviews" in str(done.exception)
+    assert text.stdout.startswith("reviews v1 → v2: Shifting")
+    found = json.loads(data.stdout)
+    assert (found["phase"], found["proxies"]) == ("Shifting", {"trouble": str(data.exception)})
