@@ -95,14 +95,16 @@ class Engine:
     def examine(self, request: Request, now: float, entitled: bool = False) -> Attempt:
         """The attempt that would start now, once everything that it needs was found there. Writes nothing.
 
-        Where we are known to be `entitled` to what it takes, the API is not asked for each right. Raises
+        Where we are known to be `entitled` to what every attempt takes, the API is not asked for that. Raises
         `InvalidInput` if it cannot work, `Forbidden` with every right that is missing, and `Unavailable` if the
         cluster or the metrics do not answer.
         """
         attempt = survey(self._cluster, request, 0, now)
         scene = read_scene(self._cluster, attempt)
         _, missing, _ = plan_subsets(attempt, scene)
-        if not entitled:
+        if entitled:
+            rights.demand_drills(self._cluster, attempt)
+        else:
             rights.demand(self._cluster, attempt, bool(missing), governed=self.states.declared is not None)
         try:
             self.load = self._eyes.ask(attempt, scene.target(attempt))

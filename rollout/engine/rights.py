@@ -85,12 +85,24 @@ def demand(cluster: Cluster, attempt: Attempt, subsets: bool, governed: bool = F
         for kind, verb in pairs(FOR_SECRETS):
             if not cluster.may(verb, kind, attempt.namespace, name):
                 missing.append(f"{verb} {kind.plural} {name} in {attempt.namespace}")
-    for space in dict.fromkeys(drill.namespace for drill in attempt.drills):
-        for kind, verb in pairs(FOR_DRILLS):
-            if not cluster.may(verb, kind, space) and f"{verb} {kind.plural} in {space}" not in missing:
-                missing.append(f"{verb} {kind.plural} in {space}")
+    missing += [one for one in _undrilled(cluster, attempt) if one not in missing]
     if missing:
         raise Forbidden(f"we may not {', '.join(missing)}; grant these rights (`rollout check` lists all it takes)")
+
+
+def demand_drills(cluster: Cluster, attempt: Attempt) -> None:
+    """Raise `Forbidden`, naming what is missing, unless the faults of the strategy, if any, may be put and removed."""
+    if missing := _undrilled(cluster, attempt):
+        raise Forbidden(
+            f"the step `fault` needs rights that we do not have: {', '.join(missing)}; grant them (install the chart "
+            "with `drills=true`), or leave the step out"
+        )
+
+
+def _undrilled(cluster: Cluster, attempt: Attempt) -> list[str]:
+    spaces = dict.fromkeys(drill.namespace for drill in attempt.drills)
+    every = [(verb, kind, space) for space in spaces for kind, verb in pairs(FOR_DRILLS)]
+    return [f"{verb} {kind.plural} in {space}" for verb, kind, space in every if not cluster.may(verb, kind, space)]
 
 
 def demand_scaling(cluster: Cluster, namespace: str) -> None:

@@ -57,7 +57,7 @@ ALL = {
         "from": [{"namespaceSelector": {}}],
         "egress": [{"ports": [{"port": 443}]}, {"to": [{"ipBlock": {"cidr": "10.0.0.0/8"}}]}],
     },
-    "triggers": True, "secrets": True, "otherClusters": True, "scaling": {"enabled": True},
+    "triggers": True, "secrets": True, "otherClusters": True, "drills": True, "scaling": {"enabled": True},
     "imagePullSecrets": [{"name": "registry"}], "podLabels": {"sidecar.istio.io/inject": "true"},
     "podAnnotations": {"g": "h"}, "priorityClassName": "system-cluster-critical", "nodeSelector": {"i": "j"},
     "tolerations": [{"operator": "Exists"}], "affinity": {"nodeAffinity": {}},
@@ -71,7 +71,7 @@ WORLDS: dict[str, dict[str, Any]] = {
     "a secret URL": {"prometheus": {"secret": {"name": "prometheus"}}},
     "nothing beside": {
         "drain": {"enabled": False},
-        "podDisruptionBudget": {"enabled": False}, "networkPolicy": {"enabled": False}, "drills": False,
+        "podDisruptionBudget": {"enabled": False}, "networkPolicy": {"enabled": False},
         "metrics": {"service": {"enabled": False}}, "serviceAccount": {"create": False, "name": "theirs"},
     },
 }  # fmt: skip
@@ -246,6 +246,8 @@ def asked(*tables: Rights) -> set[tuple[str, str, str]]:
 
 def test_the_rights_are_those_that_the_engine_asks_for(helm: Helm) -> None:
     (role,) = of("ClusterRole", helm.rendered({}))
+    assert granted(role["rules"]) == asked(FOR_SUBSETS)
+    (role,) = of("ClusterRole", helm.rendered({"drills": True}))
     assert granted(role["rules"]) == asked(FOR_SUBSETS, FOR_DRILLS)
     (role,) = of("ClusterRole", helm.rendered(ALL))
     assert granted(role["rules"]) == asked(
@@ -253,8 +255,6 @@ def test_the_rights_are_those_that_the_engine_asks_for(helm: Helm) -> None:
     )
     (role,) = [one for one in of("Role", helm.rendered(ALL)) if one["metadata"]["namespace"] == ROOT_NAMESPACE]
     assert granted(role["rules"]) == {(kind.group, kind.plural, verb) for kind, verb in pairs(FOR_WARNINGS)}
-    (role,) = of("ClusterRole", helm.rendered({"drills": False}))
-    assert granted(role["rules"]) == asked(FOR_SUBSETS)
 
 
 def test_people_may_ask_the_object_and_see_who_leads(helm: Helm) -> None:
@@ -276,7 +276,7 @@ def test_with_namespaces_there_is_no_right_beyond_them(helm: Helm) -> None:
     rendered = helm.rendered(WORLDS["two namespaces"])
     assert not [one for one in rendered if one["kind"].startswith("Cluster")]
     roles = {one["metadata"]["namespace"]: granted(one["rules"]) for one in of("Role", rendered)}
-    everything = asked(FOR_SUBSETS, FOR_DRILLS)
+    everything = asked(FOR_SUBSETS)
     leases = {(kind.group, kind.plural, verb) for kind, verb in pairs(LEADING)}
     assert roles == {"books": everything, "shop": everything, "rollout-system": leases}
 
@@ -304,6 +304,7 @@ def test_who_has_the_account_may_do_that_and_no_more(helm: Helm, api_server: Api
     wait(lambda: may("patch", SERVICE_ROLLOUT, other, "status") and may("create", LEASE, home), 20)
     for verb, kind, namespace in (
         ("patch", VIRTUAL_SERVICE, home), ("list", VIRTUAL_SERVICE, ""), ("create", LEASE, other),
+        ("create", VIRTUAL_SERVICE, other), ("delete", VIRTUAL_SERVICE, other),
         ("delete", SERVICE_ROLLOUT, other), ("create", CONFIG_MAP, other), ("get", FOR_SECRETS[0][0], other),
     ):  # fmt: skip
         assert not may(verb, kind, namespace), (verb, kind, namespace)

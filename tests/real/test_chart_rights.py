@@ -110,6 +110,23 @@ def test_with_triggers_a_deployment_that_appears_is_a_release(controllers: Contr
         revoked(controllers)
 
 
+def test_without_drills_a_strategy_with_a_fault_is_refused_before_it_begins(controllers: Controllers) -> None:
+    fault = {"on": "ratings", "delay": "2s", "probe": {"url": "http://reviews.bookinfo.svc:9080/", "count": 20}}
+    try:
+        port = controllers.start(granted(controllers, {"namespaces": [NAMESPACE]}))
+        controllers.declare("v2", steps=[{"fault": fault}, {"weight": 100}])
+        wait(lambda: "conditions" in controllers.status(), 20)
+        (stalled,) = (one for one in controllers.status()["conditions"] if one["type"] == "Stalled")
+        assert (stalled["status"], stalled["reason"]) == ("True", "Preflight")
+        missing = f"create virtualservices in {NAMESPACE}, delete virtualservices in {NAMESPACE}"
+        assert f"rights that we do not have: {missing}; grant them" in stalled["message"]
+        assert "`drills=true`" in stalled["message"]
+        assert "attempt" not in controllers.status()
+        assert "forbidden" not in controllers.log(port).lower(), "it was asked, not tried"
+    finally:
+        revoked(controllers)
+
+
 def test_without_triggers_an_object_that_waits_is_told_so(controllers: Controllers) -> None:
     try:
         controllers.start(granted(controllers, {"namespaces": [NAMESPACE]}))

@@ -17,6 +17,8 @@ from rollout.core.strategy import Bake, Step
 from rollout.engine.rights import FOR_DRILLS, FOR_WARNINGS, RIGHTS, pairs
 from rollout.engine.survey import survey
 from tests.simulation.invariants import Watcher
+from tests.simulation.replicas import SPEC, controlled
+from tests.simulation.test_controller import status
 from tests.simulation.test_driving import Stage
 from tests.simulation.test_worlds import FAULTS
 from tests.simulation.world import START, Crash, Faults, World, drilling, drive, strategy
@@ -191,6 +193,30 @@ def test_the_rights_for_a_drill_are_those_that_it_uses() -> None:
     assert used - subset == {
         (kind.name, verb) for kind, verb in (*pairs(RIGHTS), *pairs(FOR_DRILLS), *pairs(FOR_WARNINGS))
     }
+
+
+REFUSED = {(VIRTUAL_SERVICE, "create"), (VIRTUAL_SERVICE, "delete")}
+FAULT = {"on": "ratings", "delay": "7s", "probe": {"url": "http://reviews.shop.svc:9080/", "count": 20}}
+
+
+@pytest.mark.parametrize("routes", [None, ROUTES])
+def test_a_controller_without_the_rights_for_a_drill_begins_none(
+    routes: list[Document] | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    steps = [{"fault": FAULT}, *SPEC["strategy"]["steps"]]
+    world = World(3, trouble=0.0, declared={**SPEC, "strategy": {**SPEC["strategy"], "steps": steps}})
+    world.with_ratings(routes)
+    monkeypatch.setattr(world.cluster, "may", lambda verb, kind, *_: (kind, verb) not in REFUSED)
+    before = world.cluster.list(VIRTUAL_SERVICE)
+    controlled(world, limit=60.0)
+    told = {one["type"]: one for one in status(world)["conditions"]}
+    assert (told["Stalled"]["status"], told["Stalled"]["reason"]) == ("True", "Preflight")
+    assert "create virtualservices in shop, delete virtualservices in shop; grant" in told["Stalled"]["message"]
+    assert "install the chart with `drills=true`" in told["Stalled"]["message"]
+    assert world.cluster.list(VIRTUAL_SERVICE) == before
+    monkeypatch.undo()
+    controlled(world)
+    assert status(world)["phase"] == Phase.PROMOTED, "it begins as soon as it may"
 
 
 @pytest.mark.parametrize(
