@@ -31,6 +31,7 @@ from tests.unit.test_default_strategy import rollout
 ROOT = Path(__file__).parents[2]
 EXAMPLES = ROOT / "examples"
 ONE, ARGO, FLUX, DELEGATE = "01-one-service", "04-gitops-argo-cd", "05-gitops-flux", "06-delegate"
+DRILLS = "10-drills"
 TASKS = {
     "delay": """
         http:
@@ -92,7 +93,7 @@ def added(out: str, heading: str) -> Any:
 
 @pytest.mark.parametrize("name", TASKS)
 def test_a_drill_writes_what_the_task_would_and_takes_it_out_again(name: str, cluster: Path) -> None:
-    code, out, err = rollout(cluster, "plan", "--strategy", str(EXAMPLES / "drills" / f"{name}.yaml"))
+    code, out, err = rollout(cluster, "plan", "--strategy", str(EXAMPLES / DRILLS / f"{name}.yaml"))
     assert (code, err) == (0, "")
     (task,) = yaml.safe_load(textwrap.dedent(TASKS[name]))["http"]
     if name == "mirror":
@@ -133,7 +134,7 @@ def test_the_strategy_of_ones_own_is_understood() -> None:
 
 
 def test_every_service_rollout_is_one_and_its_strategy_is_there() -> None:
-    found = [declared(one) for one in kinds(SERVICE_ROLLOUT.name, "0*")]
+    found = [declared(one) for one in kinds(SERVICE_ROLLOUT.name, "*")]
     assert len(found) == 4
     kept = {one["metadata"]["name"]: one["data"] for one in kinds("ConfigMap", "03-controller")}
     for one in found:
@@ -189,6 +190,7 @@ READMES = sorted(EXAMPLES.glob("*/README.md"))
 def test_every_example_is_named() -> None:
     index = (EXAMPLES / "README.md").read_text()
     folders = {path.name for path in EXAMPLES.iterdir() if path.is_dir()}
+    assert sorted(int(name.partition("-")[0]) for name in folders) == [*range(1, len(folders) + 1)]
     assert (
         folders == {path.parent.name for path in READMES} == set(re.findall(r"^\| \[([^\]]+)\]", index, re.MULTILINE))
     )
