@@ -113,6 +113,24 @@ def test_the_server_refuses_and_names_the_field(api_server: ApiServer, name: str
     assert said in refused(api_server, "POST", f"{HOME}?fieldValidation=Strict", one)
 
 
+@pytest.mark.parametrize("validation", ["", "&fieldValidation=Warn", "&fieldValidation=Ignore"])
+def test_whoever_applies_on_the_servers_side_is_refused_whatever_he_asks_for(
+    api_server: ApiServer, validation: str
+) -> None:
+    """As Flux does, and Argo CD with ServerSideApply=true; what others write who do not ask is dropped."""
+    for one, said in (
+        (document(colour="red"), ".spec.colour: field not declared in schema"),
+        (step({"weight": 5, "colour": "red"}), ".spec.strategy.steps[0].colour: field not declared in schema"),
+    ):
+        path = f"{HOME}/{one['metadata']['name']}"
+        with pytest.raises(urllib.error.HTTPError) as error:
+            api_server.call("PATCH", f"{path}?fieldManager=flux{validation}", one, kind="application/apply-patch+yaml")
+        assert said in json.loads(error.value.read())["message"]
+        with pytest.raises(urllib.error.HTTPError, match="404"):
+            api_server.call("GET", path)
+    assert "colour" not in api_server.call("POST", f"{HOME}?dryRun=All{validation}", document(colour="red"))["spec"]
+
+
 def test_the_service_stays_and_the_version_changes(api_server: ApiServer) -> None:
     path = f"{HOME}/{created(api_server, document())['metadata']['name']}"
     assert "the service cannot be changed" in refused(api_server, "PATCH", path, {"spec": {"service": "ratings"}})
