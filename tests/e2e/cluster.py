@@ -4,6 +4,9 @@ import json
 from typing import Any
 
 from kubernetes import config
+from urllib3 import HTTPHeaderDict
+
+from tests.real.servers import groups_of
 
 Object = dict[str, Any]
 TIMEOUT = (5.0, 30.0)
@@ -26,18 +29,16 @@ class Cluster:
         self._api = config.new_client_from_config(kubeconfig, persist_config=False)
 
     def call(self, method: str, path: str, body: Any = None, user: str = "", **headers: str) -> Any:
-        """What is answered; `user`: as whom it is asked. Raises `Refused`."""
+        """What is answered; `user`: as whom, and in whose groups, it is asked. Raises `Refused`."""
         return json.loads(self.text(method, path, body, user, **headers))
 
     def text(self, method: str, path: str, body: Any = None, user: str = "", **headers: str) -> str:
         """The same as it is."""
         usual = {"Accept": "application/json", "Content-Type": _form(method)} | headers
-        if user:
-            usual["Impersonate-User"] = user
-        request = self._api.param_serialize(
+        method, url, sent, *rest = self._api.param_serialize(
             method=method, resource_path=path, header_params=usual, body=body, auth_settings=["BearerToken"]
         )
-        answer = self._api.call_api(*request, _request_timeout=TIMEOUT)
+        answer = self._api.call_api(method, url, sent | _as(user), *rest, _request_timeout=TIMEOUT)
         said: str = answer.read().decode()
         if answer.status >= 300:
             raise Refused(answer.status, said)
@@ -87,6 +88,12 @@ class Cluster:
         (kind,) = (one for one in kinds if one["kind"] == document["kind"] and "/" not in one["name"])
         place = f"/namespaces/{namespace}" if kind["namespaced"] else ""
         return f"{root}{place}/{kind['name']}/{document['metadata']['name']}"
+
+
+def _as(user: str) -> HTTPHeaderDict:
+    """The headers by which an administrator asks as somebody else: one for each group."""
+    asked = [("Impersonate-User", user), *(("Impersonate-Group", group) for group in groups_of(user))]
+    return HTTPHeaderDict(asked if user else [])
 
 
 def _form(method: str) -> str:

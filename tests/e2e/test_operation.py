@@ -24,6 +24,8 @@ pytestmark = pytest.mark.e2e
 
 Asked = tuple[str, str] | tuple[str, str, Object]
 ACCOUNT = f"system:serviceaccount:{HOME}:e2e-rollout"
+GROUPS = {"system:serviceaccounts", f"system:serviceaccounts:{HOME}", "system:authenticated"}
+WHO = "/apis/authentication.k8s.io/v1/selfsubjectreviews"
 CORE, RBAC = "/api/v1", "/apis/rbac.authorization.k8s.io/v1"
 STABLE = f"{DEPLOYMENTS}/productpage-v1"
 MAY: tuple[Asked, ...] = (
@@ -59,7 +61,8 @@ def test_the_account_may_do_what_it_needs_and_no_more(stage: Stage) -> None:
     stage.declare("v1")
     with stage.installed():
         stage.until("Idle")
-        allowed = stage.cluster.allows
+        allowed, who = stage.cluster.allows, stage.cluster.call("POST", WHO, {}, ACCOUNT)["status"]["userInfo"]
+        assert (who["username"], set(who["groups"])) == (ACCOUNT, GROUPS)
         assert [asked for asked in MAY if not allowed(ACCOUNT, *asked)] == []
         assert [asked for asked in MAY_NOT if allowed(ACCOUNT, *asked)] == []
 

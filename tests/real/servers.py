@@ -30,6 +30,14 @@ def encoded(text: str) -> str:
     return base64.b64encode(text.encode()).decode()
 
 
+def groups_of(user: str) -> list[str]:
+    """The groups in which an API server has whoever shows a token of this user, or of this service account."""
+    everybody = "system:authenticated"
+    if not user.startswith("system:serviceaccount:"):
+        return [everybody]
+    return ["system:serviceaccounts", f"system:serviceaccounts:{user.split(':')[2]}", everybody]
+
+
 class ApiServer:
     """etcd and kube-apiserver with RBAC; tokens of users are fixed at the start, and so are its further options."""
 

@@ -43,7 +43,7 @@ from rollout.engine.rights import (
 from tests.conftest import needed
 from tests.real import parts
 from tests.real.mesh import wait
-from tests.real.servers import ApiServer, Prometheus
+from tests.real.servers import ApiServer, Prometheus, groups_of
 
 pytestmark = pytest.mark.real
 
@@ -293,10 +293,11 @@ def test_who_has_the_account_may_do_that_and_no_more(helm: Helm, api_server: Api
 
     def may(verb: str, kind: Any, namespace: str, subresource: str = "") -> bool:
         attributes = {"verb": verb, "group": kind.group, "resource": kind.plural, "namespace": namespace}
+        account = f"system:serviceaccount:{home}:r-rollout"
         spec = {
-            "user": f"system:serviceaccount:{home}:r-rollout",
+            "user": account, "groups": groups_of(account),
             "resourceAttributes": attributes | {"subresource": subresource},
-        }
+        }  # fmt: skip
         path = "/apis/authorization.k8s.io/v1/subjectaccessreviews"
         return bool(api_server.call("POST", path, {"spec": spec})["status"]["allowed"])
 
