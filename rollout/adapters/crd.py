@@ -34,6 +34,7 @@ COLUMNS: tuple[tuple[str, str, str, bool], ...] = (
     ("Ready", "string", '.status.conditions[?(@.type=="Ready")].status', False),
     ("Strategy", "string", ".spec.strategy.name", True),
     ("Message", "string", ".status.message", True),
+    ("Retires", "string", ".status.retireAt", True),  # of a date its age would be shown, and none that is to come
     ("Age", "date", ".metadata.creationTimestamp", False),
 )
 """Name, type, path, and whether it is shown with `-o wide` only."""

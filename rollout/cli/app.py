@@ -379,16 +379,18 @@ def status(
             console.print_view(attempt, notice or _stalled(engine))
         else:
             print(console.summary(attempt, notice or _stalled(engine)))
-        return
-    with console.teller(output) as tell:
-        while True:
-            attempt, notice = _standing(engine, home)
-            tell(attempt, notice or _stalled(engine))
-            if attempt is None or attempt.phase.ended:
-                break
-            clock.wait(1.0)
-    if output == "json":
-        console.print_json(console.document(attempt))
+    else:
+        with console.teller(output) as tell:
+            while True:
+                attempt, notice = _standing(engine, home)
+                tell(attempt, notice or _stalled(engine))
+                if attempt is None or attempt.phase.ended:
+                    break
+                clock.wait(1.0)
+        if output == "json":
+            console.print_json(console.document(attempt))
+    if output == "text" and (retires := _retires(engine)):
+        print(retires)
 
 
 def _standing(engine: "Engine", home: str) -> "tuple[Attempt | None, str]":
@@ -420,6 +422,20 @@ def _stalled(engine: "Engine") -> str:
     if document is None or trouble is None or (attempt and attempt.reason == trouble.reason):
         return ""
     return f"{ref(SERVICE_ROLLOUT, document)} is stalled: {trouble.reason}: {trouble.message}"
+
+
+def _retires(engine: "Engine") -> str:
+    """Which version that was replaced is to go next, and when, where its ServiceRollout says so."""
+    import math
+
+    from rollout.cli import console
+    from rollout.engine.objects import retires_after
+
+    document, record = engine.states.declared, engine.states.record
+    when = record.retires_at(retires_after(document)) if document else math.inf
+    if when == math.inf:
+        return ""
+    return f"{next(iter(record.replaced()))} is to be retired from {console.at(when, date=True)} on, if nobody asks it"
 
 
 @app.command()

@@ -142,7 +142,7 @@ def test_the_service_stays_and_the_version_changes(api_server: ApiServer) -> Non
 STATUS = {
     "observedGeneration": 1, "phase": "Shifting", "stable": "v1", "canary": "v2", "attempt": 1, "step": 1,
     "weight": 12.5, "since": "2026-11-24T14:05:00Z", "until": "2026-11-24T15:05:00Z", "reason": "Baking",
-    "message": "v2 serves 12.5 %", "record": "{}",
+    "message": "v2 serves 12.5 %", "record": "{}", "retireAt": "2099-11-24T14:05:00Z",
     "evidence": {"verdict": "CONTINUE", "text": "so far", "toGoOn": 0.5, "toGoBack": 0.25, "hurt": 3},
     "journal": [{"at": "2026-11-24T14:05:00Z", "text": "12.5 %", "weight": 12.5}],
     "conditions": [
@@ -182,10 +182,10 @@ def test_what_kubectl_shows(api_server: ApiServer) -> None:
     assert cells.pop("Age")
     assert cells == {
         "Service": "reviews", "Version": "v2", "Phase": "Shifting", "Weight": 12.5, "Ready": "False",
-        "Strategy": "canary", "Message": "v2 serves 12.5 %",
+        "Strategy": "canary", "Message": "v2 serves 12.5 %", "Retires": "2099-11-24T14:05:00Z",
     }  # fmt: skip
     wide = {column["name"] for column in table["columnDefinitions"] if column["priority"]}
-    assert wide == {"Strategy", "Message"}
+    assert wide == {"Strategy", "Message", "Retires"}
 
 
 def test_it_has_a_short_name(api_server: ApiServer) -> None:

@@ -13,12 +13,14 @@ from typer.testing import CliRunner, Result
 from rollout import wiring
 from rollout.adapters.folder import FolderCluster
 from rollout.cli.app import app
+from rollout.cli.console import at
 from rollout.cli.declaring import Leaderless
 from rollout.controller.leading import Leader
 from rollout.core.attempt import Attempt, Record
 from rollout.core.documents import CONFIG_MAP, KINDS, LEASE, SERVICE_ROLLOUT, Document, Kind, version_of
 from rollout.core.errors import Forbidden, InvalidInput, NotFound, RolloutError
 from rollout.core.lifecycle import Phase, Reason
+from rollout.core.quantities import stamp
 from rollout.engine.byhand import HOME, ByHand, leader
 from rollout.engine.lease import DURATION, Holder
 from rollout.engine.objects import object_for
@@ -146,6 +148,22 @@ def test_what_stalls_an_object_is_told(cluster: Path, verb: str) -> None:
     assert told in asked(cluster, verb, "reviews").stdout
     recorded(folder, replace(attempt(), namespace="bookinfo", cleaned=True))
     assert told not in asked(cluster, verb, "reviews").stdout, "the record's writer found out anew"
+
+
+def test_status_says_which_version_is_to_be_retired_next_and_when(cluster: Path) -> None:
+    folder = FolderCluster(cluster)
+    rolled_out(folder, version="v2", retire={"after": "24h"})
+    promoted = replace(attempt(), namespace="bookinfo", phase=Phase.PROMOTED, reason=None, cleaned=True)
+    recorded(folder, promoted)
+    document = folder.get(SERVICE_ROLLOUT, "bookinfo", "ours")
+    due = at(promoted.ended + 86400, date=True)
+    assert document["status"]["retireAt"] == stamp(promoted.ended + 86400)
+    line = f"v1 is to be retired from {due} on, if nobody asks it"
+    for more in ((), ("--watch",)):
+        assert asked(cluster, "status", "reviews", *more).stdout.splitlines()[-1] == line
+    assert "retired" not in asked(cluster, "status", "reviews", "-o", "json").stdout
+    folder.patch(SERVICE_ROLLOUT, "bookinfo", "ours", {"spec": {"retire": {"after": "never"}}}, version_of(document))
+    assert "retired" not in asked(cluster, "status", "reviews").stdout
 
 
 @pytest.mark.parametrize(
