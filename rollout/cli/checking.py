@@ -4,11 +4,14 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from rollout.adapters.spelling.service_rollout import declared, strategy_of
 from rollout.core.documents import SERVICE, name_of
 from rollout.core.errors import RolloutError
 from rollout.core.strategy import Strategy
 from rollout.engine.asking import opened
+from rollout.engine.choosing import PRESET
 from rollout.engine.lookup import ROOT_NAMESPACE, other_clusters, ports_of
+from rollout.engine.objects import object_for
 from rollout.engine.past import UNKNOWN, apart, seen_by
 from rollout.engine.rights import FOR_SCALING, FOR_SECRETS, FOR_SUBSETS, FOR_WARNINGS, RIGHTS, Rights, pairs
 from rollout.judge.looks import Series, grid_time, within
@@ -34,7 +37,7 @@ def checked(
     now: float,
     strategy: Strategy | None = None,
 ) -> Iterator[Finding]:
-    """Look at everything, in the order in which a promotion needs it: any, or one with this strategy."""
+    """Look at all, in the order in which a promotion needs it: any, or one with this strategy, or with the object's."""
     yield from _rights(cluster, RIGHTS, namespace, True)
     yield from _rights(cluster, FOR_SUBSETS, namespace, False)
     yield from _rights(cluster, FOR_SECRETS, namespace, False)
@@ -48,6 +51,10 @@ def checked(
     except RolloutError as error:
         yield Finding(False, str(error))
         return
+    try:
+        strategy = _asked(cluster, service, namespace, strategy)
+    except RolloutError as error:
+        yield Finding(False, str(error))
     if strategy:
         yield from _named(cluster, strategy, namespace)
     if metrics is None:
@@ -55,6 +62,15 @@ def checked(
         yield Finding(False, "no Prometheus named: --prometheus URL or ROLLOUT_PROMETHEUS", needed)
         return
     yield from _metrics(metrics, Target(fqdn(service, namespace), namespace, ports_of(document), "", ""), now)
+
+
+def _asked(cluster: Cluster, service: str, namespace: str, named: Strategy | None) -> Strategy | None:
+    """The strategy that is named, or that of the ServiceRollout, with what this says itself; None without either."""
+    document = object_for(cluster, service, namespace)
+    if document is None:
+        return named
+    wanted = declared(document)
+    return wanted.own(named) if named else strategy_of(cluster, wanted, PRESET)
 
 
 def _named(cluster: Cluster, strategy: Strategy, namespace: str) -> Iterator[Finding]:

@@ -8,7 +8,6 @@ from typing import TypeVar
 from rollout.adapters import clock
 from rollout.adapters.spelling.service_rollout import declared, strategy_of
 from rollout.adapters.store import merged
-from rollout.adapters.strategy_files import load
 from rollout.controller.reconcile import AGAIN, DISAGREES, LOST
 from rollout.core.attempt import Attempt, Record, Scale
 from rollout.core.documents import (
@@ -272,8 +271,8 @@ class Order:
         Raises `InvalidInput` where an option of the command line says otherwise than the object.
         """
         wish, wanted = self.wish, declared(self.document)
-        strategy = strategy_of(self._cluster, wanted)
-        if wish.strategy and (strategy is None or not _alike(wish.strategy, strategy)):
+        strategy, fits = strategy_of(self._cluster, wanted, PRESET), wanted.strategy is None
+        if wish.strategy and (fits or not _alike(wanted.own(wish.strategy), strategy)):
             raise InvalidInput(
                 f"{ref(SERVICE_ROLLOUT, self.document)} says by which strategy; edit its spec.strategy, or leave "
                 "--strategy out"
@@ -284,10 +283,9 @@ class Order:
                 "--scale out"
             )
         made = Request(
-            wanted.service, wanted.namespace, wish.version, strategy or load(PRESET), wish.stable, wish.create,
-            scale=wanted.scale,
-        )  # fmt: skip
-        return made, strategy is None
+            wanted.service, wanted.namespace, wish.version, strategy, wish.stable, wish.create, scale=wanted.scale
+        )
+        return made, fits
 
     def examined(self, now: float) -> Request:
         """What the controller will be asked for, looked at beforehand as far as we may. Raises `InvalidInput`."""

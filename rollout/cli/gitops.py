@@ -34,8 +34,8 @@ FLUX = """\
 Flux, on the VirtualService in Git: it applies the object where it is not there, and never again. Later changes of it in
 Git do not arrive; to let one in, remove the annotation for one reconciliation, between two rollouts."""
 STRATEGY = """\
-The strategy: what these field managers write into the weights while a rollout is in flight is put back; an edit by
-anybody else pauses it. After three times in a minute it pauses all the same."""
+The strategy, or the spec of a ServiceRollout: what these field managers write into the weights while a rollout is in
+flight is put back; an edit by anybody else pauses it. After three times in a minute it pauses all the same."""
 INSTEAD = "Neither is needed where Git keeps the root and a rollout moves a delegate: `rollout gitops {} --delegate`."
 HEALTH = """\
 Argo CD, once for all services, where a controller obeys ServiceRollouts: merge this into its ConfigMap

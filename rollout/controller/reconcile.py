@@ -6,7 +6,6 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 
 from rollout.adapters.spelling.service_rollout import ServiceRollout, declared, strategy_of
-from rollout.adapters.strategy_files import load
 from rollout.controller.leading import Leader, Led
 from rollout.core.attempt import Attempt, Record
 from rollout.core.documents import (
@@ -405,13 +404,12 @@ class _Flight:
         if not self.engine.acquire(now):
             return 1.0
         self.follow()
-        strategy = strategy_of(self._cluster, wanted)
+        strategy = strategy_of(self._cluster, wanted, PRESET)
         request = Request(
-            wanted.service, wanted.namespace, wanted.version, strategy or load(PRESET), scale=wanted.scale,
-            others=self._others(),
-        )  # fmt: skip
+            wanted.service, wanted.namespace, wanted.version, strategy, scale=wanted.scale, others=self._others()
+        )
         self.engine.examine(request, now, entitled=True)
-        self.attempt = self.engine.begin(request if strategy else chosen(request, self.engine.load), now)
+        self.attempt = self.engine.begin(request if wanted.strategy else chosen(request, self.engine.load), now)
         return 0.0
 
 

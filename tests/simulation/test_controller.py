@@ -6,14 +6,14 @@ from decimal import Decimal
 import pytest
 
 from rollout.adapters.store import Key
-from rollout.core.documents import DESTINATION_RULE, SERVICE_ROLLOUT, VIRTUAL_SERVICE, Document
+from rollout.core.documents import DESTINATION_RULE, SECRET, SERVICE_ROLLOUT, VIRTUAL_SERVICE, Document
 from rollout.core.lifecycle import Phase, Reason
 from rollout.engine.objects import RETRY
 from rollout.engine.rights import CONTROLLED, FOR_SUBSETS, LEADING, pairs
 from tests.simulation.invariants import Watcher
 from tests.simulation.replicas import OBJECT, SPEC, asked, controlled, replicas, storm
 from tests.simulation.world import START, World
-from tests.simulation.worlds import faults_of
+from tests.simulation.worlds import _reapply, faults_of
 from tests.unit.test_crd import STATUS
 
 
@@ -88,6 +88,42 @@ def test_a_new_target_that_is_not_there_yet_is_asked_for_after_the_take_back() -
     assert (status(world)["reason"], told["Promoted"], told["Stalled"]) == (
         Reason.SUPERSEDED, ("False", "Preflight"), ("True", "Preflight"),
     )  # fmt: skip
+
+
+PRESET: Document = {"service": "reviews", "version": "v2", "strategy": {"name": "canary"}}
+
+
+@pytest.mark.parametrize("named", [True, False])
+def test_who_is_put_back_is_named_beside_a_preset(named: bool) -> None:
+    """Argo CD writes 0, as Git says, into a release by a preset that knows of no Argo CD."""
+    drift: Document = {"drift": {"gitopsManagers": ["argocd"]}} if named else {}
+    world = World(3, trouble=0.0, declared=PRESET | drift, rps=1000)
+    watcher = Watcher(world)
+    living = replicas(world)
+    controlled(world, living=living, until=lambda w: w.exposed() == 25)
+    _reapply(world)
+    assert world.exposed() == 0
+    controlled(world, living=living, limit=10.0)
+    assert status(world)["phase"] == ("Shifting" if named else "Paused")
+    assert world.exposed() == (25 if named else 0)
+    if named:
+        controlled(world, living=living)
+        watcher.finished()
+        assert status(world)["phase"] == Phase.PROMOTED
+
+
+def test_a_secret_that_the_object_names_is_looked_for_before_anything_is_written() -> None:
+    url = {"secret": "hooks", "key": "slack"}
+    world = World(3, trouble=0.0, declared=SPEC | {"notify": {"url": url}})
+    before, living = world.virtual_service(), replicas(world)
+    controlled(world, living=living, limit=60.0)
+    assert conditions(world)["Stalled"] == ("True", "Preflight")
+    assert "there is no Secret hooks in namespace shop" in status(world)["conditions"][0]["message"]
+    assert world.virtual_service() == before
+    metadata = {"name": "hooks", "namespace": "shop"}
+    world.cluster.create(SECRET, {"metadata": metadata, "stringData": {"slack": "https://hooks.example/T0"}})
+    controlled(world, living=living)
+    assert [one["event"] for one in world.webhooks.arrived] == ["started", "promoted"]
 
 
 def test_what_is_suspended_is_not_promoted() -> None:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from rollout.cli.checking import Finding, checked
 from rollout.core.address import SecretKey
-from rollout.core.documents import SECRET, SERVICE
+from rollout.core.documents import SECRET, SERVICE, SERVICE_ROLLOUT
 from rollout.core.query import Hook
 from rollout.judge.looks import ALL, Series, Snapshot, within
 from rollout.ports import Target
@@ -76,3 +76,16 @@ def test_with_a_strategy_its_webhooks_and_secrets_are_looked_at_and_no_prometheu
         Finding(False, "no Prometheus named: --prometheus URL or ROLLOUT_PROMETHEUS", needed=False),
     ]
     assert list(checked(cluster, None, "reviews", "shop", 1000.0))[-1].needed
+
+
+def test_what_the_object_names_is_looked_at_too_and_what_is_wrong_in_it_is_said() -> None:
+    cluster = MemoryCluster()
+    cluster.create(SERVICE, {"metadata": {"name": "reviews", "namespace": "shop"}, "spec": {}})
+    spec = {"service": "reviews", "version": "v2", "notify": {"url": {"secret": "hooks", "key": "slack"}}}
+    cluster.create(SERVICE_ROLLOUT, {"metadata": {"name": "ours", "namespace": "shop"}, "spec": spec})
+    lacks = Finding(False, "there is no Secret hooks in namespace shop; create it, with the URL under the key slack")
+    for named in (None, strategy()):
+        assert list(checked(cluster, None, "reviews", "shop", 1000.0, named))[-2] == lacks
+    cluster.documents[SERVICE_ROLLOUT.name, "shop", "ours"]["spec"] = spec | {"notify": {"url": "x"}}
+    told = [one.text for one in checked(cluster, None, "reviews", "shop", 1000.0) if not one.good]
+    assert told[0].startswith("ServiceRollout shop/ours: spec.notify.url: this is no URL")

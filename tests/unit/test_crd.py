@@ -87,6 +87,7 @@ def test_no_key_of_the_models_is_lost() -> None:
     places = {path for path, _ in nodes(SCHEMA)}
     assert ".spec.strategy.steps[].fault.only.headers[].regex" in places
     assert ".spec.strategy.checks[].query.for" in places
+    assert ".spec.drift.gitopsManagers[]" in places
     assert SCHEMA["properties"]["spec"]["required"] == ["service"]
 
 
@@ -113,8 +114,18 @@ READER = Draft4Validator(readable(copied(SCHEMA)))
 """OpenAPI v3.0 has the validations of JSON Schema's draft 4."""
 
 
-def admitted(strategy: Any) -> bool:
-    return bool(READER.is_valid({"spec": {"service": "reviews", "version": "v2", "strategy": strategy}}))
+def admitted(strategy: Any, **more: Any) -> bool:
+    return bool(READER.is_valid({"spec": {"service": "reviews", "version": "v2", "strategy": strategy, **more}}))
+
+
+def test_beside_a_preset_stands_who_is_put_back_and_who_is_told() -> None:
+    drift, kept = {"gitopsManagers": ["argocd-controller"]}, {"secret": "hooks", "key": "slack"}
+    for url in ("https://hooks.example/T0", kept):
+        assert admitted({"name": "canary"}, drift=drift, notify={"url": url})
+    for managers in (["argocd"], {"gitopsManagers": "argocd"}):
+        assert not admitted({"name": "canary"}, drift=managers)
+    for told in ({}, {"url": "x"}):
+        assert not admitted({"name": "canary"}, notify=told)
 
 
 @pytest.mark.parametrize("written", [*presets().values(), EVERYTHING])

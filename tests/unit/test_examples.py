@@ -157,7 +157,7 @@ def test_argo_cd_ignores_what_we_print(cluster: Path) -> None:
     assert application["spec"]["ignoreDifferences"] == told["argocd"]["spec"]["ignoreDifferences"]
     assert not [note for note in told["notes"] if "one version only" in note]
     (object_,) = kinds(SERVICE_ROLLOUT.name, ARGO)
-    managers = set(object_["spec"]["strategy"]["drift"]["gitopsManagers"])
+    managers = set(object_["spec"]["drift"]["gitopsManagers"])
     assert managers <= set(told["strategy"]["drift"]["gitopsManagers"])
     assert (EXAMPLES / ARGO / application["spec"]["source"]["path"]).is_dir()
     (health,) = kinds("ConfigMap", ARGO)

@@ -1,14 +1,19 @@
 """ServiceRollouts as users write them: what is understood, and how each fault is told."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from rollout.adapters import yaml_text
-from rollout.adapters.spelling.service_rollout import ConfigMapKey, ServiceRollout, declared
+from rollout.adapters.spelling.service_rollout import ConfigMapKey, ServiceRollout, declared, strategy_of
 from rollout.adapters.strategy_files import load, parse, presets
+from rollout.core.address import SecretKey
 from rollout.core.attempt import Scale
+from rollout.core.documents import CONFIG_MAP
 from rollout.core.errors import InvalidInput
+from rollout.core.strategy import Strategy
+from tests.fakes.memory import MemoryCluster
 from tests.unit.test_bad_input import GOOD, STRATEGIES
 from tests.unit.test_strategy_files import EVERYTHING
 
@@ -52,6 +57,38 @@ def test_a_strategy_inline_is_what_it_is_in_a_file(written: str) -> None:
     assert declared(strategy(written)).strategy == parse(written, "inline", "s")
 
 
+OWN = GOOD + "drift: {gitopsManagers: [theirs]}\nnotify: {url: 'https://theirs.example/'}\n"
+"""A strategy that says itself what an object may say in its place."""
+WAYS: dict[str, Any] = {"preset": {"name": "canary"}, "ConfigMap": {"configMap": "ours"}, "inline": yaml_text.load(OWN)}
+
+
+def made(**spec: Any) -> Strategy:
+    cluster = MemoryCluster()
+    metadata = {"name": "ours", "namespace": "shop"}
+    cluster.create(CONFIG_MAP, {"metadata": metadata, "data": {"strategy.yaml": OWN}})
+    return strategy_of(cluster, declared(document(**spec)), "cautious")
+
+
+def test_a_strategy_is_taken_from_where_it_is_kept() -> None:
+    assert made(strategy=WAYS["preset"]) == load("canary")
+    assert made(strategy=WAYS["ConfigMap"]) == parse(OWN, "ours", "s")
+    assert made(strategy=WAYS["inline"]) == parse(OWN, "inline", "s")
+    assert made() == load("cautious")
+
+
+@pytest.mark.parametrize("way", [*WAYS.values(), None])
+def test_what_the_object_says_itself_takes_the_place_of_what_the_strategy_says(way: Any) -> None:
+    theirs = made(strategy=way)
+    drift, notify = {"gitopsManagers": ["argocd-controller"]}, {"url": {"secret": "hooks", "key": "slack"}}
+    kept = SecretKey("hooks", "slack")
+    found = made(strategy=way, drift=drift, notify=notify)
+    assert found == replace(theirs, gitops_managers=("argocd-controller",), notify=kept)
+    assert kept in found.secrets
+    assert made(strategy=way, drift=drift).notify == theirs.notify
+    assert made(strategy=way, notify=notify).gitops_managers == theirs.gitops_managers
+    assert made(strategy=way, drift={}).gitops_managers == (), "nobody is named, where a strategy named one"
+
+
 REFUSED: dict[str, tuple[Any, str]] = {
     "no spec": ({"metadata": {"name": "ours", "namespace": "shop"}}, "spec: this must be a mapping"),
     "nothing in it": (document() | {"spec": {}}, "spec.service: this key must be there"),
@@ -73,6 +110,10 @@ REFUSED: dict[str, tuple[Any, str]] = {
     ),
     "a time that is a number": (document(retire={"after": 5}), "spec.retire.after: this must be text"),
     "another key to retire": (document(retire={"when": "5m"}), "spec.retire.when: there is no such key here"),
+    "drift with another key": (document(drift={"managers": []}), "spec.drift.managers: there is no such key here"),
+    "drift by text": (document(drift="argocd"), "spec.drift: this must be a mapping"),
+    "a notify that is no URL": (document(notify={"url": "SECRET"}), "spec.notify.url: this is no URL; write it like"),
+    "a notify without a URL": (document(notify={}), "spec.notify.url: this key must be there"),
     "a suspend that is text": (document(suspend="yes"), "spec.suspend: this must be true or false"),
     "a strategy that is text": (document(strategy="canary"), "spec.strategy: this must be a mapping"),
     "a strategy that is a list": (document(strategy=[]), "spec.strategy: this must be a mapping"),

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, Literal, Self
 
 from pydantic import (
@@ -18,8 +18,9 @@ from pydantic import (
 
 from rollout.adapters.spelling import faults
 from rollout.adapters.spelling.fields import Spec, as_text
-from rollout.adapters.spelling.strategy import StrategySpec, unsent
-from rollout.adapters.strategy_files import parse, presets
+from rollout.adapters.spelling.strategy import DriftSpec, NotifySpec, StrategySpec, unsent
+from rollout.adapters.strategy_files import load, parse, presets
+from rollout.core.address import Url
 from rollout.core.attempt import Scale
 from rollout.core.documents import CONFIG_MAP, SERVICE_ROLLOUT, Document, name_of, namespace_of, ref
 from rollout.core.errors import InvalidInput, NotFound
@@ -108,6 +109,10 @@ class ServiceRolloutSpec(Spec):
     """Instead of a version: newVersion begins when a new Deployment of the Service, with another version, is ready."""
     strategy: Given | None = None
     """By which steps: a preset, a ConfigMap, or all of it here; otherwise `canary`, fitted to the traffic."""
+    drift: DriftSpec | None = None
+    """What follows when somebody else changes weights; instead of what the strategy says of it."""
+    notify: NotifySpec | None = None
+    """Where people are told what they should know; instead of where the strategy says."""
     scale: Literal["wait", "auto"] = "wait"
     """`auto`: scale the canary for each next weight, and give back what was scaled; `wait`: somebody else does."""
     retire: RetireSpec | None = None
@@ -134,7 +139,8 @@ class ConfigMapKey:
 class ServiceRollout:
     """What a user wants of a service. Without a strategy the preset `canary` is to be fitted to the traffic.
 
-    Without a `version` the next one is wanted that appears.
+    Without a `version` the next one is wanted that appears. `gitops_managers` (None) and `notify` (empty) are left to
+    the strategy.
     """
 
     namespace: str
@@ -144,6 +150,13 @@ class ServiceRollout:
     strategy: Strategy | ConfigMapKey | None = None
     suspend: bool = False
     scale: Scale = Scale.WAIT
+    gitops_managers: tuple[str, ...] | None = None
+    notify: Url = ""
+
+    def own(self, strategy: Strategy) -> Strategy:
+        """A strategy with what the object says itself in place of what the strategy says of it."""
+        managers = strategy.gitops_managers if self.gitops_managers is None else self.gitops_managers
+        return replace(strategy, gitops_managers=managers, notify=self.notify or strategy.notify)
 
 
 def declared(document: Document) -> ServiceRollout:
@@ -163,17 +176,26 @@ def declared(document: Document) -> ServiceRollout:
         strategy,
         spec.suspend,
         Scale(spec.scale),
+        tuple(spec.drift.gitopsManagers) if spec.drift else None,
+        spec.notify.url if spec.notify else "",
     )
 
 
-def strategy_of(cluster: Cluster, wanted: ServiceRollout) -> Strategy | None:
-    """The strategy, read where it is kept; None where the preset is to be fitted. Raises `InvalidInput`."""
-    if not isinstance(wanted.strategy, ConfigMapKey):
-        return wanted.strategy
-    name, key = wanted.strategy.name, wanted.strategy.key
-    where = f"ConfigMap {wanted.namespace}/{name}"
+def strategy_of(cluster: Cluster, wanted: ServiceRollout, otherwise: str) -> Strategy:
+    """The strategy, read where it is kept, or else that preset, with what the object says itself.
+
+    Raises `InvalidInput`.
+    """
+    if isinstance(wanted.strategy, ConfigMapKey):
+        return wanted.own(_kept(cluster, wanted.namespace, wanted.strategy))
+    return wanted.own(wanted.strategy or load(otherwise))
+
+
+def _kept(cluster: Cluster, namespace: str, kept: ConfigMapKey) -> Strategy:
+    name, key = kept.name, kept.key
+    where = f"ConfigMap {namespace}/{name}"
     try:
-        data = cluster.get(CONFIG_MAP, wanted.namespace, name).get("data") or {}
+        data = cluster.get(CONFIG_MAP, namespace, name).get("data") or {}
     except NotFound:
         raise InvalidInput(f"spec.strategy.configMap: there is no {where}") from None
     if key not in data:
