@@ -1,7 +1,7 @@
 """The routes of a VirtualService that a rollout moves: find them, read the canary's share, write it. Pure.
 
 A route is shifted if stable is among its destinations and it is unmatched, or names the canary with weight, or is
-one of `keys` (asked for by the user, or found so before). Weights are relative in Istio, a single destination's
+one of `keys` (found so before). Weights are relative in Istio, a single destination's
 weight is ignored, and a missing one counts as 0.
 """
 

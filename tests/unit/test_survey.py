@@ -160,6 +160,22 @@ def test_mesh_plus_gateway_is_ordinary() -> None:
     assert [(r.namespace, r.name) for r in shop.survey().routes] == [("edge", "edge"), ("shop", "reviews")]
 
 
+def test_a_match_to_what_serves_is_a_pin_and_alone_moves_nothing() -> None:
+    matched = {"match": [{"uri": {"prefix": "/api"}}], **to("v1")[0]}
+    with pytest.raises(InvalidInput, match="no route for everybody in VirtualService shop/reviews sends to v1"):
+        Shop({"v1": 2, "v2": 2}, [matched], BOTH).survey()
+    found = Shop({"v1": 2, "v2": 2}, [matched, *to("v1")], BOTH).survey()
+    assert [route.keys for route in found.routes] == [("*",)]
+
+
+def test_what_a_match_delegates_moves() -> None:
+    shop = Shop({"v1": 2, "v2": 2}, to("v1"), BOTH)
+    shop.cluster.documents["VirtualService", "shop", "reviews"]["spec"].pop("hosts")
+    matched = {"match": [{"uri": {"prefix": "/api"}}], "delegate": {"name": "reviews"}}
+    shop.put(VIRTUAL_SERVICE, "front", spec={"hosts": ["shop.example"], "gateways": ["gw"], "http": [matched]})
+    assert [(route.name, route.keys) for route in shop.survey().routes] == [("reviews", ("*",))]
+
+
 def test_who_may_see_only_a_namespace_is_told_so() -> None:
     shop = Shop({"v1": 1, "v2": 1}, to("v1"), BOTH)
     whole = shop.cluster.list
