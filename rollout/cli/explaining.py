@@ -54,7 +54,7 @@ def _answers(a: Attempt) -> Iterator[str]:
 def _waits(a: Attempt) -> Iterator[str]:
     if a.phase is Phase.PAUSED:
         yield "It waits for a person: `rollout promote` goes on, `rollout abort` takes back."
-        if "DriftFight" in a.message:
+        if a.fighting:
             yield "Whoever writes these weights must leave them alone while we do. For Argo CD, in its Application:"
             yield from (f"  {line}" for line in _ignoring(a))
             yield f"`rollout gitops {a.service}` says more, and what Flux needs."

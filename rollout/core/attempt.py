@@ -178,6 +178,7 @@ class Attempt:
     on. `measured` is what the strategy's queries and webhooks answered last, `probed` what came of this step's probes.
     `notices` are those that nobody was told yet, `noticed` how many there were in all, and `held` is when the hold
     began that people were told of last.
+    `fought` says that it was paused last because somebody goes on writing its weights.
     `drills` say where the strategy's faults lie; `passed` that this step's drill is over, and `drilled` when a fault
     was last removed. `retired` is what was decided about versions that this promotion, or those before it, replaced.
     """
@@ -211,6 +212,7 @@ class Attempt:
     asked: int = 0
     ask_at: float = 0.0
     put_back: tuple[float, ...] = ()
+    fought: bool = False
     checkpoint: dict[str, Any] = field(default_factory=dict)
     journal: tuple[Entry, ...] = ()
     last: Reading | None = None
@@ -291,6 +293,11 @@ class Attempt:
             or (self.phase is Phase.WAITING and bool(asked))
             or (self.phase is Phase.ROLLING_BACK and self.stuck)
         )
+
+    @property
+    def fighting(self) -> bool:
+        """Whether it stands still until somebody who goes on writing its weights is stopped."""
+        return self.fought and self.phase is Phase.PAUSED
 
     @property
     def retiring(self) -> Retirement | None:

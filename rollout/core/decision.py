@@ -14,6 +14,8 @@ from rollout.core.query import Effect, Measured, gist
 from rollout.core.strategy import Gate, OnInconclusive, OnNo, OnTimeout, Overlay, Pause, load, together
 
 FIGHT_COUNT, FIGHT_SECONDS = 3, 60.0
+DRIFT_FIGHT = "DriftFight"
+"""The word for a pause because somebody else goes on writing the weights."""
 ASK_SELDOM = 60.0
 """Seconds between two questions to a webhook that does not say yes, at most."""
 LONG_AGO = 60.0
@@ -330,8 +332,8 @@ def _put_back(o: Observation, text: str) -> Decision:
     a = o.attempt
     recent = (*(t for t in a.put_back if t > o.now - FIGHT_SECONDS), o.now)
     if len(recent) > FIGHT_COUNT:
-        held = _pause(o, f"DriftFight: {text}, again and again; let its writer ignore the weights")
-        return replace(held, attempt=replace(held.attempt, put_back=()))
+        held = _pause(o, f"{DRIFT_FIGHT}: {text}, again and again; let its writer ignore the weights")
+        return replace(held, attempt=replace(held.attempt, put_back=(), fought=True))
     if lack := _uncovered(o):
         return _pause(o, f"{text}; {lack}")  # which lowers what was raised, without the route of ours
     # While it is paused, why it is paused goes on being what it says.
@@ -361,7 +363,7 @@ def _uncovered(o: Observation) -> str:
 def _pause(o: Observation, text: str) -> Decision:
     """Stand still: nothing of the user's is written, and the lowest of what stands is where it would go on."""
     low = min((r.least for r in o.routes if r.present), default=o.attempt.weight)
-    a = replace(o.attempt, weight=min(floored(low), o.attempt.weight), resume=False)
+    a = replace(o.attempt, weight=min(floored(low), o.attempt.weight), resume=False, fought=False)
     phase = Phase.PAUSED if a.phase is not Phase.PREFLIGHT else a.phase
     return Decision(a.noted(o.now, text, phase=phase), bare=_clad(o), after=2.0)
 

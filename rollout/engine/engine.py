@@ -187,7 +187,7 @@ class Engine:
         running = self.running()
         stands = running and (running.phase is Phase.PAUSED or isinstance(running.wait, Pause))
         if running and stands and not running.resume:
-            self._say(running.noted(now, "asked to go on", resume=True), now)
+            self._say(running.noted(now, "asked to go on", resume=True, fought=False), now)
 
     def pause(self, now: float, who: str, why: str) -> Attempt:
         """Let the attempt in flight stand still until it is resumed. Needs no lease. Raises `InvalidInput`."""
@@ -195,7 +195,7 @@ class Engine:
         if not legal(running.phase, Phase.PAUSED):
             raise InvalidInput(f"{self.service} is {running.phase}: there is nothing to pause")
         text = f"paused by {who}" + (f": {why}" if why else "")
-        return self._say(running.noted(now, text, phase=Phase.PAUSED, resume=False), now)
+        return self._say(running.noted(now, text, phase=Phase.PAUSED, resume=False, fought=False), now)
 
     def answer(self, word: Word, now: float) -> Attempt:
         """Answer the gate at which the attempt in flight waits. Needs no lease. Raises `InvalidInput`."""

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from rollout.core.attempt import Attempt, Record
+from rollout.core.decision import DRIFT_FIGHT
 from rollout.core.documents import Document, finalizers_of
 from rollout.core.lifecycle import Phase
 from rollout.core.quantities import stamp
@@ -95,8 +96,8 @@ def _attempted(a: Attempt) -> Document:
     }
     if not a.phase.ended:
         found["until"] = stamp(a.deadline)
-    if a.reason:
-        found["reason"] = a.reason.value
+    if a.reason or a.fighting:
+        found["reason"] = a.reason.value if a.reason else DRIFT_FIGHT
     if a.retired:
         found["retired"] = [{"version": o.version, "fate": o.fate.value, "text": o.text} for o in a.retired]
     if a.last:
@@ -119,9 +120,10 @@ def _conditions(a: Attempt | None, version: str, trouble: Trouble | None, settle
         text, reason = f"{version} comes next", PENDING
     elif not flies and not back:
         text, reason = serving, "Promoted" if a and a.phase is Phase.PROMOTED else IDLE
-    stalled = trouble if trouble and trouble.stalls else Trouble(reason, text) if back else None
-    serves, goes_on = not flies and settled and not (trouble or stalled), flies or not settled
-    if not flies and (why := trouble or stalled):
+    fight = Trouble(DRIFT_FIGHT, text) if a and a.fighting and settled else None
+    stalled = fight or (trouble if trouble and trouble.stalls else Trouble(reason, text) if back else None)
+    serves, goes_on = not flies and settled and not (trouble or stalled), not fight and (flies or not settled)
+    if why := fight or (None if flies else trouble or stalled):
         reason, text = why.reason, why.message
     return [
         _condition("Ready", serves, reason, text),

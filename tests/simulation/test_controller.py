@@ -12,7 +12,7 @@ from rollout.engine.objects import RETRY
 from rollout.engine.rights import CONTROLLED, FOR_SUBSETS, LEADING, pairs
 from tests.simulation.invariants import Watcher
 from tests.simulation.replicas import OBJECT, SPEC, asked, controlled, replicas, storm
-from tests.simulation.world import START, World
+from tests.simulation.world import START, Faults, World
 from tests.simulation.worlds import _reapply, faults_of
 from tests.unit.test_crd import STATUS
 
@@ -110,6 +110,26 @@ def test_who_is_put_back_is_named_beside_a_preset(named: bool) -> None:
         controlled(world, living=living)
         watcher.finished()
         assert status(world)["phase"] == Phase.PROMOTED
+
+
+def test_who_writes_weights_again_and_again_stalls_it_until_it_is_resumed() -> None:
+    world = World(3, trouble=0.0, declared=SPEC | {"drift": {"gitopsManagers": ["argocd"]}})
+    watcher = Watcher(world)
+    living = replicas(world)
+    for fight in range(4):
+        controlled(world, living=living, until=lambda w: w.exposed() == 25)
+        assert conditions(world)["Stalled"] == ("False", "None"), f"put back {fight} times"
+        _reapply(world)
+    controlled(world, living=living, limit=10.0)
+    assert status(world)["phase"] == "Paused"
+    assert conditions(world)["Stalled"] == ("True", "DriftFight")
+    assert conditions(world)["Reconciling"] == ("False", "Settled")
+    world.engine("person", Faults()).resume(world.now)
+    assert conditions(world)["Stalled"] == ("False", "None")
+    assert conditions(world)["Reconciling"] == ("True", "Paused")
+    controlled(world, living=living)
+    watcher.finished()
+    assert conditions(world)["Promoted"] == ("True", "Promoted")
 
 
 def test_a_secret_that_the_object_names_is_looked_for_before_anything_is_written() -> None:

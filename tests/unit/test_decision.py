@@ -309,6 +309,9 @@ def test_a_route_of_ours_that_is_gone_comes_back_and_bakes_anew() -> None:
     d = decide(seen(mirroring(put_back=(NOW - 9, NOW - 6, NOW - 3)), routes=(replace(LIES, dressed=False),)))
     assert (d.attempt.phase, d.weight, d.bare) == (Phase.PAUSED, None, True)
     assert "DriftFight" in d.attempt.message
+    assert d.attempt.fighting
+    once = decide(seen(d.attempt, routes=(replace(GONE, present=False),)))
+    assert (once.attempt.phase, once.attempt.fighting) == (Phase.PAUSED, False), "now it is paused for another reason"
 
 
 def test_while_it_is_paused_none_of_ours_lies_there() -> None:

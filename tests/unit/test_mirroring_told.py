@@ -76,7 +76,7 @@ def test_explain_says_what_goes_on_until_when() -> None:
     assert list(explained(unlanded, 100.0, "")) == list(explained(SHIFTING, 100.0, "")), "the record may not say it yet"
     weights = "\n".join(explained(replace(SHIFTING, step=1, weight=Decimal(5)), 100.0, ""))
     assert "Before 25 % it waits for evidence" in weights
-    fought = replace(SHIFTING, phase=Phase.PAUSED, message="DriftFight: again and again")
+    fought = replace(SHIFTING, phase=Phase.PAUSED, fought=True)
     told = "\n".join(explained(fought, 100.0, ""))
     assert '.spec.http[] | select((.name // "") | startswith("rollout.dev/"))' in told
     assert "`rollout gitops reviews` says more" in told
