@@ -23,10 +23,10 @@ from rollout.core.probe import HEADER, Outcome
 from rollout.core.query import Effect
 from rollout.engine.objects import retires_after
 from rollout.mesh.overlays import bare
-from rollout.mesh.routes import percents, reaching
+from rollout.mesh.routes import Pair, percents, reaching
 from rollout.mesh.subsets import subsets_of
 from rollout.mesh.workloads import NUMBERS, annotation, most, number, scaled
-from tests.simulation.world import HOST, PAIR, World, of_ours, probed, repeated, routed
+from tests.simulation.world import HOST, World, of_ours, probed, repeated, routed
 
 NEVER = float("inf")
 SCALED = annotation("reviews", "shop")
@@ -40,7 +40,7 @@ class Watcher:
     """Sees every write to the cluster and holds it against the invariants."""
 
     def __init__(self, world: World) -> None:
-        self.world = world
+        self.world, self.pair, self.canary = world, world.pair, world.pair.canary
         self.taken_back: set[str] = set()
         self.breached: set[str] = set()
         self.fences: dict[str, int] = {}
@@ -73,7 +73,7 @@ class Watcher:
         if key[0] == DESTINATION_RULE.name and after is not None:
             self._subsets(after)
         if key[0] == VIRTUAL_SERVICE.name and before is not None and after is not None:
-            if _exposed(before) != _exposed(after):
+            if self._exposed(before) != self._exposed(after):
                 self.foreign = self.world.by_hand
             if self.world.by_hand:
                 self.pinned = _foreign(after)
@@ -88,7 +88,7 @@ class Watcher:
         world, attempt = self.world, self.world.attempt()
         if attempt is None or not attempt.phase.ended:
             raise Violation(f"I5: no end by {world.now:.0f}: {attempt and (attempt.phase, attempt.message)}")
-        exposed = _exposed(world.virtual_service())
+        exposed = self._exposed(world.virtual_service())
         if not bare(world.virtual_service(), HOST):
             raise Violation("I6: a route of ours, or its cookie, outlived its attempt")
         left = [vs for vs in world.cluster.list(VIRTUAL_SERVICE) if f"{HOST}/drill" in json.dumps(vs["spec"])]
@@ -261,13 +261,14 @@ class Watcher:
             raise Violation(f"I8: {last.weight} → {attempt.weight} % without data since {seen:.1f}")
 
     def _stands(self, vs: Document) -> None:
-        if self.recorded and _exposed(vs) == self.recorded.weight and bool(self.recorded.overlays) == bool(of_ours(vs)):
+        a = self.recorded
+        if a and self._exposed(vs) == a.weight and bool(a.overlays) == bool(of_ours(vs)):
             self.stood_since = min(self.stood_since, self.world.now)
 
     # --- documents ---------------------------------------------------------------------------------------------
 
     def _subsets(self, rule: Document) -> None:
-        if any(s["name"] == "v2" for s in subsets_of(rule)):
+        if any(s["name"] == self.canary for s in subsets_of(rule)):
             self.subset_since = min(self.subset_since, self.world.now)
             return
         if self.subset_since < NEVER and not self.world.by_hand and self.world.exposed() > 0:
@@ -275,12 +276,12 @@ class Watcher:
         self.subset_since = NEVER
 
     def _routed(self, before: Document, after: Document) -> None:
-        was, now = _exposed(before), _exposed(after)
+        was, now = self._exposed(before), self._exposed(after)
         if _foreign(after) != self.pinned:
             raise Violation(f"I7: we changed what is not ours: {self.pinned} → {_foreign(after)}")
-        if _shares(before) != _shares(after) and len(_main(before)) > 1:
+        if _shares(before, self.pair) != _shares(after, self.pair) and len(_main(before)) > 1:
             raise Violation("I1: the share of both versions together changed")
-        if self.recorded is not None and self.recorded.canary != "v2":
+        if self.recorded is not None and self.recorded.canary != self.canary:
             return  # asked for while v2 was promoted: it leads back to v1, and what follows knows v2 as the canary
         old = before["metadata"].get("annotations") or {}
         claims = {k: v for k, v in (after["metadata"].get("annotations") or {}).items() if "/attempt" in k}
@@ -307,7 +308,7 @@ class Watcher:
         for route in (r for r in now if "/drill/" in r.get("name", "")):
             if attempt is None or attempt.fault is None or attempt.id in self.taken_back:
                 raise Violation(f"I6: a fault while it is {attempt and (attempt.phase, attempt.step)}")
-            if any(match.get("sourceLabels") != {"app": "reviews", "version": "v2"} for match in route["match"]):
+            if any(match.get("sourceLabels") != {"app": "reviews", "version": self.canary} for match in route["match"]):
                 raise Violation(f"others than the canary's pods meet the fault: {route}")
             if self.world.exposed() and not (attempt.fault.only or attempt.fault.everyone):
                 raise Violation(f"users of the canary meet the fault: {route}")
@@ -325,19 +326,19 @@ class Watcher:
             if "/mirror/" not in ours["name"]:
                 if _but(ours, "name", "match", "route") != _but(original, "name", "match", "route"):
                     raise Violation(f"I7: the route of ours is not its original: {ours}, {original}")
-                if {r["destination"].get("subset") for r in ours["route"]} != {"v2"}:
+                if {r["destination"].get("subset") for r in ours["route"]} != {self.canary}:
                     raise Violation(f"the route of ours does not lead to the canary: {ours}")
                 continue
             if _but(ours, "name", "match", "mirrors") != _but(original, "name", "match"):
                 raise Violation(f"I7: the route of ours is not its original: {ours}, {original}")
-            if any(r.get("weight", 100) for r in ours["route"] if r["destination"].get("subset") == "v2"):
+            if any(r.get("weight", 100) for r in ours["route"] if r["destination"].get("subset") == self.canary):
                 raise Violation(f"our route sends users to the canary: {ours}")
 
     def _probing(self, ours: Document, original: Document, attempt: Attempt) -> None:
         """A route for probes takes those of this attempt alone, and leads to one version."""
         if _but(ours, "name", "match", "route", "headers") != _but(original, "name", "match", "route", "headers"):
             raise Violation(f"I7: the route for probes is not its original: {ours}, {original}")
-        version = "v1" if "/probe-stable/" in ours["name"] else "v2"
+        version = "v1" if "/probe-stable/" in ours["name"] else self.canary
         marks = {match["headers"].get(HEADER, {}).get("exact") for match in ours["match"]}
         if marks != {f"{attempt.id}:{version}"}:
             raise Violation(f"a route for probes takes users' requests: {ours}")
@@ -353,7 +354,7 @@ class Watcher:
         assert attempt is not None
         if attempt.id in self.breached or attempt.id in self.taken_back:
             raise Violation("I9: a route of ours reaches the canary after a breach or a take-back")
-        if world.ready["v2"] < needed(self._capacity(), attempt.load):
+        if world.ready[self.canary] < needed(self._capacity(), attempt.load):
             raise Violation(f"I3: a route of ours for {world.ready['v2']} ready endpoints")
         if world.now - self.subset_since < world.strategy.propagation - 0.01:
             raise Violation("I13: a route of ours before the subset had reached the proxies")
@@ -368,7 +369,7 @@ class Watcher:
                 raise Violation(f"I10: an engine of fence {claim['fence']} wrote after {self.fences[attempt]}")
             return
         self.taken_back.add(attempt)
-        if now < was and world.ready["v2"] and self.subset_since < NEVER:
+        if now < was and world.ready[self.canary] and self.subset_since < NEVER:
             carries = 100 - was
             if not world.ready["v1"]:
                 raise Violation(f"I12: no endpoint is ready and got {100 - now} %")
@@ -386,12 +387,15 @@ class Watcher:
             raise Violation(f"I2: rose to {now} %, recorded is {attempt and attempt.weight} %")
         if attempt.id in self.breached:
             raise Violation(f"I9: rose to {now} % after a breach")
-        if world.ready["v2"] < needed(self._capacity(), now):
+        if world.ready[self.canary] < needed(self._capacity(), now):
             raise Violation(f"I3: rose to {now} % on {world.ready['v2']} ready endpoints")
         if world.drilled():
             raise Violation(f"I6: rose to {now} % while a fault lies on the canary's way")
         if world.now - self.subset_since < world.strategy.propagation - 0.01:
             raise Violation("I13: rose before the subset had reached the proxies")
+
+    def _exposed(self, vs: Document) -> Decimal:
+        return max(percents(vs, self.pair, ()), default=Decimal(0))
 
 
 def _main(vs: Document) -> list[Document]:
@@ -402,14 +406,10 @@ def _but(route: Document, *keys: str) -> Document:
     return {key: value for key, value in route.items() if key not in keys}
 
 
-def _exposed(vs: Document) -> Decimal:
-    return max(percents(vs, PAIR, ()), default=Decimal(0))
-
-
-def _shares(vs: Document) -> tuple[int, int]:
+def _shares(vs: Document, pair: Pair) -> tuple[int, int]:
     entries = _main(vs)
     total = sum(e.get("weight", 0) for e in entries)
-    ours = sum(e.get("weight", 0) for e in entries if e["destination"].get("subset") in ("v1", "v2"))
+    ours = sum(e.get("weight", 0) for e in entries if e["destination"].get("subset") in (pair.stable, pair.canary))
     return ours, total
 
 

@@ -78,6 +78,37 @@ def test_a_new_target_in_the_middle_takes_back_first() -> None:
     assert conditions(world)["Ready"][0] == "True", "v1 is asked for, and serves"
 
 
+def shares(vs: Document) -> dict[str, int]:
+    """What the route for everybody gives each version."""
+    entries = vs["spec"]["http"][-1]["route"]
+    return {one["destination"]["subset"]: one.get("weight", 100) for one in entries}
+
+
+def test_a_new_target_in_the_middle_that_is_ready_comes_when_all_is_back() -> None:
+    world = World(4, trouble=0.0, declared=SPEC)
+    Watcher(world)
+    world.deploy("v3")
+    living = replicas(world)
+    controlled(world, living=living, until=lambda w: w.exposed() == 25)
+    asked(world, {"spec": {"version": "v3"}})
+    controlled(world, living=living, until=lambda w: bool((a := w.attempt()) and a.canary == "v3"))
+    assert world.exposed() == 0
+    world.try_out("v3")
+    watcher = Watcher(world)
+    controlled(world, living=living)
+    watcher.finished()
+    ends = [after for one in living for _, after in one.told if after and after.phase.ended and after.cleaned]
+    assert {(one.canary, one.phase, one.reason) for one in ends} == {
+        ("v2", Phase.ROLLED_BACK, Reason.SUPERSEDED), ("v3", Phase.PROMOTED, None),
+    }  # fmt: skip
+    assert conditions(world)["Promoted"] == ("True", "Promoted")
+    path = [shares(one.after) for one in world.cluster.history if one.key[0] == VIRTUAL_SERVICE.name and one.after]
+    assert {one.get("v2", 0) for one in path} == {0, 5, 25}
+    assert {one.get("v3", 0) for one in path} == {0, 5, 25, 50, 100}
+    begins = next(place for place, one in enumerate(path) if one.get("v3"))
+    assert not any(one.get("v2") for one in path[begins:])
+
+
 def test_a_new_target_that_is_not_there_yet_is_asked_for_after_the_take_back() -> None:
     world = World(4, trouble=0.0, declared=SPEC)
     living = replicas(world)

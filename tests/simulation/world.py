@@ -41,6 +41,8 @@ from tests.simulation.workloads import Staff, Workloads
 
 HOST = "reviews.shop.svc.cluster.local"
 PAIR = Pair(HOST, "v1", "v2")
+VERSIONS = ("v1", "v2", "v3")
+"""Those that are counted; of the last there are pods only where a test deploys it."""
 START = 1_000_000.0
 EDGES = (100.0, 250.0, 500.0, math.inf)
 """Of the virtual histogram: answers take less than 100 ms, slow ones 400 ms."""
@@ -49,8 +51,8 @@ READ = 0.75
 """The share of all requests that change nothing."""
 BETA = 0.1
 """The share of all requests that the header route matches."""
-AT_PODS = {v: [(edge, Series(f"pod-{v}", v, within(edge))) for edge in EDGES] for v in ("v1", "v2")}
-TIMED = {v: [(edge, Series("gateway", v, within(edge))) for edge in EDGES] for v in ("v1", "v2")}
+AT_PODS = {v: [(edge, Series(f"pod-{v}", v, within(edge))) for edge in EDGES] for v in VERSIONS}
+TIMED = {v: [(edge, Series("gateway", v, within(edge))) for edge in EDGES] for v in VERSIONS}
 
 
 class Crash(BaseException):
@@ -166,9 +168,9 @@ class VirtualMetrics:
         """The last moment of which anybody was shown counters that mean something."""
         self.canary_at: list[float] = []
         """The seconds in which the canary was asked."""
-        self.came: dict[str, set[float]] = {"v1": set(), "v2": set()}
+        self.came: dict[str, set[float]] = {version: set() for version in VERSIONS}
         """The seconds in which requests came to a version."""
-        self.stragglers = dict.fromkeys(("v1", "v2"), 0)
+        self.stragglers = dict.fromkeys(VERSIONS, 0)
         """Requests a second that come to a version whatever the routes say, as from proxies that know no others yet."""
         self.answer: Callable[[str, float], list[float]] = lambda promql, at: []
         """The values of an expression's series at a moment."""
@@ -177,20 +179,20 @@ class VirtualMetrics:
 
     def second(self, now: float) -> None:
         """Let one second of traffic pass. The gateway counts users' requests, the pods those repeated too."""
-        world, sent = self.world, self.world.sent()
+        world, sent, canary = self.world, self.world.sent(), self.world.pair.canary
         share = float(world.exposed()) / 100
         if sent.routed:
             share = BETA + (1 - BETA) * share
-        for version, part in (("v1", 1 - share), ("v2", share)):
+        for version, part in (("v1", 1 - share), (canary, share)):
             requests = round(world.rps * part) + self.stragglers[version]
-            repeated = math.floor(world.rps * sent.repeated / 100 + self._odd()) if version == "v2" else 0
+            repeated = math.floor(world.rps * sent.repeated / 100 + self._odd()) if version == canary else 0
             if requests or repeated:
                 self._came(version, now)
             chance = world.failing[version] if now >= world.outage[1] or now < world.outage[0] else 0.5
             failed = sum(world.random.random() < chance for _ in range(requests))
             rejected = self._some(world.rejecting[version], requests - failed)
             again = sum(world.random.random() < chance for _ in range(repeated))
-            self.hurt += failed if version == "v2" else 0
+            self.hurt += failed if version == canary else 0
             for outcome, count, more in ((ALL, requests, repeated), (FAILED, failed, again), (REJECTED, rejected, 0)):
                 series = Series("gateway", version, outcome)
                 self.counters[series] = self.counters.get(series, 0.0) + count
@@ -216,7 +218,7 @@ class VirtualMetrics:
 
     def _came(self, version: str, now: float) -> None:
         self.came[version].add(now)
-        if version == "v2":
+        if version == self.world.pair.canary:
             self.canary_at.append(now)
 
     def _odd(self) -> float:
@@ -438,8 +440,8 @@ class Sent:
     """How many of stable's requests are sent again, in percent."""
 
     @classmethod
-    def by(cls, document: Document) -> "Sent":
-        share = max(percents(document, PAIR, ()), default=Decimal(0))
+    def by(cls, document: Document, pair: Pair) -> "Sent":
+        share = max(percents(document, pair, ()), default=Decimal(0))
         return cls(document, share, routed(document), repeated(document))
 
 
@@ -451,9 +453,9 @@ class World:
     trouble: float = 1.0
     rps: int = 120
     now: float = START
-    failing: dict[str, float] = field(default_factory=lambda: {"v1": 0.0, "v2": 0.0})
-    rejecting: dict[str, float] = field(default_factory=lambda: {"v1": 0.0, "v2": 0.0})
-    slow: dict[str, float] = field(default_factory=lambda: {"v1": 0.0, "v2": 0.0})
+    failing: dict[str, float] = field(default_factory=lambda: dict.fromkeys(VERSIONS, 0.0))
+    rejecting: dict[str, float] = field(default_factory=lambda: dict.fromkeys(VERSIONS, 0.0))
+    slow: dict[str, float] = field(default_factory=lambda: dict.fromkeys(VERSIONS, 0.0))
     outage: tuple[float, float] = (0.0, 0.0)
     strategy: Strategy = field(default_factory=strategy)
     declared: Document = field(default_factory=dict)
@@ -470,6 +472,8 @@ class World:
         self.probes = Answers()
         self.log: list[str] = []
         self.processes: list[FaultyCluster] = []
+        self.pair = PAIR
+        """Whose traffic is counted."""
         self.ready = {"v1": 4, "v2": 4}
         self.seen = True
         """Whether the canary's pods are in the mesh: their proxies count."""
@@ -500,23 +504,36 @@ class World:
         self.cluster.create(DESTINATION_RULE, _document(DESTINATION_RULE, "reviews", spec=spec))
         self.workloads = Workloads(self, self.staff)
         for version in ("v1", "v2"):
-            for i in range(0 if self.staff else 4):
-                labels = {"app": "reviews", "version": version}
-                self.cluster.create(POD, _document(POD, f"reviews-{version}-{i}", labels=labels))
+            if not self.staff:
+                self._pods(version)
         if self.declared:
             self.cluster.create(SERVICE_ROLLOUT, _document(SERVICE_ROLLOUT, "reviews", spec=self.declared))
         self.workloads.count()
         self.endpoints()
 
+    def _pods(self, version: str) -> None:
+        labels = {"app": "reviews", "version": version}
+        for i in range(4):
+            self.cluster.create(POD, _document(POD, f"reviews-{version}-{i}", labels=labels))
+
+    def deploy(self, version: str) -> None:
+        """There is one more version, and it is ready."""
+        self._pods(version)
+        self.set_ready(version, 4)
+
+    def try_out(self, version: str) -> None:
+        """From now on this one is the canary, whose share of users is counted."""
+        self.pair, self._sent = replace(PAIR, canary=version), Sent({})
+
     def endpoints(self) -> None:
         document = _document(ENDPOINT_SLICE, "reviews-1", labels={"kubernetes.io/service-name": "reviews"})
         document["endpoints"] = [
             {
-                "addresses": [f"10.0.{v}.{i}"],
-                "conditions": {"ready": i < self.ready[f"v{v}"]},
-                "targetRef": {"name": f"reviews-v{v}-{i}"},
+                "addresses": [f"10.0.{version[1:]}.{i}"],
+                "conditions": {"ready": i < ready},
+                "targetRef": {"name": f"reviews-{version}-{i}"},
             }
-            for v in (1, 2)
+            for version, ready in self.ready.items()
             for i in range(4)
         ]
         self.cluster.documents.pop((ENDPOINT_SLICE.name, "shop", "reviews-1"), None)
@@ -553,7 +570,7 @@ class World:
         """What the routes send to the canary now."""
         document = self.cluster.documents[(VIRTUAL_SERVICE.name, "shop", "reviews")]
         if self._sent.document is not document:
-            self._sent = Sent.by(document)
+            self._sent = Sent.by(document, self.pair)
         return self._sent
 
     def edit(self, change: Callable[[Document], None], manager: str = "kubectl") -> None:
