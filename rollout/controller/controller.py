@@ -121,7 +121,9 @@ class Controller:
         self.queue: Queue[Key] = Queue(clock.now)
         self.leader = Leader(cluster, settings.home, identity, settings.spaces, settings.lease, settings.drains)
         turnstile = Turnstile(Together(metrics), max(1, settings.workers - SPARE))
-        world = World(self._view, turnstile, webhooks, probes, self._follow, self._deployments, self._others)
+        world = World(
+            self._view, turnstile, webhooks, probes, self._follow, self._deployments, self._others, settings.labels
+        )
         self.reconciler = Reconciler(world, self.leader, self._changed)
         self._failures: dict[Key, int] = {}
         self._began: dict[Key, float] = {}

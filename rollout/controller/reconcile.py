@@ -2,8 +2,8 @@
 
 import functools
 import math
-from collections.abc import Callable, Collection
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field, replace
 
 from rollout.adapters.spelling.service_rollout import ServiceRollout, declared, strategy_of
 from rollout.controller.leading import Leader, Led
@@ -13,6 +13,7 @@ from rollout.core.documents import (
     SERVICE_ROLLOUT,
     Document,
     annotations_of,
+    carries,
     going,
     name_of,
     namespace_of,
@@ -72,6 +73,8 @@ class World:
     """Keep the Deployments of a namespace current from now on."""
     others: Callable[[], tuple[str, ...]] = tuple
     """The mesh's other clusters."""
+    labels: Mapping[str, str] = field(default_factory=dict)
+    """Of the objects that are ours: others are another shard's."""
 
 
 class Reconciler:
@@ -95,6 +98,9 @@ class Reconciler:
             document = self._world.view(key).get(SERVICE_ROLLOUT, *key)
         except NotFound:
             return self._gone(key, now)
+        if not carries(document, self._world.labels):
+            self._drop(key)  # whoever leads the shard to which it went finds all that is in flight in its record
+            return NEVER
         rest = _rests(document, now)
         if rest and at_rest(document) and not self._called(key, document, now):
             self._land(key, document, now)
@@ -230,7 +236,7 @@ class _Flight:
         self._cluster, self._key = world.view(key), key
         self._drains, self._deployments, self._others = leader.drains, world.deployments, world.others
         namespace, name = key
-        self._shelf = StatusShelf(self._cluster, name, namespace, observing=True)
+        self._shelf = StatusShelf(self._cluster, name, namespace, observing=True, labels=world.labels)
         lease = Led(leader, self._cluster, service, namespace)
         self.engine = Engine(
             self._cluster, world.metrics, world.webhooks(), world.probes(), service, namespace, lease, self._shelf

@@ -1,13 +1,23 @@
 """The record of a service: read it, write it guarded by its version, wherever it lies."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Protocol
 
 from pydantic import TypeAdapter, ValidationError
 
 from rollout.core.attempt import Attempt, Record
-from rollout.core.documents import CONFIG_MAP, MANAGED_BY, SERVICE_ROLLOUT, Document, finalizers_of, name_of, version_of
-from rollout.core.errors import InvalidInput, NotFound
+from rollout.core.documents import (
+    CONFIG_MAP,
+    MANAGED_BY,
+    SERVICE_ROLLOUT,
+    Document,
+    carries,
+    finalizers_of,
+    name_of,
+    version_of,
+)
+from rollout.core.errors import Conflict, InvalidInput, NotFound
 from rollout.core.quantities import stamp
 from rollout.engine.objects import object_for, version_asked
 from rollout.engine.status import FINALIZER, Trouble, marked, status_of, updating, waiting_since
@@ -107,12 +117,16 @@ class StatusShelf:
 
     A finalizer of ours stands on the object while an attempt is in flight; that it went says that all was cleaned up,
     so that this need not be recorded. `observing`: whether a write says that the spec as it stands was acted upon.
+    Without these `labels` the object is another shard's: it is not loaded, and so nothing of it is written either.
     """
 
     remedy = "remove status.record, and what it had in flight is taken back"
 
-    def __init__(self, cluster: Cluster, name: str, namespace: str, observing: bool) -> None:
+    def __init__(
+        self, cluster: Cluster, name: str, namespace: str, observing: bool, labels: Mapping[str, str] | None = None
+    ) -> None:
         self._cluster, self._namespace, self._name, self._observing = cluster, namespace, name, observing
+        self._labels = labels or {}
         self._reader = _Reader()
         self.title = f"the status of ServiceRollout {namespace}/{name}"
         self.trouble: Trouble | None = None
@@ -130,8 +144,11 @@ class StatusShelf:
         return self._document
 
     def load(self) -> Record | None:
-        """See `Shelf`."""
-        self._document = self._cluster.get(SERVICE_ROLLOUT, self._namespace, self._name)
+        """See `Shelf`. Raises `Conflict` where it went to another shard since we looked."""
+        document = self._cluster.get(SERVICE_ROLLOUT, self._namespace, self._name)
+        if not carries(document, self._labels):
+            raise Conflict(f"ServiceRollout {self._namespace}/{self._name} has other labels now: its shard goes on")
+        self._document = document
         return self._record()
 
     def keep(self, record: Record, now: float, again: bool = False) -> None:

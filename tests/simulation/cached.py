@@ -23,7 +23,7 @@ from tests.simulation.world import ProcessWebhooks, VirtualProbes
 AT_ONCE = {POD, ENDPOINT_SLICE, DESTINATION_RULE, VIRTUAL_SERVICE}
 """Kinds whose watches are cut, but never late here: the invariants know only how the mesh is now. An edit by hand that
 we hear of when the attempt has ended is one that was made afterwards, to us."""
-SCOPES = [Scope.of(kind) for kind in (SERVICE, SERVICE_ROLLOUT, DESTINATION_RULE, VIRTUAL_SERVICE)]
+SCOPES = [Scope.of(kind) for kind in (SERVICE, DESTINATION_RULE, VIRTUAL_SERVICE)]
 IN_FLIGHT = [
     Scope.of(POD, "shop", {"app": "reviews"}),
     Scope.of(ENDPOINT_SLICE, "shop", {"kubernetes.io/service-name": "reviews"}),
@@ -62,10 +62,11 @@ class CachedReplica(Replica):
             lambda: VirtualProbes(self.world),
             self._follow,
             self._deployments,
+            labels=self.labels,
         )
         self.reconciler = Reconciler(shared, self.leader, self._changed)
         self.streams: list[Stream] = []
-        self._start(SCOPES)
+        self._start([Scope.of(SERVICE_ROLLOUT, None, self.labels), *SCOPES])
 
     def hears(self, at: float) -> None:
         """Not by word of mouth."""

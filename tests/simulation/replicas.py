@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import ClassVar
 
 from rollout.adapters.store import Key
+from rollout.controller.controller import lease_name
 from rollout.controller.leading import Leader
 from rollout.controller.reconcile import NEVER, Reconciler, _rests, at_rest
 from rollout.controller.reconcile import World as Shared
@@ -49,6 +50,8 @@ class Replica:
     """Whether its watches are cut: it hears of nothing."""
     drains: bool = False
     """Whether it is there to take back what is in flight."""
+    labels: dict[str, str] = field(default_factory=dict)
+    """Of its shard's objects."""
     option: ClassVar[str] = "--controller"
     """Of `python -m tests.simulation`."""
 
@@ -61,8 +64,10 @@ class Replica:
             lambda: ProcessWebhooks(self.world),
             lambda: VirtualProbes(self.world),
             lambda *_: lambda: None,
+            labels=self.labels,
         )
-        self.leader = Leader(cluster, "rollout-system", self.name, drains=self.drains)
+        name = lease_name(self.labels)
+        self.leader = Leader(cluster, "rollout-system", self.name, name=name, drains=self.drains)
         self.reconciler = Reconciler(shared, self.leader, self._changed)
         self.told: list[tuple[Attempt | None, Attempt | None]] = []
         self.renew_at, self.due, self.resync_at = 0.0, 0.0, self.world.now + RESYNC
@@ -126,7 +131,7 @@ def controlled(
         for place, one in enumerate(living):
             if not _outlives(world, one):
                 life = next(lives)
-                living[place] = type(one)(world, f"replica-{life}", faults(life), drains=one.drains)
+                living[place] = type(one)(world, f"replica-{life}", faults(life), drains=one.drains, labels=one.labels)
                 living[place].renew_at = world.now + 2.0
         each(world)
         world.pass_time(0.2)

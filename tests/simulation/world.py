@@ -86,6 +86,8 @@ class FaultyCluster:
     def __init__(self, world: "World", faults: Faults) -> None:
         self.world, self.faults, self.calls, self.writes = world, faults, 0, 0
         self.counts: Counter[str] = Counter()
+        self.landed: set[str] = set()
+        """The kinds of which something was written."""
         self.asked: set[tuple[str, str]] = set()
         """Each kind with each verb that was asked of it."""
 
@@ -101,6 +103,7 @@ class FaultyCluster:
             raise Crash
         result = act()
         self.writes += written
+        self.landed |= {kind.name} if written else set()
         doomed = self.calls == faults.crash_after or (written and self.writes == faults.crash_after_write)
         if doomed or chance() < faults.crash:
             raise Crash
