@@ -6,6 +6,7 @@ import json
 import random
 import threading
 import time
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,13 @@ class Moody(Metrics):
 
     mood = ""
 
+    def __init__(self) -> None:
+        super().__init__()
+        self.moments: Counter[str] = Counter()
+        """How often it was asked for the counters of a moment, by its mood then."""
+        self.longest = 0
+        """Characters of the names of instances in the longest of these answers."""
+
     def answer(self, path: str, asked: dict[str, str]) -> tuple[Any, list[str]]:
         """See the base."""
         while self.mood == "hangs":
@@ -40,10 +48,18 @@ class Moody(Metrics):
         if self.mood == "twice":
             rows += rows
         if self.mood == "long":
-            rows += [row | {"metric": row["metric"] | {"instance": "x" * 1_000_000}} for row in rows if "values" in row]
+            rows += [_long(row) for row in rows if {"instance", "outcome"} <= row["metric"].keys()]
+        if " @ " in asked.get("query", ""):
+            self.moments[self.mood] += 1
+            self.longest = max(self.longest, sum(len(row["metric"].get("instance", "")) for row in rows))
         for sample in (one for row in rows for one in row.get("values") or [row["value"]]):
             sample[1] = {"NaN": "NaN", "negative": f"-{sample[1]}", "future": str(1e12)}.get(self.mood, sample[1])
         return data, bad
+
+
+def _long(row: dict[str, Any]) -> dict[str, Any]:
+    """The same of one more instance, whose name is a megabyte, or where many are asked for at once a part of it."""
+    return row | {"metric": row["metric"] | {"instance": "x" * (1_000_000 if "values" in row else 100_000)}}
 
 
 class Fleet(Ours):

@@ -66,7 +66,12 @@ def test_no_lie_of_prometheus_moves_anybody_nor_does_its_silence_hold_who_needs_
     print(f"taken back {took:.2f} s after it was deleted while Prometheus hangs")
     assert took < 3.0, "whoever waits for Prometheus waits 5 s"
     fleet.prometheus.mood = "long"
+    fleet.all_at(100, staying)
+    wait(lambda: fleet.prometheus.longest >= 1_000_000, 10.0)
+    fleet.prometheus.mood = "slow"
     fleet.ended(staying, Phase.PROMOTED, 60.0)
+    print(f"an answer of {fleet.prometheus.longest} characters; by mood were asked {dict(fleet.prometheus.moments)}")
+    assert fleet.prometheus.moments["slow"] > 0
     assert all(fleet.path(one) == [0, 25, 100] for one in staying)
 
 
@@ -126,20 +131,23 @@ def test_who_writes_all_the_time_stops_neither_a_rollout_nor_its_end(fleet: Flee
 
 
 def test_a_server_that_restarts_and_has_forgotten_what_was(fleet: Fleet, api_server: ApiServer) -> None:
-    services = fleet.launch(5)
+    noisy, *services = fleet.launch(6)
     bad, good = services[:1], services[1:]
     fleet.start()
-    fleet.release_all(services)
+    fleet.release_all([noisy, *services])
     wait(lambda: fleet.weight(bad[0]) >= 5, 60.0)
     fleet.prometheus.traffic.fails(bad[0])
-    wait(lambda: all(fleet.weight(one) >= 5 for one in good), 60.0)
+    wait(lambda: all(fleet.weight(one) >= 5 for one in (noisy, *good)), 60.0)
     lists = fleet.asked("list", "virtualservices")
-    api_server.compact()
-    api_server.stop()
-    api_server.compact()
-    api_server.start()
-    fleet.ended(good, Phase.PROMOTED, 90.0)
-    fleet.ended(bad, Phase.BACK, 60.0)
-    assert fleet.asked("list", "virtualservices") > lists, "what it watched was too old to go on from"
-    for one in services:
+    with Noise(api_server, noisy) as noise:
+        api_server.compact()
+        api_server.stop()
+        api_server.compact()
+        api_server.start()
+        wait(lambda: fleet.asked("list", "virtualservices") > lists, 30.0)  # what it watched was too old to go on from
+        fleet.ended(bad, Phase.BACK, 60.0)
+    print(f"with {noise.rate:.0f} writes a second")
+    assert noise.rate > 0.2 * noise.PACE
+    fleet.ended([noisy, *good], Phase.PROMOTED, 90.0)
+    for one in (noisy, *services):
         fleet.never_up_again(one)
