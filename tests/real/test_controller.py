@@ -71,6 +71,18 @@ class Controllers:
         process.send_signal(how)
         return process.wait(30)
 
+    def watched(self) -> dict[str, tuple[int, float]]:
+        """How often a replica has begun to watch pods, and where they are ready; and how many do by the API server."""
+        server = self.mesh.server.call("GET", "/metrics", raw=True).decode().splitlines()
+        own = "".join(map(self.metrics, self.running)).splitlines()
+        return {
+            plural: (
+                int(_sum(own, "rollout_api_requests_total{", f'kind="{plural}"', 'verb="watch"')),
+                _sum(server, "apiserver_longrunning_requests{", f'resource="{plural}"', 'verb="WATCH"'),
+            )
+            for plural in ("pods", "endpointslices")
+        }
+
     # --- the object --------------------------------------------------------------------------------------------
 
     def declare(self, version: str, scale: str = "wait", retire: str = "never", **strategy: Any) -> None:
@@ -111,6 +123,11 @@ class Controllers:
         return [one["reason"] for one in sorted(found, key=lambda one: str(one["metadata"]["name"]))]
 
 
+def _sum(lines: Sequence[str], *parts: str) -> float:
+    """Of the metrics whose lines have all of these parts."""
+    return sum(float(line.rpartition(" ")[2]) for line in lines if all(part in line for part in parts))
+
+
 @pytest.fixture
 def controllers(mesh: Mesh) -> Iterator[Controllers]:
     try:
@@ -137,13 +154,19 @@ def test_a_new_version_in_the_spec_is_a_release(controllers: Controllers) -> Non
     mesh, port = controllers.mesh, controllers.start()
     controllers.declare("v1")
     wait(lambda: controllers.status().get("phase") == "Idle", 20)
+    idle = controllers.watched()
+    assert {begun for begun, _ in idle.values()} == {0}, "pods are watched for what is in flight alone"
     controllers.patch({"spec": {"version": "v2"}})
+    wait(lambda: mesh.canary() > 0, 60)
+    flying = {kind: (1, standing + 1) for kind, (_, standing) in idle.items()}
+    assert controllers.watched() == flying
     status = controllers.wait_for("Promoted")
     assert {c["type"]: c["status"] for c in status["conditions"]} == {
         "Ready": "True", "Reconciling": "False", "Stalled": "False", "Promoted": "True",
     }  # fmt: skip
     assert mesh.weights() == {"v1": 0, "v2": 100}
     wait(lambda: not controllers.read()["metadata"].get("finalizers"), 10)
+    wait(lambda: controllers.watched() == {kind: (1, standing) for kind, (_, standing) in idle.items()}, 10)
     assert not annotations_of(mesh.cluster.get(VIRTUAL_SERVICE, NAMESPACE, "reviews"))
     assert mesh.seen() == []
     assert controllers.events() == ["Started", "Promoted"]
