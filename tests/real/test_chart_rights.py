@@ -49,21 +49,13 @@ def revoked(controllers: Controllers) -> None:
         server.call("DELETE", path)
 
 
-@pytest.mark.parametrize(("namespaces", "scale"), [([], "wait"), ([NAMESPACE], "wait"), ([NAMESPACE], "auto")])
-def test_the_charts_rights_are_enough_for_a_release(
-    controllers: Controllers, namespaces: list[str], scale: str
-) -> None:
+@pytest.mark.parametrize("namespaces", [[], [NAMESPACE]])
+def test_the_charts_rights_are_enough_for_a_release(controllers: Controllers, namespaces: list[str]) -> None:
+    """With `scale: auto`: see test_scaling.py."""
     mesh = controllers.mesh
     try:
-        config = granted(controllers, {"namespaces": namespaces, "scaling": {"enabled": scale == "auto"}})
-        port = controllers.start(config, namespaces)
-        if scale == "auto":
-            mesh.scale("reviews-v2", 0)
-            mesh.set_ready("reviews-v2-0", False)
-        controllers.declare("v2", scale)
-        if scale == "auto":
-            wait(lambda: mesh.replicas("reviews-v2") == 1, 60)
-            mesh.set_ready("reviews-v2-0", True)
+        port = controllers.start(granted(controllers, {"namespaces": namespaces}), namespaces)
+        controllers.declare("v2")
         controllers.wait_for("Promoted")
         assert mesh.weights() == {"v1": 0, "v2": 100}
         wait(lambda: controllers.events() == ["Started", "Promoted"], 10)

@@ -92,6 +92,30 @@ def test_pods_are_there_before_users_and_everything_goes_back(scaled: Mesh, shar
         assert mesh.seen() == []
 
 
+def test_a_controller_scales_and_gives_back_by_the_charts_rights(scaled: Mesh, controllers: Controllers) -> None:
+    mesh = scaled
+    try:
+        port = controllers.start(granted(controllers, {"namespaces": [NAMESPACE], "scaling": {"enabled": True}}))
+        controllers.declare("v2", "auto")
+        wait(lambda: mesh.replicas("reviews-v2") == 1, 60)
+        assert least(mesh, "v1") == 2, "stable keeps what it needs to get everything back"
+        assert mesh.canary() == 0
+        mesh.set_ready("reviews-v2-0", True)
+        wait(lambda: least(mesh, "v2") == 2, 60)
+        assert mesh.canary() == 50
+        mesh.scale("reviews-v2", 2)
+        add_pod(mesh, "v2")
+        controllers.wait_for("Promoted")
+        wait(lambda: not controllers.read()["metadata"].get("finalizers"), 10)
+        assert (least(mesh, "v1"), least(mesh, "v2"), mesh.replicas("reviews-v2")) == (1, 1, 2)
+        every = [mesh.server.call("GET", f"{WORKLOADS}/reviews-{v}") for v in ("v1", "v2")]
+        assert not any(annotations_of(one) for one in (*every, scaler(mesh, "v1"), scaler(mesh, "v2")))
+        assert mesh.seen() == []
+        assert "forbidden" not in controllers.log(port).lower()
+    finally:
+        revoked(controllers)
+
+
 def test_the_old_version_goes_after_its_time_whoever_leads_then(controllers: Controllers) -> None:
     mesh = controllers.mesh
     try:
