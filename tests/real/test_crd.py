@@ -59,6 +59,13 @@ def test_a_strategy_is_admitted_by_its_name(api_server: ApiServer, strategy: Any
     assert created(api_server, document(strategy=strategy))["spec"]["strategy"] == strategy
 
 
+@pytest.mark.parametrize("url", ["https://hooks.example/T0", {"secret": "hooks", "key": "slack"}])
+def test_whose_edits_are_put_back_and_who_is_told_may_stand_beside_it(api_server: ApiServer, url: Any) -> None:
+    more = {"drift": {"gitopsManagers": ["argocd-controller"]}, "notify": {"url": url}}
+    made = created(api_server, document(strategy={"name": "canary"}, **more))["spec"]
+    assert {key: made[key] for key in more} == more
+
+
 def step(one: Any) -> dict[str, Any]:
     return document(strategy=CANARY | {"steps": [one, {"weight": 100}]})
 
@@ -99,6 +106,9 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
         "spec.strategy.steps[0].route.uri: Too many",
     ),
     "no URL": (document(strategy=CANARY | {"notify": {"url": "slack"}}), "spec.strategy.notify.url: Invalid value"),
+    "no URL beside it": (document(notify={"url": "slack"}), "spec.notify.url: Invalid value"),
+    "one manager": (document(drift={"gitopsManagers": "argocd"}), "spec.drift.gitopsManagers: Invalid value"),
+    "another key of drift": (document(drift={"managers": []}), 'unknown field "spec.drift.managers"'),
     "no pace": (step({"probe": {"url": "http://a/", "rps": 0}}), "spec.strategy.steps[0].probe.rps: Invalid value"),
     "a check of two": (
         document(strategy=CANARY | {"checks": [{"errors": {}, "latency": {}}]}),
