@@ -980,7 +980,8 @@ def controller(
         typer.Option("--namespace", "-n", metavar="NS", help="Only there; may be given again. Else: everywhere."),
     ] = [],  # noqa: B006 - typer copies it
     selector: Annotated[
-        str, typer.Option(metavar="LABELS", help="Only objects with these labels, such as team=a,tier=b.")
+        str,
+        typer.Option(metavar="LABELS", help="Only objects with these labels, like team=a; nobody else's."),
     ] = "",
     context: Context = "",
     prometheus: Prometheus = "",
