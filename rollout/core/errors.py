@@ -11,13 +11,34 @@ RolloutError
     └── Conflict        the object changed since it was read (or exists already); read again
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 
 class RolloutError(Exception):
     """The base of every error that we raise on purpose; its text is a sentence to a person."""
 
 
 class InvalidInput(RolloutError):
-    """What was asked for cannot work; nothing was written."""
+    """What was asked for cannot work; nothing was written.
+
+    `field` is what it is about, as the spec of a ServiceRollout names it; empty where it is about nothing there, or
+    the text says so. `hint` ends the sentence for whoever sits at a command line, and means nothing elsewhere.
+    """
+
+    def __init__(self, text: str, field: str = "", hint: str = "") -> None:
+        super().__init__(text + hint)
+        self.text, self.field = text, field
+
+
+@contextmanager
+def about(field: str) -> Iterator[None]:
+    """Whatever is refused herein is about this field, unless it says of another."""
+    try:
+        yield
+    except InvalidInput as error:
+        error.field = error.field or field
+        raise
 
 
 class Unreachable(RolloutError):

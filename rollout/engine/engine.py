@@ -6,7 +6,7 @@ from dataclasses import dataclass, fields, replace
 
 from rollout.core.attempt import HISTORY_LENGTH, Attempt, Fate, Record, Retirement, Scale, Word
 from rollout.core.decision import Decision, Observation, decide, landed, lingers, take_back
-from rollout.core.errors import Conflict, Forbidden, InvalidInput, Unintelligible
+from rollout.core.errors import Conflict, Forbidden, InvalidInput, Unintelligible, about
 from rollout.core.lifecycle import Phase, Reason, legal
 from rollout.core.notices import noticed
 from rollout.core.strategy import Gate, Pause
@@ -107,8 +107,9 @@ class Engine:
         else:
             rights.demand(self._cluster, attempt, bool(missing), governed=self.states.declared is not None)
         try:
-            self.load = self._eyes.ask(attempt, scene.target(attempt))
-            examined(self._metrics, attempt, now)
+            with about("strategy.checks"):
+                self.load = self._eyes.ask(attempt, scene.target(attempt))
+                examined(self._metrics, attempt, now)
         except Unintelligible as error:
             raise InvalidInput(str(error)) from error
         return attempt

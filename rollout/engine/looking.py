@@ -113,7 +113,8 @@ class Eyes:
         if any(step.mirror for step in strategy.steps) and self._seen_by(target, PODS)[1] is None:
             raise InvalidInput(
                 f"nobody would see what is mirrored to {target.service}: its pods' own proxies count nothing "
-                '(reporter="destination"); put them into the mesh, or leave the step `mirror` out'
+                '(reporter="destination"); put them into the mesh, or leave the step `mirror` out',
+                "strategy.steps",
             )
         return measured(self._metrics, target, strategy, horizon, self._pace(strategy, target))
 

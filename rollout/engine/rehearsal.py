@@ -6,7 +6,7 @@ from decimal import Decimal
 from rollout.core.attempt import Attempt, Scale
 from rollout.core.decision import needed
 from rollout.core.documents import VIRTUAL_SERVICE, Document, name_of, namespace_of, ref
-from rollout.core.errors import InvalidInput
+from rollout.core.errors import InvalidInput, about
 from rollout.core.quantities import floored
 from rollout.core.strategy import Mirror, Overlay, Safe, load
 from rollout.engine.observing import pair_of
@@ -18,6 +18,7 @@ from rollout.mesh.routes import ours
 MESH = "mesh"
 
 
+@about("strategy.steps")
 def rehearse(attempt: Attempt, canary_ready: int, service: Document, every: Sequence[Document]) -> None:
     """Raise `InvalidInput` where a step of the strategy that acts beside the weights could not be taken.
 

@@ -1,6 +1,6 @@
 """Before anything is written: what is there, which routes would move, and whether a rollout can work at all."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from fractions import Fraction
@@ -17,7 +17,7 @@ from rollout.core.documents import (
     ref,
     selector_of,
 )
-from rollout.core.errors import Forbidden, InvalidInput, NotFound
+from rollout.core.errors import Forbidden, InvalidInput, NotFound, about
 from rollout.core.strategy import Fault, Strategy
 from rollout.engine.asking import opened
 from rollout.engine.lookup import ROOT_NAMESPACE, Pod, Pods, everywhere, other_clusters, pods_of, routing_to
@@ -58,8 +58,9 @@ class Request:
     others: tuple[str, ...] | None = None
 
 
+@about("service")
 def survey(cluster: Cluster, request: Request, number: int, now: float) -> Attempt:
-    """The attempt that would start now. Writes nothing; raises `InvalidInput` if it cannot work."""
+    """The attempt that would start now. Writes nothing; raises `InvalidInput`, with the field, if it cannot work."""
     service = known_service(cluster, request.service, request.namespace)
     host = fqdn(request.service, request.namespace)
     every, whole = everywhere(cluster, VIRTUAL_SERVICE, request.namespace)
@@ -69,7 +70,7 @@ def survey(cluster: Cluster, request: Request, number: int, now: float) -> Attem
     seen = pods_of(cluster, service)
     stable = request.stable or _serving(found, host, seen, request)
     if stable == request.canary:
-        raise InvalidInput(f"{request.service} is at {stable} already; name another version with --to")
+        raise InvalidInput(f"{request.service} is at {stable} already", "version", "; name another version with --to")
     rules, all_rules = everywhere(cluster, DESTINATION_RULE, request.namespace)
     level = seen_from(rules, host, request.namespace, request.namespace, ROOT_NAMESPACE)
     theirs, ours = (seen.of(labels_for(level, name)) for name in (stable, request.canary))
@@ -99,12 +100,12 @@ def survey(cluster: Cluster, request: Request, number: int, now: float) -> Attem
         clients=tuple(_clients(rules, host)),
         narrow=not (whole and all_rules),
         scale=request.scale,
-        drills=tuple(_drills(cluster, request, every, found, _labels(service, labels_for(level, request.canary)))),
+        drills=_drills(cluster, request, every, found, _labels(service, labels_for(level, request.canary))),
     )
     _subsets(cluster, request, attempt)
     rehearse(attempt, ours.ready, service, every)
     for where in request.strategy.secrets:
-        with suppress(Forbidden):  # who drives is told of every right that is missing, at once
+        with suppress(Forbidden), about("strategy"):  # who drives is told of every right that is missing, at once
             opened(cluster, request.namespace, where)
     text = f"{stable} → {request.canary} with strategy {request.strategy.name}"
     if attempt.narrow:
@@ -121,6 +122,7 @@ def _labels(service: Document, subset: dict[str, str]) -> dict[str, str]:
     return {**selector_of(service), **subset}
 
 
+@about("scale")
 def _asleep(cluster: Cluster, request: Request, service: Document, subset: dict[str, str]) -> Pods | None:
     """The pods that a canary without replicas would have, where we are to scale it; None where it has some, or must."""
     if request.scale is Scale.WAIT:
@@ -130,10 +132,12 @@ def _asleep(cluster: Cluster, request: Request, service: Document, subset: dict[
     return None if number(one.deployment) else Pods((Pod(labels_of(template(one.deployment)), False),))
 
 
+@about("strategy.steps")
 def _drills(
     cluster: Cluster, request: Request, every: Sequence[Document], ours: Sequence[Document], labels: dict[str, str]
-) -> Iterator[Drill]:
+) -> tuple[Drill, ...]:
     """Where each fault of the strategy would lie."""
+    found: list[Drill] = []
     faults = [step.fault for step in request.strategy.steps if step.fault]
     seen: dict[str, str] = {}
     for fault in faults:
@@ -159,9 +163,10 @@ def _drills(
             for one in faults:
                 if one.on == on:
                     drilled(theirs[0], fqdn(request.service, request.namespace), labels, one)  # refuses what cannot be
-            yield Drill(on, host, namespace_of(theirs[0]), name_of(theirs[0]), False, labels)
+            found.append(Drill(on, host, namespace_of(theirs[0]), name_of(theirs[0]), False, labels))
         else:
-            yield Drill(on, host, request.namespace, made_name(request.service, on), True, labels)
+            found.append(Drill(on, host, request.namespace, made_name(request.service, on), True, labels))
+    return tuple(found)
 
 
 def _asked(cluster: Cluster, fault: Fault, request: Request) -> str:
@@ -175,6 +180,7 @@ def _asked(cluster: Cluster, fault: Fault, request: Request) -> str:
     return fqdn(name, namespace)
 
 
+@about("service")
 def serves(cluster: Cluster, service: str, namespace: str, version: str) -> bool:
     """Whether every route that chooses a version of the service sends to this one alone.
 
@@ -194,8 +200,8 @@ def known_service(cluster: Cluster, service: str, namespace: str) -> Document:
     except NotFound:
         names = _services(cluster, namespace)
         raise InvalidInput(
-            f"there is no Service {service} in namespace {namespace} (there: {names}); "
-            "name another, or another namespace with -n"
+            f"there is no Service {service} in namespace {namespace} (there: {names})",
+            hint="; name another, or another namespace with -n",
         ) from None
 
 
@@ -215,25 +221,28 @@ def _serving(found: Sequence[Document], host: str, seen: Pods, request: Request)
     others = named - {request.canary} or (ready - {request.canary, ""})
     if len(others) != 1:
         raise InvalidInput(
-            f"cannot tell which version of {request.service} serves now: {', '.join(sorted(others)) or 'none found'}; "
-            "name it with --from"
+            f"cannot tell which version of {request.service} serves now: {', '.join(sorted(others)) or 'none found'}",
+            hint="; name it with --from",
         )
     return others.pop()
 
 
 def _there(request: Request, version: str, labels: dict[str, str], pods: Pods, seen: Pods) -> None:
     """Refuse a version without pods, or without one that is ready."""
+    field = "version" if version == request.canary else "service"
     wanted = ",".join(f"{key}={value}" for key, value in labels.items())
     if not pods.pods:
         known = ", ".join(v for v in seen.versions if v) or "none"
         raise InvalidInput(
             f"no pod of {request.service} carries the label {wanted} (versions there: {known}); "
-            "deploy it first, or name another version"
+            "deploy it first, or name another version",
+            field,
         )
     if not pods.ready:
         raise InvalidInput(
             f"none of the {len(pods.pods)} pod(s) of {request.service} {version} is ready; "
-            f"see `kubectl get pods -n {request.namespace} -l {wanted}`"
+            f"see `kubectl get pods -n {request.namespace} -l {wanted}`",
+            field,
         )
 
 
@@ -243,12 +252,16 @@ def counted(pair: Pair, stable: Pods, canary: Pods) -> tuple[str, str]:
     for name, pods in ((pair.stable, stable), (pair.canary, canary)):
         told = ", ".join(version or "none" for version in pods.versions) or "none"
         if pods.versions[1:] or not any(pods.versions):
-            raise InvalidInput(f"the pods of the subset {name} carry {LABEL}={told}; give them all the same label")
+            raise InvalidInput(
+                f"the pods of the subset {name} carry {LABEL}={told}; give them all the same label",
+                "version" if name == pair.canary else "service",
+            )
         found.append(told)
     if found[0] == found[1]:
         raise InvalidInput(
             f"the pods of {pair.stable} and {pair.canary} both carry {LABEL}={found[0]}; give each its own, "
-            "or nobody can tell whose requests fail"
+            "or nobody can tell whose requests fail",
+            "version",
         )
     return found[0], found[1]
 
@@ -260,7 +273,8 @@ def _moving(found: Sequence[Document], pair: Pair, request: Request) -> list[Doc
         names = ", ".join(ref(VIRTUAL_SERVICE, vs) for vs in found)
         raise InvalidInput(
             f"no route for everybody in {names} sends to {pair.stable} of {request.service}: a route moves if it has "
-            "no match, or splits between both versions already; name the version that serves with --from, or add one"
+            "no match, or splits between both versions already",
+            hint="; name the version that serves with --from, or add one",
         )
     for vs in moving:
         if twice := doubled(vs, pair):

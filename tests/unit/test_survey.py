@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from rollout.core.address import SecretKey
 from rollout.core.attempt import Scale
 from rollout.core.documents import (
     DEPLOYMENT,
@@ -189,6 +190,30 @@ def test_who_may_see_only_a_namespace_is_told_so() -> None:
     found = shop.survey()
     assert found.narrow
     assert "only namespace shop could be listed" in found.message
+
+
+def refused(shop: Shop, **changes: Any) -> tuple[str, str, str]:
+    """What a survey says: the field that it is about, the sentence, and what only a command line is told."""
+    with pytest.raises(InvalidInput) as error:
+        survey(shop.cluster, replace(Request("reviews", "shop", "v2", STRATEGY), **changes), 1, 1000.0)
+    return error.value.field, error.value.text, str(error.value).removeprefix(error.value.text)
+
+
+def test_what_is_refused_names_the_field_that_it_is_about() -> None:
+    shop = Shop({"v1": 1, "v2": 1}, to("v1"), BOTH)
+    mirror = replace(STRATEGY, steps=(Step(Decimal(0), Bake(5, 5), Mirror(Decimal(100), Safe.ALL)), *STRATEGY.steps))
+    hook = replace(STRATEGY, notify=SecretKey("hooks", "slack"))
+    assert refused(shop, service="orders") == (
+        "service", "there is no Service orders in namespace shop (there: reviews)",
+        "; name another, or another namespace with -n",
+    )  # fmt: skip
+    assert refused(shop, canary="v1") == ("version", "reviews is at v1 already", "; name another version with --to")
+    assert refused(shop, canary="v3")[0] == "version"
+    assert refused(shop, scale=Scale.AUTO)[0] == "scale"
+    assert refused(shop, strategy=hook)[0] == "strategy"
+    assert refused(Shop({"v1": 4, "v2": 1}, to("v1"), BOTH), strategy=mirror)[0] == "strategy.steps"
+    assert refused(Shop({"v2": 1}, to("v1"), BOTH))[0] == "service", "v1 has no pod"
+    assert refused(Shop({"v1": 1, "v2": 1}, []))[0] == "service"
 
 
 # A strategy that begins with a mirror

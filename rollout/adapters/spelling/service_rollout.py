@@ -23,7 +23,7 @@ from rollout.adapters.strategy_files import load, parse, presets
 from rollout.core.address import Url
 from rollout.core.attempt import Scale
 from rollout.core.documents import CONFIG_MAP, SERVICE_ROLLOUT, Document, name_of, namespace_of, ref
-from rollout.core.errors import InvalidInput, NotFound
+from rollout.core.errors import InvalidInput, NotFound, about
 from rollout.core.quantities import DURATION, duration
 from rollout.core.strategy import Strategy
 from rollout.ports import Cluster
@@ -200,7 +200,8 @@ def _kept(cluster: Cluster, namespace: str, kept: ConfigMapKey) -> Strategy:
         raise InvalidInput(f"spec.strategy.configMap: there is no {where}") from None
     if key not in data:
         raise InvalidInput(f"spec.strategy.key: {where} has no key {key} (there: {', '.join(sorted(data)) or 'none'})")
-    return parse(data[key], name, f"{where}, {key}")
+    with about("strategy"):
+        return parse(data[key], name, f"{where}, {key}")
 
 
 def _refused(document: Document, faults_told: str) -> InvalidInput:
