@@ -34,7 +34,6 @@ from rollout.core.documents import (
     selector_of,
 )
 from rollout.core.errors import NotFound, RolloutError
-from rollout.core.lifecycle import Phase
 from rollout.engine.lease import CONTROLLER, RENEW_EVERY
 from rollout.engine.lookup import ROOT_NAMESPACE, other_clusters
 from rollout.ports import Cluster, Metrics, Probes, Watchable, Webhooks
@@ -95,11 +94,8 @@ class Told(Protocol):
     def failed(self, error: str) -> None:
         """One tick failed."""
 
-    def reacted(self, seconds: float) -> None:
-        """Traffic was taken back, so long after the tick began."""
-
-    def changed(self, before: Attempt | None, after: Attempt | None) -> None:
-        """An attempt stands otherwise than before."""
+    def changed(self, before: Attempt | None, after: Attempt | None, seconds: float) -> None:
+        """An attempt stands otherwise than before, so long after the tick began."""
 
 
 class Controller:
@@ -327,9 +323,7 @@ class Controller:
 
     def _changed(self, document: Document, before: Attempt | None, after: Attempt | None) -> None:
         now = clock.now()
-        self._told.changed(before, after)
-        if after and after.phase is Phase.ROLLING_BACK and (before is None or before.phase is not after.phase):
-            self._told.reacted(now - self._began[namespace_of(document), name_of(document)])
+        self._told.changed(before, after, now - self._began[namespace_of(document), name_of(document)])
         where = f"{namespace_of(document)}/{name_of(document)}"
         if after is not None and (before is None or before.message != after.message):
             log.info("%s: %s %s %%: %s", where, after.phase, after.weight, after.message)

@@ -36,7 +36,7 @@ class Telemetry:
         )
         self._work = Histogram("rollout_tick_seconds", "How long one tick took.", buckets=FAST, registry=self.registry)
         self._reaction = Histogram(
-            "rollout_reaction_seconds", "From the beginning of the tick that saw harm until the traffic was back.",
+            "rollout_reaction_seconds", "From the beginning of the tick that found harm until the traffic was back.",
             buckets=FAST, registry=self.registry,
         )  # fmt: skip
 
@@ -52,14 +52,13 @@ class Telemetry:
         """One tick failed."""
         self._failures.labels(error).inc()
 
-    def reacted(self, seconds: float) -> None:
-        """Traffic was taken back."""
-        self._reaction.observe(seconds)
-
-    def changed(self, before: Attempt | None, after: Attempt | None) -> None:
-        """An attempt stands otherwise than before."""
+    def changed(self, before: Attempt | None, after: Attempt | None, seconds: float) -> None:
+        """An attempt stands otherwise than before, so long after the tick began."""
         if before is None or after is None or before.id != after.id:
             return
+        goes_back = after.phase is Phase.ROLLING_BACK and before.phase is not Phase.ROLLING_BACK
+        if goes_back and after.reason is Reason.BREACH:  # the others are wishes, deadlines, and what befell the canary
+            self._reaction.observe(seconds)
         self._drift.inc(len(set(after.put_back) - set(before.put_back)))
         if after.phase.ended and not before.phase.ended:
             self._ended.labels(after.phase.value, after.reason.value if after.reason else "").inc()
