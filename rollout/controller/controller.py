@@ -1,5 +1,6 @@
 """The controller's threads: one that leads, some that work, and the watches that wake them."""
 
+import functools
 import hashlib
 import logging
 import random
@@ -128,8 +129,8 @@ class Controller:
         self._asking = threading.Lock()
         self._over = threading.Event()
         self._threads: list[threading.Thread] = []
-        self.beat = clock.now()
-        """When a worker last looked for work (epoch seconds)."""
+        self._beats = [clock.now()] * settings.workers
+        """When each worker last looked for work (epoch seconds)."""
 
     # --- life --------------------------------------------------------------------------------------------------
 
@@ -139,7 +140,7 @@ class Controller:
             self.reflectors.start(scope)
         self._run("lead", self._lead)
         for number in range(self.settings.workers):
-            self._run(f"work {number}", self._work)
+            self._run(f"work {number}", functools.partial(self._work, number))
 
     def stop(self, keep: bool = False) -> None:
         """Finish the ticks that are under way, let the lead go unless we are to `keep` it from others, and end."""
@@ -170,6 +171,11 @@ class Controller:
             for scope in self._scopes()
             if not (self.cache.settled(scope) if scope == ROOT_RULES else self.cache.synced(scope))
         ]
+
+    @property
+    def beat(self) -> float:
+        """When the worker that has been away for longest looked for work (epoch seconds)."""
+        return min(self._beats)
 
     def _run(self, name: str, loop: Callable[[], None]) -> None:
         thread = threading.Thread(target=loop, name=name, daemon=True)
@@ -219,10 +225,10 @@ class Controller:
 
     # --- work --------------------------------------------------------------------------------------------------
 
-    def _work(self) -> None:
+    def _work(self, number: int) -> None:
         while not self._over.is_set():
-            self.beat = clock.now()
-            if not self.leader.sure(self.beat):
+            self._beats[number] = now = clock.now()
+            if not self.leader.sure(now):
                 self._over.wait(0.2)
                 continue
             key = self.queue.take(1.0)

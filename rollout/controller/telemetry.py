@@ -15,7 +15,7 @@ from rollout.core.documents import Kind
 from rollout.core.lifecycle import Phase, Reason
 
 STALE = 120.0
-"""Seconds without a sign of life of any worker after which the process is better begun anew."""
+"""Seconds without a sign of life of one of the workers after which the process is better begun anew."""
 FAST = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 
 
@@ -114,7 +114,7 @@ class Server:
         telemetry.registry.register(Standing(controller, now))
         answers: dict[str, Callable[[], tuple[int, bytes]]] = {
             "/metrics": lambda: (200, generate_latest(telemetry.registry)),
-            "/healthz": lambda: _said(now() - controller.beat < STALE, "no worker has looked for work"),
+            "/healthz": lambda: _said(now() - controller.beat < STALE, "a worker has not looked for work"),
             "/readyz": lambda: _said(controller.ready, "not all that is watched has been listed"),
         }
 

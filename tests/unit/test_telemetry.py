@@ -1,12 +1,90 @@
 """What the controller tells of itself over HTTP, and when it takes itself for ill, or not ready."""
 
-from dataclasses import replace
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from http.client import HTTPConnection
 
 import pytest
 
-from rollout.controller.telemetry import Telemetry
+from rollout.adapters import clock
+from rollout.controller.controller import Controller, Settings
+from rollout.controller.telemetry import STALE, Server, Telemetry
 from rollout.core.lifecycle import Phase, Reason
+from tests.fakes.memory import WatchedMemory
+from tests.simulation.world import ProcessWebhooks, VirtualProbes, World
 from tests.unit.test_report import attempt
+
+
+@dataclass
+class Served:
+    """A controller that was not started, with its server and the server's clock."""
+
+    cluster: WatchedMemory = field(default_factory=WatchedMemory)
+
+    def __post_init__(self) -> None:
+        world, self.telemetry = World(1), Telemetry()
+        hooks = (lambda: ProcessWebhooks(world), lambda: VirtualProbes(world))
+        settings = Settings("rollout-system", workers=3)
+        self.controller = Controller(self.cluster, world.metrics, *hooks, settings, "us", self.telemetry)
+        self.now = clock.now()
+        self.server = Server(self.controller, self.telemetry, 0, lambda: self.now)
+
+    def ask(self, path: str) -> tuple[int, str]:
+        connection = HTTPConnection("127.0.0.1", self.server.port, timeout=5)
+        connection.request("GET", f"/{path}")
+        answer = connection.getresponse()
+        return answer.status, answer.read().decode()
+
+    def list_all(self) -> None:
+        for scope in self.controller._scopes():
+            self.controller.cache.cover(scope)
+            self.controller.cache.replaced(scope, *self.cluster.listing(scope.kind, scope.namespace))
+
+
+@pytest.fixture
+def served() -> Iterator[Served]:
+    made = Served()
+    yield made
+    made.server.stop()
+
+
+def test_one_worker_that_does_not_come_back_is_an_illness_though_others_work(served: Served) -> None:
+    assert served.ask("healthz") == (200, "ok\n")
+    served.now += STALE + 1.0
+    assert served.ask("healthz") == (503, "a worker has not looked for work\n")
+    served.controller._beats[:2] = [served.now] * 2
+    assert served.ask("healthz")[0] == 503
+    served.controller._beats[2] = served.now
+    assert served.ask("healthz")[0] == 200
+    assert served.ask("else") == (404, "not found\n")
+
+
+def test_every_worker_looks_for_work_again_and_again(served: Served) -> None:
+    began = clock.now()
+    served.controller.start()
+    try:
+        until(lambda: served.controller.beat > began)
+        after = served.controller.beat
+        until(lambda: served.controller.beat > after)
+        assert len(served.controller._beats) == 3
+    finally:
+        served.controller.stop()
+
+
+def until(there: Callable[[], bool], within: float = 10) -> None:
+    end = time.monotonic() + within
+    while not there():
+        assert time.monotonic() < end
+        time.sleep(0.02)
+
+
+def test_it_is_not_ready_before_all_is_listed(served: Served) -> None:
+    assert served.ask("readyz") == (503, "not all that is watched has been listed\n")
+    served.list_all()
+    assert served.ask("readyz") == (200, "ok\n")
+    served.controller.cache.doubted(next(iter(served.controller._scopes())))
+    assert served.ask("readyz")[0] == 503
 
 
 @pytest.mark.parametrize("reason", Reason)
