@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from rollout.adapters import clock
+from rollout.controller.backoff import delay
 from rollout.controller.cache import Cache, CachedCluster, Changed, Scope
 from rollout.controller.events import event_of
 from rollout.controller.leading import Leader
@@ -49,8 +50,9 @@ RESYNC = 600.0
 """Seconds after which every object is looked at again, whatever was heard of it; it costs no request."""
 SPARE = 2
 """Workers that are left for what needs no counters while all others wait for them."""
-RETRY, SELDOM = 1.0, 60.0
-"""Seconds after which an object is tried again that could not be worked on: at first, and at most."""
+RETRY, SELDOM, IN_FLIGHT = 1.0, 60.0, 5.0
+"""Seconds after which an object is tried again that could not be worked on: at first, at most, and at most where
+something of it is in flight."""
 
 
 @dataclass(frozen=True)
@@ -257,8 +259,7 @@ class Controller:
                 logging.WARNING if known else logging.ERROR, "%s/%s: %s", *key, error or type(error).__name__,
                 exc_info=None if known else error,
             )  # fmt: skip
-            flies = self.reconciler.flies(key)
-            return RETRY if flies else min(SELDOM, RETRY * 2 ** min(failures, 10)) * random.uniform(0.8, 1.2)  # noqa: S311
+            return delay(RETRY, IN_FLIGHT if self.reconciler.flies(key) else SELDOM, failures, "/".join(key))
         self._failures.pop(key, None)
         return after
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
 
 from rollout.adapters.spelling.service_rollout import ServiceRollout, declared, strategy_of
+from rollout.controller.backoff import delay
 from rollout.controller.leading import Leader, Led
 from rollout.core.attempt import Attempt, Record
 from rollout.core.documents import (
@@ -45,8 +46,8 @@ Key = tuple[str, str]
 """An object's namespace and name."""
 NEVER = math.inf
 """Seconds until we look again where only a change can bring anything new."""
-AGAIN = 15.0
-"""Seconds after which what could not begin is tried again, though we heard of no change."""
+AGAIN, SELDOM = 15.0, 240.0
+"""Seconds after which what could not begin is tried again, though we heard of no change: at first, and at most."""
 SUSPENDED = "spec.suspend"
 LOST = Trouble(
     "StateLost", "its record was removed or damaged: what it had in flight was taken back; `rollout retry` begins anew"
@@ -242,6 +243,8 @@ class _Flight:
             self._cluster, world.metrics, world.webhooks(), world.probes(), service, namespace, lease, self._shelf
         )
         self.attempt: Attempt | None = None
+        self._vain: tuple[object, int] = (None, 0)
+        """What is asked for, and what stands in the way, as it was tried last, and how often it was."""
         self._asked: object = None
         self._wanted: tuple[ServiceRollout | None, Trouble | None] = (None, None)
         self._follow = functools.partial(world.follow, self._cluster, namespace, service)
@@ -355,11 +358,17 @@ class _Flight:
             self._shelf.trouble = Trouble("Preflight", str(error))
         self._shelf.tell(now)
         if self._shelf.trouble and self._shelf.trouble.stalls:
-            return AGAIN
+            return self._in_vain(document)
         if last is None or last.canary != wanted.version or wanted.suspend:
             return NEVER
         rest = record.retires_at(retires_after(document)) - now
         return rest if rest > 0 else self._retired(last, retires_after(document), now)
+
+    def _in_vain(self, document: Document) -> float:
+        """When to try again: ever more seldom while the object asks for the same, and the same stands in the way."""
+        what = document["metadata"].get("generation"), self._shelf.trouble
+        self._vain = (what, self._vain[1] + 1 if self._vain[0] == what else 1)
+        return delay(AGAIN, SELDOM, self._vain[1], "/".join(self._key))
 
     def _retired(self, last: Attempt, after: float, now: float, wanted: str = "") -> float:
         """Let go what promotions replaced. What happens is told as a change of what this process has seen before."""

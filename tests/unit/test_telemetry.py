@@ -8,8 +8,10 @@ from http.client import HTTPConnection
 import pytest
 
 from rollout.adapters import clock
-from rollout.controller.controller import Controller, Settings
+from rollout.controller.backoff import delay
+from rollout.controller.controller import IN_FLIGHT, RETRY, SELDOM, Controller, Settings
 from rollout.controller.telemetry import STALE, Server, Telemetry
+from rollout.core.errors import Unavailable
 from rollout.core.lifecycle import Phase, Reason
 from tests.fakes.memory import WatchedMemory
 from tests.simulation.world import ProcessWebhooks, VirtualProbes, World
@@ -99,3 +101,36 @@ def test_only_harm_that_was_found_is_reacted_to(reason: Reason) -> None:
     assert telemetry.registry.get_sample_value("rollout_reaction_seconds_sum") == 0.02 * found
     ended = telemetry.registry.get_sample_value("rollout_attempts_total", {"phase": "RolledBack", "reason": "Breach"})
     assert ended == 1.0
+
+
+# How soon what failed is tried again
+
+
+@pytest.mark.parametrize(("flies", "most"), [(True, IN_FLIGHT), (False, SELDOM)])
+def test_what_fails_is_tried_ever_more_seldom(served: Served, flies: bool, most: float) -> None:
+    fails, key = True, ("shop", "a")
+
+    class Failing:
+        def reconcile(self, *_: object) -> float:
+            if fails:
+                raise Unavailable("no answer")
+            return 7.0
+
+        def flies(self, _: object) -> bool:
+            return flies
+
+    served.controller.reconciler = Failing()  # type: ignore[assignment]
+    waits = [served.controller._reconciled(key) for _ in range(12)]
+    assert waits == [delay(RETRY, most, time + 1, "shop/a") for time in range(12)]
+    fails = False
+    assert served.controller._reconciled(key) == 7.0
+    fails = True
+    assert served.controller._reconciled(key) == waits[0], "it begins anew"
+
+
+def test_delays_double_up_to_the_most_and_are_spread() -> None:
+    for times, whole in enumerate((1.0, 2.0, 4.0, 5.0, 5.0), 1):
+        spread = [delay(1.0, 5.0, times, f"shop/{n}") for n in range(200)]
+        assert 0.8 * whole <= min(spread) < 0.82 * whole
+        assert 0.98 * whole < max(spread) <= whole
+    assert delay(1.0, 5.0, 10_000, "shop/a") <= 5.0
