@@ -1,4 +1,4 @@
-"""What people see under `kubectl describe` and `kubectl get events`: one Event for each change of how it stands."""
+"""What people see under `kubectl describe` and `kubectl get events`: one Event where it stands otherwise, or why."""
 
 from rollout.core.attempt import Attempt, Fate
 from rollout.core.documents import EVENT, MANAGED_BY, MANAGER, SERVICE_ROLLOUT, Document, name_of, namespace_of
@@ -9,6 +9,7 @@ TOLD = {
     Phase.PREFLIGHT: ("Normal", "Started"),
     Phase.WAITING: ("Normal", "Waiting"),
     Phase.PAUSED: ("Warning", "Paused"),
+    Phase.ROLLING_BACK: ("Warning", "RollingBack"),
     Phase.ROLLED_BACK: ("Warning", "RolledBack"),
     Phase.PROMOTED: ("Normal", "Promoted"),
 }
@@ -21,10 +22,18 @@ def _told(before: Attempt | None, after: Attempt | None) -> tuple[str, str, str]
     """The kind of a change, its reason and its text; None where it concerns nobody, or another process has told it."""
     if after is None or (before is None and after.phase is not Phase.PREFLIGHT):
         return None
-    if before and (before.id, before.phase) == (after.id, after.phase):
+    if before and _standing(before) == _standing(after):
         new = (one for one in after.retired if one not in before.retired and one.fate in SETTLED)
         return next(((*SETTLED[one.fate], str(one)) for one in new), None)
+    if after.phase is Phase.PAUSED and after.resume:
+        return None  # who asked it to go on knows that
     return (*TOLD[after.phase], after.message) if after.phase in TOLD else None
+
+
+def _standing(a: Attempt) -> tuple[object, ...]:
+    """How an attempt stands, and why, as far as people are told: what is said at one gate is one matter."""
+    why = {Phase.PAUSED: a.message, Phase.WAITING: a.step}
+    return a.id, a.phase, a.reason, why.get(a.phase)
 
 
 def event_of(document: Document, before: Attempt | None, after: Attempt | None, now: float) -> Document | None:

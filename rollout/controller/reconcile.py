@@ -111,10 +111,10 @@ class Reconciler:
         if flight is None or flight.engine.service != service:
             self._drop(key)
             flight = self._flights[key] = _Flight(self._world, self._leader, key, service)
-        before = flight.attempt
         try:
             return flight.step(document, now)
         finally:
+            before, flight.told = flight.told, flight.attempt
             if flight.attempt is not before:
                 self._changed(document, before, flight.attempt)
 
@@ -243,6 +243,9 @@ class _Flight:
             self._cluster, world.metrics, world.webhooks(), world.probes(), service, namespace, lease, self._shelf
         )
         self.attempt: Attempt | None = None
+        self.told: Attempt | None = None
+        """The attempt as it was when people were told of it last, by whatever process."""
+        self._read = False
         self._vain: tuple[object, int] = (None, 0)
         """What is asked for, and what stands in the way, as it was tried last, and how often it was."""
         self._asked: object = None
@@ -275,6 +278,9 @@ class _Flight:
         except InvalidInput:
             return self._lost(now)
         attempt = record.attempt
+        if not self._read and attempt and not attempt.phase.ended:
+            self.attempt = self.told = attempt  # another process has begun it, and told so
+        self._read = True
         if attempt is None and _begun(document):
             return self._lost(now)
         landed = attempt is None or (attempt.phase.ended and attempt.cleaned and not attempt.notices)

@@ -6,12 +6,13 @@ from decimal import Decimal
 import pytest
 
 from rollout.adapters.store import Key
+from rollout.controller.events import event_of
 from rollout.core.documents import DESTINATION_RULE, SECRET, SERVICE_ROLLOUT, VIRTUAL_SERVICE, Document
 from rollout.core.lifecycle import Phase, Reason
 from rollout.engine.objects import RETRY
 from rollout.engine.rights import CONTROLLED, FOR_SUBSETS, LEADING, pairs
 from tests.simulation.invariants import Watcher
-from tests.simulation.replicas import OBJECT, SPEC, asked, controlled, replicas, storm
+from tests.simulation.replicas import OBJECT, SPEC, Replica, asked, controlled, replicas, storm
 from tests.simulation.world import START, Faults, World
 from tests.simulation.worlds import _reapply, faults_of
 from tests.unit.test_crd import STATUS
@@ -26,23 +27,44 @@ def conditions(world: World) -> dict[str, tuple[str, str]]:
     return {one["type"]: (one["status"], one["reason"]) for one in status(world)["conditions"]}
 
 
+def events(world: World, living: list[Replica]) -> list[str]:
+    """The Events about attempts, in their order if one replica led."""
+    document = world.cluster.get(SERVICE_ROLLOUT, *OBJECT)
+    found = (event_of(document, *change, 1.0) for one in living for change in one.told)
+    return [one["reason"] for one in found if one]
+
+
 @pytest.mark.parametrize("failing", [0.0, 0.1])
 def test_a_new_version_in_the_spec_is_a_release(failing: float) -> None:
     world = World(3, trouble=0.0, declared=SPEC, failing={"v1": 0.0, "v2": failing})
-    watcher = Watcher(world)
-    controlled(world)
+    watcher, living = Watcher(world), replicas(world)
+    controlled(world, living=living)
     watcher.finished()
     attempt = world.attempt()
     assert attempt is not None
     assert attempt.phase is (Phase.ROLLED_BACK if failing else Phase.PROMOTED)
     assert world.exposed() == (Decimal(0) if failing else Decimal(100))
     told = conditions(world)
+    ends = ["RollingBack", "RolledBack"] if failing else ["Promoted"]
+    assert events(world, living) == ["Started", *ends], "each is a request"
     if failing:
         assert told["Ready"] == ("False", "Breach")
         assert told["Stalled"] == ("True", "Breach")
     else:
         assert told["Ready"] == told["Promoted"] == ("True", "Promoted")
     assert world.now < START + 200
+
+
+@pytest.mark.parametrize("phase", [Phase.PREFLIGHT, Phase.SHIFTING])
+def test_who_takes_over_does_not_tell_again_that_it_has_begun(phase: Phase) -> None:
+    world = World(3, trouble=0.0, declared=SPEC)
+    first = Replica(world, "replica-1")
+    controlled(world, living=[first], until=lambda w: bool((a := w.attempt()) and a.phase is phase))
+    assert events(world, [first]) == ["Started"]
+    first.leader.release(world.now)
+    second = Replica(world, "replica-2")
+    controlled(world, living=[second])
+    assert events(world, [second]) == ["Promoted"]
 
 
 @pytest.mark.parametrize("part", range(8))

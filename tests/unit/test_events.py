@@ -1,10 +1,12 @@
 """Which changes become Events, and what they say."""
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
 from rollout.controller.events import event_of
+from rollout.core.attempt import Attempt
 from rollout.core.documents import SERVICE_ROLLOUT, Document
 from rollout.core.lifecycle import Phase
 from tests.unit.test_report import attempt
@@ -23,6 +25,7 @@ FLYING = replace(attempt(), phase=Phase.SHIFTING, message="5 → 25 %")
         (Phase.WAITING, "Normal", "Waiting"),
         (Phase.PAUSED, "Warning", "Paused"),
         (Phase.PROMOTED, "Normal", "Promoted"),
+        (Phase.ROLLING_BACK, "Warning", "RollingBack"),
         (Phase.ROLLED_BACK, "Warning", "RolledBack"),
     ],
 )
@@ -41,6 +44,29 @@ def test_a_weight_is_no_event_and_what_another_process_told_is_not_told_again() 
     assert event_of(OBJECT, FLYING, replace(FLYING, step=2), 1.0) is None
     assert event_of(OBJECT, None, replace(FLYING, phase=Phase.PROMOTED), 1.0) is None
     assert event_of(OBJECT, FLYING, None, 1.0) is None
+
+
+HELD = replace(FLYING, phase=Phase.PAUSED, message="it was set to 3 %")
+ASKED = replace(FLYING, phase=Phase.WAITING, step=1, message="asks gate.example")
+
+
+@pytest.mark.parametrize(
+    ("before", "changes", "told"),
+    [
+        (HELD, {"message": "it is gone"}, "Paused"),
+        (HELD, {"weight": 3}, None),
+        (HELD, {"message": "asked to go on", "resume": True}, None),
+        (replace(HELD, message="asked to go on", resume=True), {"message": "holding: too few are ready"}, None),
+        (replace(HELD, message="asked to go on", resume=True), {"message": "it is gone", "resume": False}, "Paused"),
+        (replace(HELD, resume=True), {"phase": Phase.ROLLING_BACK}, "RollingBack"),
+        (ASKED, {"message": "no answer yet"}, None),
+        (ASKED, {"step": 2, "message": "asks another"}, "Waiting"),
+        (replace(FLYING, phase=Phase.ROLLING_BACK), {"message": "v1 cannot carry all of it"}, None),
+    ],
+)
+def test_within_a_phase_another_reason_is_told(before: Attempt, changes: dict[str, Any], told: str | None) -> None:
+    event = event_of(OBJECT, before, replace(before, **changes), 1.0)
+    assert (event["reason"] if event else None) == told
 
 
 def test_a_beginning_is_told() -> None:
