@@ -13,7 +13,7 @@ from typing import Protocol
 from rollout.adapters import clock
 from rollout.controller.backoff import delay
 from rollout.controller.cache import Cache, CachedCluster, Changed, Scope
-from rollout.controller.events import event_of
+from rollout.controller.events import event_of, event_of_trouble
 from rollout.controller.leading import Leader
 from rollout.controller.queue import Queue
 from rollout.controller.reconcile import NEVER, Key, Reconciler, World
@@ -35,9 +35,10 @@ from rollout.core.documents import (
     namespace_of,
     selector_of,
 )
-from rollout.core.errors import NotFound, RolloutError
+from rollout.core.errors import Forbidden, NotFound, RolloutError
 from rollout.engine.lease import CONTROLLER, RENEW_EVERY
 from rollout.engine.lookup import ROOT_NAMESPACE, other_clusters
+from rollout.engine.status import Trouble, trouble_of
 from rollout.ports import Cluster, Metrics, Probes, Watchable, Webhooks
 
 log = logging.getLogger("rollout")
@@ -123,7 +124,7 @@ class Controller:
         world = World(
             self._view, turnstile, webhooks, probes, self._follow, self._deployments, self._others, settings.labels
         )
-        self.reconciler = Reconciler(world, self.leader, self._changed)
+        self.reconciler = Reconciler(world, self.leader, self._changed, self._stalled)
         self._failures: dict[Key, int] = {}
         self._began: dict[Key, float] = {}
         self._lock, self._watched = threading.Lock(), set[Scope]()
@@ -178,6 +179,15 @@ class Controller:
     def beat(self) -> float:
         """When the worker that has been away for longest looked for work (epoch seconds)."""
         return min(self._beats)
+
+    def stalled(self) -> dict[Key, Trouble]:
+        """Why which objects are stalled, as far as is kept, for the API is not asked; none where we do not lead."""
+        found: list[Document] = []
+        for space in self.settings.spaces if self.leader.sure(clock.now()) else ():
+            with suppress(Forbidden):
+                found += self.cache.select("", SERVICE_ROLLOUT, space, self.settings.labels) or ()
+        troubles = ((one, trouble_of(one)) for one in found)
+        return {(namespace_of(one), name_of(one)): trouble for one, trouble in troubles if trouble}
 
     def _run(self, name: str, loop: Callable[[], None]) -> None:
         thread = threading.Thread(target=loop, name=name, daemon=True)
@@ -329,14 +339,20 @@ class Controller:
                 self.queue.add((space, one), now)
 
     def _changed(self, document: Document, before: Attempt | None, after: Attempt | None) -> None:
-        now = clock.now()
-        self._told.changed(before, after, now - self._began[namespace_of(document), name_of(document)])
-        where = f"{namespace_of(document)}/{name_of(document)}"
+        now, key = clock.now(), (namespace_of(document), name_of(document))
+        self._told.changed(before, after, now - self._began[key])
         if after is not None and (before is None or before.message != after.message):
-            log.info("%s: %s %s %%: %s", where, after.phase, after.weight, after.message)
-        event = event_of(document, before, after, now)
-        if event is not None:
-            try:
-                self._cluster.create(EVENT, event)
-            except RolloutError as error:
-                log.warning("%s: no Event: %s", where, error)
+            log.info("%s/%s: %s %s %%: %s", *key, after.phase, after.weight, after.message)
+        if event := event_of(document, before, after, now):
+            self._create(event, key)
+
+    def _stalled(self, document: Document, trouble: Trouble) -> None:
+        key = namespace_of(document), name_of(document)
+        log.warning("%s/%s is stalled: %s: %s", *key, trouble.reason, trouble.message)
+        self._create(event_of_trouble(document, trouble, clock.now()), key)
+
+    def _create(self, event: Document, key: Key) -> None:
+        try:
+            self._cluster.create(EVENT, event)
+        except RolloutError as error:
+            log.warning("%s/%s: no Event: %s", *key, error)

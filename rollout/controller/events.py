@@ -4,6 +4,7 @@ from rollout.core.attempt import Attempt, Fate
 from rollout.core.documents import EVENT, MANAGED_BY, MANAGER, SERVICE_ROLLOUT, Document, name_of, namespace_of
 from rollout.core.lifecycle import Phase
 from rollout.core.quantities import stamp
+from rollout.engine.status import Trouble
 
 TOLD = {
     Phase.PREFLIGHT: ("Normal", "Started"),
@@ -37,11 +38,17 @@ def _standing(a: Attempt) -> tuple[object, ...]:
 
 
 def event_of(document: Document, before: Attempt | None, after: Attempt | None, now: float) -> Document | None:
-    """The Event that tells this change; None where there is none to tell."""
+    """The Event that tells this change of an attempt; None where there is none to tell."""
     told = _told(before, after)
-    if told is None:
-        return None
-    kind, reason, text = told
+    return _event(document, *told, now) if told else None
+
+
+def event_of_trouble(document: Document, trouble: Trouble, now: float) -> Document:
+    """The Event that tells what stalls the object."""
+    return _event(document, "Warning", trouble.reason, trouble.message, now)
+
+
+def _event(document: Document, kind: str, reason: str, text: str, now: float) -> Document:
     metadata, at = document["metadata"], stamp(now)
     return {
         "apiVersion": EVENT.api_version(),

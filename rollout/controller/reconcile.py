@@ -21,7 +21,7 @@ from rollout.core.documents import (
     selector_of,
     version_of,
 )
-from rollout.core.errors import Forbidden, InvalidInput, NotFound
+from rollout.core.errors import Forbidden, InvalidInput, NotFound, RolloutError, about
 from rollout.core.lifecycle import Phase, Reason
 from rollout.core.quantities import moment
 from rollout.engine.choosing import PRESET, chosen
@@ -81,13 +81,18 @@ class World:
 class Reconciler:
     """The engines of all objects that are not at rest. One object is in one thread's hands at a time.
 
-    `changed` hears of each attempt as it was before and after a tick.
+    `changed` hears of each attempt as it was before and after a tick, `stalled` of what newly stalls an object, unless
+    that is how its attempt has just ended.
     """
 
     def __init__(
-        self, world: World, leader: Leader, changed: Callable[[Document, Attempt | None, Attempt | None], None]
+        self,
+        world: World,
+        leader: Leader,
+        changed: Callable[[Document, Attempt | None, Attempt | None], None],
+        stalled: Callable[[Document, Trouble], None],
     ) -> None:
-        self._world, self._leader, self._changed = world, leader, changed
+        self._world, self._leader, self._changed, self._stalled = world, leader, changed, stalled
         self._flights: dict[Key, _Flight] = {}
 
     def reconcile(self, key: Key, now: float) -> float:
@@ -114,9 +119,17 @@ class Reconciler:
         try:
             return flight.step(document, now)
         finally:
-            before, flight.told = flight.told, flight.attempt
-            if flight.attempt is not before:
-                self._changed(document, before, flight.attempt)
+            self._tell(document, flight)
+
+    def _tell(self, document: Document, flight: "_Flight") -> None:
+        """What a step has changed of the object as it was before."""
+        before, flight.told = flight.told, flight.attempt
+        after, trouble = flight.attempt, trouble_of(flight.document)
+        if after is not before:
+            self._changed(document, before, after)
+        ended = after.reason if after is not None and after is not before else None
+        if trouble and trouble != trouble_of(document) and trouble.reason != ended:
+            self._stalled(document, trouble)
 
     def _called(self, key: Key, document: Document, now: float) -> bool:
         """Whether a Deployment calls an object at rest that waits for one, as far as is seen without its record."""
@@ -223,6 +236,7 @@ def _begun(document: Document) -> bool:
     return marked(document) or (document.get("status") or {}).get("phase", IDLE) != IDLE
 
 
+@about("service")
 def _appeared(cluster: Cluster, document: Document, since: float, tried: Collection[str]) -> str:
     """The version that appeared. Raises `InvalidInput` where there is no such Service, `Forbidden`."""
     service = known_service(cluster, str(document["spec"]["service"]), namespace_of(document))
@@ -252,6 +266,11 @@ class _Flight:
         self._wanted: tuple[ServiceRollout | None, Trouble | None] = (None, None)
         self._follow = functools.partial(world.follow, self._cluster, namespace, service)
         self._unfollow: Callable[[], None] | None = None
+
+    @property
+    def document(self) -> Document:
+        """The object as it was read or written last."""
+        return self._shelf.declared
 
     def follow(self) -> None:
         """Be told at once of whatever changes among the pods."""
@@ -312,9 +331,10 @@ class _Flight:
             if landed or not wanted.suspend:
                 self._deployments(wanted.namespace)
                 found = _appeared(self._cluster, document, since, tried)
-        except (InvalidInput, Forbidden) as error:
-            hint = "; install the chart with `triggers=true`" if isinstance(error, Forbidden) else ""
-            self._shelf.trouble = Trouble("Trigger", f"spec.trigger: {error}{hint}")
+        except InvalidInput as error:
+            self._shelf.trouble = Trouble("Trigger", _said(document, error))
+        except Forbidden as error:
+            self._shelf.trouble = Trouble("Trigger", f"spec.trigger: {error}; install the chart with `triggers=true`")
         return replace(wanted, version=found or (last.canary if last else ""))
 
     def sweep(self, now: float) -> None:
@@ -361,7 +381,7 @@ class _Flight:
                     "Suspended", f"{SUSPENDED}: {wanted.version} is not begun", stalls=False
                 )
         except (InvalidInput, Forbidden) as error:
-            self._shelf.trouble = Trouble("Preflight", str(error))
+            self._shelf.trouble = Trouble("Preflight", _said(document, error))
         self._shelf.tell(now)
         if self._shelf.trouble and self._shelf.trouble.stalls:
             return self._in_vain(document)
@@ -392,7 +412,7 @@ class _Flight:
         """Whether the version is to be tried. One that went back stands so until another is asked for, or a retry."""
         if other := self._elder(document, wanted):
             raise InvalidInput(
-                f"ServiceRollout {other} is older and has the Service {wanted.service} already; delete one"
+                f"ServiceRollout {other} is older and has the Service {wanted.service} already; delete one", "service"
             )
         last = record.attempt
         if last is not None and last.canary == wanted.version:
@@ -412,7 +432,8 @@ class _Flight:
             # Who shares it out by hand is not to find, of all things, what went back at 100 %: a release begins at 0.
             raise InvalidInput(
                 f"{last.canary} went back to {last.stable}, and somebody has given others than {last.stable} a share "
-                f"since; give it all to {last.stable}, or ask for another version"
+                f"since; give it all to {last.stable}, or ask for another version",
+                "version",
             )
         return True
 
@@ -432,6 +453,18 @@ class _Flight:
         self.engine.examine(request, now, entitled=True)
         self.attempt = self.engine.begin(request if wanted.strategy else chosen(request, self.engine.load), now)
         return 0.0
+
+
+def _said(document: Document, error: RolloutError) -> str:
+    """What is wrong, after the field that it is about. What the spec does not say itself has no fields in it."""
+    if not isinstance(error, InvalidInput):
+        return str(error)
+    spec, field = document["spec"], error.field
+    if field == "version" and not version_written(document):
+        field = "trigger"
+    if field.startswith("strategy.") and "steps" not in (spec.get("strategy") or {}):
+        field = "strategy"
+    return f"spec.{field}: {error.text}" if field else error.text
 
 
 def _wanted(document: Document) -> tuple[ServiceRollout | None, Trouble | None]:

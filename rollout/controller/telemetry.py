@@ -2,7 +2,7 @@
 
 import http.server
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
@@ -10,9 +10,11 @@ from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 from rollout.controller.controller import Controller
+from rollout.controller.reconcile import Key
 from rollout.core.attempt import Attempt
 from rollout.core.documents import Kind
 from rollout.core.lifecycle import Phase, Reason
+from rollout.engine.status import Trouble
 
 STALE = 120.0
 """Seconds without a sign of life of one of the workers after which the process is better begun anew."""
@@ -84,7 +86,18 @@ class Standing(Collector):
         for kind, seconds in oldest.items():
             age.add_metric([kind], seconds)
         yield age
+        yield stalled(c.stalled())
         yield from _in_flight(c.reconciler.attempts(), now)
+
+
+def stalled(objects: Mapping[Key, Trouble]) -> GaugeMetricFamily:
+    """The objects that are stalled, and why, as it is told."""
+    found = GaugeMetricFamily(
+        "rollout_stalled", "1 for each object at which somebody must act.", labels=["namespace", "name", "reason"]
+    )
+    for key, trouble in objects.items():
+        found.add_metric([*key, trouble.reason], 1.0)
+    return found
 
 
 def _in_flight(attempts: dict[tuple[str, str], Attempt], now: float) -> Iterator[GaugeMetricFamily]:

@@ -184,11 +184,12 @@ def _asked(cluster: Cluster, fault: Fault, request: Request) -> str:
 def serves(cluster: Cluster, service: str, namespace: str, version: str) -> bool:
     """Whether every route that chooses a version of the service sends to this one alone.
 
-    Raises `InvalidInput` where no route leads to it.
+    Raises `InvalidInput` where no route leads to it, or there is no such Service.
     """
     host = fqdn(service, namespace)
     found = routing_to(everywhere(cluster, VIRTUAL_SERVICE, namespace)[0], host)
     if not found:
+        known_service(cluster, service, namespace)
         raise InvalidInput(no_route(service, namespace))
     return set().union(*(serving(vs, host) for vs in found)) - {""} == {version}
 

@@ -12,6 +12,7 @@ from typing import Any
 import httpx
 import pytest
 import yaml
+from prometheus_client.parser import text_string_to_metric_families
 
 from rollout.core.documents import VIRTUAL_SERVICE, Document, annotations_of
 from rollout.playground.stage import NAMESPACE, free_ports
@@ -65,6 +66,12 @@ class Controllers:
 
     def metrics(self, port: int) -> str:
         return httpx.get(f"http://127.0.0.1:{port}/metrics", timeout=5.0).text
+
+    def series(self, port: int, name: str) -> dict[tuple[str, ...], float]:
+        """The values of a metric, by those of its labels in the order of their names."""
+        families = text_string_to_metric_families(self.metrics(port))
+        samples = (sample for family in families for sample in family.samples if sample.name == name)
+        return {tuple(value for _, value in sorted(one.labels.items())): one.value for one in samples}
 
     def end(self, port: int, how: signal.Signals = signal.SIGTERM) -> int:
         process = self.running.pop(port)
@@ -175,8 +182,18 @@ def test_a_new_version_in_the_spec_is_a_release(controllers: Controllers) -> Non
 
 def test_a_bad_version_goes_back_and_stays_so(controllers: Controllers) -> None:
     mesh, port = controllers.mesh, controllers.start()
+    controllers.reach(25, bake={"min": "5s", "max": "60s"})
+    about = ("reviews", NAMESPACE, "reviews")
+    wait(lambda: controllers.series(port, "rollout_evidence").get((*about, "go on"), 0.0) > 0, 6)
+    assert controllers.series(port, "rollout_phase") == {("reviews", NAMESPACE, "Shifting", "reviews"): 1.0}
+    assert controllers.series(port, "rollout_weight_percent") == {about: 25.0}
+    evidence = controllers.series(port, "rollout_evidence")
+    assert set(evidence) == {(*about, "go on"), (*about, "go back")}
+    assert 0 <= evidence[*about, "go back"] < evidence[*about, "go on"] <= 1, "it is good yet"
+    (age,) = controllers.series(port, "rollout_look_age_seconds").values()
+    assert 0 < age < 5, "a scrape each second, and a look after each"
+    assert controllers.series(port, "rollout_stalled") == {}
     mesh.playground.fail("v2", 0.2)
-    controllers.declare("v2")
     status = controllers.wait_for("RolledBack")
     assert status["reason"] == "Breach"
     assert mesh.canary() == 0
@@ -184,6 +201,8 @@ def test_a_bad_version_goes_back_and_stays_so(controllers: Controllers) -> None:
     text = controllers.metrics(port)
     assert 'rollout_attempts_total{phase="RolledBack",reason="Breach"} 1.0' in text
     assert "rollout_reaction_seconds_count 1.0" in text
+    assert controllers.series(port, "rollout_stalled") == {("reviews", NAMESPACE, "Breach"): 1.0}
+    assert controllers.events() == ["Started", "RollingBack", "RolledBack"]
     asked = text.count("rollout_api_requests_total")
     assert asked > 3
     mesh.playground.fail("v2")

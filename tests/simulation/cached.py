@@ -64,7 +64,7 @@ class CachedReplica(Replica):
             self._deployments,
             labels=self.labels,
         )
-        self.reconciler = Reconciler(shared, self.leader, self._changed)
+        self.reconciler = Reconciler(shared, self.leader, self._changed, self._stalled)
         self.streams: list[Stream] = []
         self._start([Scope.of(SERVICE_ROLLOUT, None, self.labels), *SCOPES])
 

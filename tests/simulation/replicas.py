@@ -14,10 +14,11 @@ from rollout.controller.reconcile import NEVER, Reconciler, _rests, at_rest
 from rollout.controller.reconcile import World as Shared
 from rollout.core.attempt import Attempt
 from rollout.core.decision import QUIET_BY
-from rollout.core.documents import SERVICE_ROLLOUT, Document, going, version_of
+from rollout.core.documents import SERVICE_ROLLOUT, Document, going, name_of, version_of
 from rollout.core.errors import RolloutError
 from rollout.engine.lease import RENEW_EVERY
 from rollout.engine.objects import RETRY
+from rollout.engine.status import Trouble
 from tests.simulation.invariants import Violation, Watcher
 from tests.simulation.world import START, Crash, Faults, FaultyCluster, ProcessWebhooks, VirtualProbes, World
 from tests.simulation.worlds import BAD, Outcome, events, faults_of, staff_of
@@ -68,13 +69,18 @@ class Replica:
         )
         name = lease_name(self.labels)
         self.leader = Leader(cluster, "rollout-system", self.name, name=name, drains=self.drains)
-        self.reconciler = Reconciler(shared, self.leader, self._changed)
+        self.reconciler = Reconciler(shared, self.leader, self._changed, self._stalled)
         self.told: list[tuple[Attempt | None, Attempt | None]] = []
+        self.stalls: list[tuple[str, Trouble]] = []
+        """What was told of objects that are stalled."""
         self.renew_at, self.due, self.resync_at = 0.0, 0.0, self.world.now + RESYNC
 
     def _changed(self, document: Document, before: Attempt | None, after: Attempt | None) -> None:
         del document
         self.told.append((before, after))
+
+    def _stalled(self, document: Document, trouble: Trouble) -> None:
+        self.stalls.append((name_of(document), trouble))
 
     def hears(self, at: float) -> None:
         """Something changed that it may depend on."""

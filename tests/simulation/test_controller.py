@@ -254,16 +254,6 @@ def test_a_deleted_object_gives_all_back_and_goes() -> None:
     assert world.exposed() == 0
 
 
-def test_one_that_is_spelt_wrongly_is_told_so_and_moves_nothing() -> None:
-    world = World(8, trouble=0.0, declared={**SPEC, "strategy": {**SPEC["strategy"], "steps": [{"weight": 5}]}})
-    before = world.virtual_service()
-    controlled(world)
-    assert conditions(world)["Stalled"] == ("True", "InvalidSpec")
-    told = next(one["message"] for one in status(world)["conditions"] if one["type"] == "Stalled")
-    assert "spec.strategy.steps" in told
-    assert world.virtual_service() == before
-
-
 def test_what_was_refused_by_who_did_not_know_it_yet_is_looked_at_again() -> None:
     """As where the definition is renewed before the controller, and an object says at once what only that one knows."""
     world = World(8, trouble=0.0, declared={**SPEC, "strategy": {**SPEC["strategy"], "steps": [{"weight": 5}]}})
@@ -277,19 +267,6 @@ def test_what_was_refused_by_who_did_not_know_it_yet_is_looked_at_again() -> Non
     assert conditions(world)["Stalled"] == ("True", "InvalidSpec")
     controlled(world)
     assert status(world)["phase"] == Phase.PROMOTED
-
-
-def test_the_younger_of_two_for_one_service_waits() -> None:
-    world = World(9, trouble=0.0, declared=SPEC)
-    twin = {"name": "twin", "namespace": "shop", "creationTimestamp": "2030-01-01T00:00:00Z"}
-    world.cluster.create(SERVICE_ROLLOUT, {"metadata": twin, "spec": SPEC})
-    (one, _) = replicas(world)
-    one.turn()
-    one.reconciler.reconcile(("shop", "twin"), world.now)
-    told = world.cluster.get(SERVICE_ROLLOUT, "shop", "twin")["status"]["conditions"]
-    (stalled,) = (condition for condition in told if condition["type"] == "Stalled")
-    assert stalled["status"] == "True"
-    assert "ServiceRollout reviews is older" in stalled["message"]
 
 
 def test_the_rights_that_the_chart_gives_are_those_that_are_used() -> None:

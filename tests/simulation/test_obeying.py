@@ -288,7 +288,7 @@ def test_what_only_the_controller_can_find_ends_it_too_and_is_withdrawn(stage: S
         stage.world.set_ready("v2", 0)
 
     order.write = scaled_away_meanwhile  # type: ignore[method-assign]
-    with pytest.raises(InvalidInput, match="Preflight: none of the 4"):
+    with pytest.raises(InvalidInput, match=r"Preflight: spec\.version: none of the 4"):
         stage.promote(order=order)
     assert stage.version() == "v1"
     stage.world.set_ready("v2", 4)

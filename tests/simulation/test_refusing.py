@@ -1,10 +1,180 @@
 """Objects that cannot be obeyed: each says why and in which field, once, and hinders no other."""
 
+from typing import Any
+
+import pytest
+
+from rollout.adapters import clock
+from rollout.adapters.store import Key
 from rollout.controller.backoff import delay
+from rollout.controller.controller import Controller, Settings
 from rollout.controller.reconcile import AGAIN, SELDOM
-from rollout.core.documents import VIRTUAL_SERVICE
-from tests.simulation.replicas import OBJECT, SPEC, asked, replicas
-from tests.simulation.world import World
+from rollout.controller.telemetry import Standing, Telemetry
+from rollout.core.documents import (
+    CONFIG_MAP,
+    DESTINATION_RULE,
+    ENDPOINT_SLICE,
+    POD,
+    SERVICE_ROLLOUT,
+    VIRTUAL_SERVICE,
+    Document,
+    finalizers_of,
+)
+from rollout.core.lifecycle import Phase
+from rollout.engine.status import Trouble, trouble_of
+from tests.simulation.invariants import Watcher
+from tests.simulation.replicas import OBJECT, SPEC, Replica, asked, controlled, replicas
+from tests.simulation.test_controller import conditions, events, status
+from tests.simulation.world import ProcessWebhooks, VirtualProbes, World, _document
+
+WRONG = ("shop", "wrong")
+GOOD: Document = {**SPEC, "service": "ratings"}
+QUERY: Document = {"query": {"name": "depth", "promql": "depth", "max": 1}}
+QUERIED: Document = {**SPEC["strategy"], "checks": [{"errors": {}}, QUERY]}
+NO_POD = "no pod of ratings carries the label version=v9 (versions there: v1, v2)"
+DEPTH = "the check `query` 'depth': 2 series came back; name one in promql, or say `aggregate: max`, min, sum or avg"
+CASES: dict[str, tuple[Document, str, str]] = {
+    "strategy": (
+        {**GOOD, "strategy": {**SPEC["strategy"], "steps": []}}, "InvalidSpec",
+        "ServiceRollout shop/wrong: spec.strategy.steps: there must be at least one",
+    ),
+    "a strategy that is not there": (
+        {**GOOD, "strategy": {"configMap": "none"}}, "Preflight",
+        "spec.strategy.configMap: there is no ConfigMap shop/none",
+    ),
+    "a strategy that is kept wrongly": (
+        {**GOOD, "strategy": {"configMap": "ours", "key": "bad"}}, "Preflight",
+        "spec.strategy: ConfigMap shop/ours, bad:1: steps: there must be at least one",
+    ),
+    "service": (
+        {**GOOD, "service": "nobody"}, "Preflight",
+        "spec.service: there is no Service nobody in namespace shop (there: ratings, reviews)",
+    ),
+    "version": (
+        {**GOOD, "version": "v9"}, "Preflight", f"spec.version: {NO_POD}; deploy it first, or name another version",
+    ),
+    "query": ({**GOOD, "strategy": QUERIED}, "Preflight", f"spec.strategy.checks: {DEPTH}"),
+    "a query that is kept elsewhere": (
+        {**GOOD, "strategy": {"configMap": "ours", "key": "queried"}}, "Preflight", f"spec.strategy: {DEPTH}",
+    ),
+    "twin": (
+        SPEC, "Preflight",
+        "spec.service: ServiceRollout reviews is older and has the Service reviews already; delete one",
+    ),
+}  # fmt: skip
+
+
+def two(wrong: Document) -> World:
+    """A world in which reviews is to be released, and beside it something is asked for, of a Service that could be."""
+    world = World(3, trouble=0.0, declared=SPEC)
+    world.with_ratings([{"route": [{"destination": {"host": "ratings", "subset": "v1"}}]}])
+    names = [f"ratings-{version}" for version in ("v1", "v2")]
+    for name in names:
+        world.cluster.create(POD, _document(POD, name, {"app": "ratings", "version": name[-2:]}))
+    slice_ = _document(ENDPOINT_SLICE, "ratings-1", {"kubernetes.io/service-name": "ratings"})
+    ends: list[Any] = [{"addresses": [n], "conditions": {"ready": True}, "targetRef": {"name": n}} for n in names]
+    world.cluster.create(ENDPOINT_SLICE, {**slice_, "endpoints": ends})
+    subsets = [{"name": version, "labels": {"version": version}} for version in ("v1", "v2")]
+    rule = _document(DESTINATION_RULE, "ratings", spec={"host": "ratings", "subsets": subsets})
+    world.cluster.create(DESTINATION_RULE, rule)
+    kept = {"bad": str({**SPEC["strategy"], "steps": []}), "queried": str(QUERIED)}
+    world.cluster.create(CONFIG_MAP, _document(CONFIG_MAP, "ours", data=kept))
+    metadata = {"name": "wrong", "namespace": "shop", "creationTimestamp": "2030-01-01T00:00:00Z"}
+    world.cluster.create(SERVICE_ROLLOUT, {"metadata": metadata, "spec": wrong})
+    world.metrics.answer = lambda promql, at: [1.0, 2.0]
+    return world
+
+
+def looked_after(world: World, living: list[Replica], rest: float = 0.0) -> None:
+    """Both objects, by whichever replica leads."""
+    due = dict.fromkeys((one.name for one in living), 0.0)
+
+    def each(w: World) -> None:
+        for one in living:
+            if w.now >= due[one.name] and one.leader.sure(w.now):
+                due[one.name] = w.now + one.reconciler.reconcile(WRONG, w.now)
+
+    controlled(world, living=living, each=each, rest=rest)
+
+
+def series(world: World) -> list[tuple[dict[str, str], float]]:
+    """What a controller that takes the lead tells of what is stalled, by its cache alone."""
+    hooks = (lambda: ProcessWebhooks(world), lambda: VirtualProbes(world))
+    settings = Settings("rollout-system")
+    controller = Controller(world.cluster, world.metrics, *hooks, settings, "replica-9", Telemetry())
+    for scope in controller._scopes():
+        controller.cache.cover(scope)
+        controller.cache.replaced(scope, *world.cluster.listing(scope.kind, scope.namespace))
+    collector = Standing(controller, clock.now)
+    assert [sample for one in collector.collect() for sample in one.samples if one.name == "rollout_stalled"] == []
+    assert controller.leader.renew(clock.now())
+    found = (sample for one in collector.collect() for sample in one.samples if one.name == "rollout_stalled")
+    return [(sample.labels, sample.value) for sample in found]
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_what_is_wrong_is_told_with_its_field_once_and_hinders_nobody(name: str) -> None:
+    spec, reason, message = CASES[name]
+    quiet = World(3, trouble=0.0, declared=SPEC)
+    controlled(quiet)
+    world = two(spec)
+    theirs = world.cluster.get(VIRTUAL_SERVICE, "shop", "ratings")
+    watcher, living, written = Watcher(world), replicas(world), list[Key]()
+
+    def wrote(key: Key, before: Document | None, after: Document | None) -> None:
+        written.append(key)
+        watcher(key, before, after)
+
+    world.cluster.on_write = wrote
+    looked_after(world, living)
+    watcher.finished()
+    assert status(world)["phase"] == Phase.PROMOTED, "its neighbour"
+    assert world.virtual_service()["spec"] == quiet.virtual_service()["spec"]
+    assert world.cluster.get(VIRTUAL_SERVICE, "shop", "ratings") == theirs
+    document = world.cluster.get(SERVICE_ROLLOUT, *WRONG)
+    assert trouble_of(document) == Trouble(reason, message)
+    assert document["status"]["phase"] == "Idle"
+    assert not finalizers_of(document)
+    assert written.count((SERVICE_ROLLOUT.name, *WRONG)) == 1
+    assert [told for one in living for told in one.stalls] == [("wrong", Trouble(reason, message))]
+    for one in living:
+        one.leader.release(world.now)
+    new = Replica(world, "replica-3")
+    looked_after(world, [new], rest=60.0)
+    assert new.leader.sure(world.now)
+    assert new.stalls == [], "it has been told"
+    new.leader.release(world.now)
+    assert series(world) == [({"namespace": "shop", "name": "wrong", "reason": reason}, 1.0)]
+
+
+def test_what_stalls_for_another_reason_is_told_anew() -> None:
+    world = World(3, trouble=0.0, declared={**SPEC, "version": "v9"})
+    living = replicas(world)
+    controlled(world, living=living, limit=30.0)
+    asked(world, {"spec": {"service": "reviews", "version": "v8"}})
+    controlled(world, living=living, limit=30.0)
+    asked(world, {"spec": {"version": "v1"}})
+    controlled(world, living=living, limit=30.0)
+    told = [trouble.message.partition(" (")[0] for one in living for _, trouble in one.stalls]
+    assert told == [f"spec.version: no pod of reviews carries the label version={version}" for version in ("v9", "v8")]
+    assert conditions(world)["Stalled"] == ("False", "None")
+
+
+def test_how_an_attempt_ended_is_told_by_its_end_alone() -> None:
+    world = World(3, trouble=0.0, declared=SPEC, failing={"v1": 0.0, "v2": 0.1})
+    living = replicas(world)
+    controlled(world, living=living)
+    assert conditions(world)["Stalled"] == ("True", "Breach")
+    assert events(world, living) == ["Started", "RollingBack", "RolledBack"]
+    assert [told for one in living for told in one.stalls] == []
+    asked(world, {"spec": {"version": "v1"}})
+    controlled(world, living=living, limit=30.0)
+    asked(world, {"spec": {"version": "v2"}})
+    controlled(world, living=living, limit=30.0)
+    assert [trouble.reason for one in living for _, trouble in one.stalls] == ["Breach"], "who asks again is told"
+
+
+# How often
 
 
 def test_what_cannot_begin_is_tried_ever_more_seldom_until_something_changes() -> None:

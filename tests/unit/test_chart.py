@@ -52,4 +52,5 @@ def test_alerts_and_dashboard_name_only_what_the_controller_tells() -> None:
     for file in (CHART / "templates" / "prometheusrule.yaml", CHART / "dashboards" / "rollout.json"):
         named = set(NAME.findall(file.read_text()))
         assert len(named) >= 6
+        assert "rollout_stalled" in named, "what somebody must act upon is seen without looking for it"
         assert named <= {name + end for name in told for end in ends}

@@ -5,10 +5,11 @@ from typing import Any
 
 import pytest
 
-from rollout.controller.events import event_of
+from rollout.controller.events import event_of, event_of_trouble
 from rollout.core.attempt import Attempt
 from rollout.core.documents import SERVICE_ROLLOUT, Document
 from rollout.core.lifecycle import Phase
+from rollout.engine.status import Trouble
 from tests.unit.test_report import attempt
 
 OBJECT: Document = {
@@ -67,6 +68,12 @@ ASKED = replace(FLYING, phase=Phase.WAITING, step=1, message="asks gate.example"
 def test_within_a_phase_another_reason_is_told(before: Attempt, changes: dict[str, Any], told: str | None) -> None:
     event = event_of(OBJECT, before, replace(before, **changes), 1.0)
     assert (event["reason"] if event else None) == told
+
+
+def test_what_stalls_is_a_warning_with_its_reason() -> None:
+    told = event_of_trouble(OBJECT, Trouble("Preflight", "spec.version: no pod"), 1_000_000.0)
+    assert (told["type"], told["reason"], told["message"]) == ("Warning", "Preflight", "spec.version: no pod")
+    assert told["involvedObject"]["uid"] == "u-1"
 
 
 def test_a_beginning_is_told() -> None:

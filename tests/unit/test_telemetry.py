@@ -11,6 +11,7 @@ from rollout.adapters import clock
 from rollout.controller.backoff import delay
 from rollout.controller.controller import IN_FLIGHT, RETRY, SELDOM, Controller, Settings
 from rollout.controller.telemetry import STALE, Server, Telemetry
+from rollout.core.documents import SERVICE_ROLLOUT, Document
 from rollout.core.errors import Unavailable
 from rollout.core.lifecycle import Phase, Reason
 from tests.fakes.memory import WatchedMemory
@@ -42,6 +43,9 @@ class Served:
         for scope in self.controller._scopes():
             self.controller.cache.cover(scope)
             self.controller.cache.replaced(scope, *self.cluster.listing(scope.kind, scope.namespace))
+
+    def told(self, name: str) -> list[str]:
+        return [line for line in self.ask("metrics")[1].splitlines() if line.startswith(name)]
 
 
 @pytest.fixture
@@ -87,6 +91,30 @@ def test_it_is_not_ready_before_all_is_listed(served: Served) -> None:
     assert served.ask("readyz") == (200, "ok\n")
     served.controller.cache.doubted(next(iter(served.controller._scopes())))
     assert served.ask("readyz")[0] == 503
+
+
+def stalled(name: str, reason: str) -> Document:
+    conditions = [
+        {"type": "Ready", "status": "False", "reason": "Preflight", "message": "why"},
+        {"type": "Stalled", "status": str(bool(reason)), "reason": reason or "None", "message": "why"},
+    ]
+    return {"metadata": {"name": name, "namespace": "shop"}, "status": {"conditions": conditions}}
+
+
+def test_what_is_stalled_is_told_by_who_leads(served: Served) -> None:
+    for name, reason in (("a", "Preflight"), ("b", ""), ("c", "InvalidSpec")):
+        served.cluster._write((SERVICE_ROLLOUT.name, "shop", name), stalled(name, reason))
+    served.list_all()
+    assert served.told("rollout_stalled{") == []
+    assert served.controller.leader.renew(clock.now())
+    asked = list(served.cluster.asked)
+    assert served.told("rollout_stalled{") == [
+        'rollout_stalled{name="a",namespace="shop",reason="Preflight"} 1.0',
+        'rollout_stalled{name="c",namespace="shop",reason="InvalidSpec"} 1.0',
+    ]
+    assert served.cluster.asked == asked
+    served.controller.cache.refused(served.controller._scopes()[0], "we may not")
+    assert served.told("rollout_stalled{") == []
 
 
 @pytest.mark.parametrize("reason", Reason)
