@@ -21,7 +21,7 @@ from rollout.core.documents import (
     selector_of,
     version_of,
 )
-from rollout.core.errors import Forbidden, InvalidInput, NotFound, RolloutError, about
+from rollout.core.errors import Conflict, Forbidden, InvalidInput, NotFound, RolloutError, Unreachable, about
 from rollout.core.lifecycle import Phase, Reason
 from rollout.core.quantities import moment
 from rollout.engine.choosing import PRESET, chosen
@@ -37,7 +37,7 @@ from rollout.engine.objects import (
     version_written,
 )
 from rollout.engine.state import StatusShelf
-from rollout.engine.status import IDLE, Trouble, marked, trouble_of, waiting_since
+from rollout.engine.status import IDLE, Trouble, comes_next, marked, trouble_of, waiting_since
 from rollout.engine.survey import Request, known_service, serves
 from rollout.mesh.appearing import appeared
 from rollout.ports import Cluster, Metrics, Probes, Webhooks
@@ -55,6 +55,8 @@ LOST = Trouble(
 DISAGREES = "GitDisagrees"
 """The reason for which an object is stalled while its annotation overrides its spec."""
 INVALID = "InvalidSpec"
+UNREACHABLE = "Unreachable"
+"""The reason for which an object is not ready while somebody does not answer who must before it can begin."""
 LASTING_TROUBLE = (INVALID, LOST.reason)
 """Troubles that only a change of the object itself can end."""
 
@@ -191,7 +193,7 @@ def at_rest(document: Document) -> bool:
     status = document.get("status") or {}
     if going(document) or marked(document):
         return not marked(document)
-    if not seen(document) or asked_again(document, status.get("attempt")) or _stale(document):
+    if not seen(document) or comes_next(document) or asked_again(document, status.get("attempt")) or _stale(document):
         return False
     reason, overridden = _stalled(document), _overridden(document)
     if overridden or reason == DISAGREES:
@@ -373,15 +375,9 @@ class _Flight:
         last = record.attempt
         if last and last.retiring and not wanted.suspend:
             return self._retired(last, NEVER, now, wanted.version)  # before another can be begun
-        try:
-            if self._due(document, wanted, record):
-                if not wanted.suspend:
-                    return self._begin(wanted, now)
-                self._shelf.trouble = self._shelf.trouble or Trouble(
-                    "Suspended", f"{SUSPENDED}: {wanted.version} is not begun", stalls=False
-                )
-        except (InvalidInput, Forbidden) as error:
-            self._shelf.trouble = Trouble("Preflight", _said(document, error))
+        begun = self._tried(document, wanted, record, now)
+        if begun is not None:
+            return begun
         self._shelf.tell(now)
         if self._shelf.trouble and self._shelf.trouble.stalls:
             return self._in_vain(document)
@@ -395,6 +391,28 @@ class _Flight:
         what = document["metadata"].get("generation"), self._shelf.trouble
         self._vain = (what, self._vain[1] + 1 if self._vain[0] == what else 1)
         return delay(AGAIN, SELDOM, self._vain[1], "/".join(self._key))
+
+    def _tried(self, document: Document, wanted: ServiceRollout, record: Record, now: float) -> float | None:
+        """Begin what is asked for. None where nothing is to be begun, or cannot be: then there is trouble to tell.
+
+        Where somebody does not answer that is told at once, and raised, for it is tried again.
+        """
+        try:
+            if not self._due(document, wanted, record):
+                return None
+            if not wanted.suspend:
+                return self._begin(wanted, now)
+            self._shelf.trouble = self._shelf.trouble or Trouble(
+                "Suspended", f"{SUSPENDED}: {wanted.version} is not begun", stalls=False
+            )
+        except (InvalidInput, Forbidden) as error:
+            self._shelf.trouble = Trouble("Preflight", _said(document, error))
+        except Unreachable as error:
+            if not isinstance(error, Conflict):  # somebody else's write is no trouble
+                self._shelf.trouble = Trouble(UNREACHABLE, str(error), stalls=False)
+                self._shelf.tell(now, pending=True)
+            raise
+        return None
 
     def _retired(self, last: Attempt, after: float, now: float, wanted: str = "") -> float:
         """Let go what promotions replaced. What happens is told as a change of what this process has seen before."""

@@ -164,9 +164,12 @@ class StatusShelf:
         if marked(self._document) and not flies:
             self._unmark()
 
-    def tell(self, now: float) -> None:
-        """Bring to date what the status says beside the record that was read, where nothing is in flight."""
-        self._write(self._status(self._record(), now))
+    def tell(self, now: float, pending: bool = False) -> None:
+        """Bring to date what the status says beside the record that was read, where nothing is in flight.
+
+        `pending`: what is asked for is still to begin, and will without anybody's doing.
+        """
+        self._write(self._status(self._record(), now, pending=pending))
         if marked(self._document):
             self._unmark()
 
@@ -177,9 +180,9 @@ class StatusShelf:
         if marked(self._document):
             self._unmark()
 
-    def _status(self, record: Record | None, now: float, of: Attempt | None = None) -> Document:
+    def _status(self, record: Record | None, now: float, of: Attempt | None = None, pending: bool = False) -> Document:
         """What people read; while it is the status `of` an attempt for another version, the spec is not obeyed yet."""
-        settled = of is None or version_asked(self._document) in ("", of.canary)
+        settled = not pending and (of is None or version_asked(self._document) in ("", of.canary))
         made: Document = status_of(self._document, record, self.trouble, now, self._observing and settled, settled)
         return made
 

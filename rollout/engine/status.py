@@ -52,7 +52,7 @@ def status_of(
     """The whole status but for the record's own text.
 
     `observing`: the spec as it stands was acted upon. `settled`: its version is the one that is, or was, tried, or
-    serves already, or there is a `trouble`; otherwise it comes next.
+    serves already, or there is a `trouble` that does not pass by itself; otherwise it comes next.
     Conditions are those of kstatus (Ready, Reconciling, Stalled), and Promoted: that spec.version, or
     the version that appeared last, serves all traffic.
     """
@@ -113,7 +113,7 @@ def _attempted(a: Attempt) -> Document:
 
 def _conditions(a: Attempt | None, version: str, trouble: Trouble | None, settled: bool) -> list[Document]:
     flies = a is not None and not a.phase.ended
-    back = a is not None and a.phase is Phase.ROLLED_BACK and a.canary == version
+    back = a is not None and a.phase is Phase.ROLLED_BACK and a.canary == version and settled
     serving = f"{version} serves" if version else "no new version has appeared"
     text, reason = (a.message, (a.reason or a.phase).value) if a else (serving, IDLE)
     if not flies and not settled:
@@ -146,7 +146,17 @@ def _since(one: Document, before: list[Document], now: float, generation: int) -
 
 def trouble_of(document: Document) -> Trouble | None:
     """Why the object is stalled, by its status; None where it is not."""
+    return _holding(document, "Stalled")
+
+
+def comes_next(document: Document) -> bool:
+    """Whether its status says that something is in flight, or is to begin by itself."""
+    return _holding(document, "Reconciling") is not None
+
+
+def _holding(document: Document, kind: str) -> Trouble | None:
+    """Why a condition holds, by the status; None where it does not."""
     for one in (document.get("status") or {}).get("conditions") or []:
-        if one.get("type") == "Stalled" and one.get("status") == "True":
+        if one.get("type") == kind and one.get("status") == "True":
             return Trouble(str(one.get("reason", "")), str(one.get("message", "")))
     return None

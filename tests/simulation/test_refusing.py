@@ -20,12 +20,13 @@ from rollout.core.documents import (
     Document,
     finalizers_of,
 )
+from rollout.core.errors import Unavailable
 from rollout.core.lifecycle import Phase
 from rollout.engine.status import Trouble, trouble_of
 from tests.simulation.invariants import Watcher
 from tests.simulation.replicas import OBJECT, SPEC, Replica, asked, controlled, replicas
 from tests.simulation.test_controller import conditions, events, status
-from tests.simulation.world import ProcessWebhooks, VirtualProbes, World, _document
+from tests.simulation.world import START, ProcessWebhooks, VirtualProbes, World, _document
 
 WRONG = ("shop", "wrong")
 GOOD: Document = {**SPEC, "service": "ratings"}
@@ -174,6 +175,55 @@ def test_how_an_attempt_ended_is_told_by_its_end_alone() -> None:
     assert [trouble.reason for one in living for _, trouble in one.stalls] == ["Breach"], "who asks again is told"
 
 
+# Who does not answer before the start
+
+
+def test_who_does_not_answer_is_named_once_and_asked_again() -> None:
+    world = World(5, trouble=0.0, declared=SPEC)
+    world.metrics.down_until = START + 60
+    living, written = replicas(world), list[Document]()
+    world.cluster.on_write = lambda key, _, after: written.append(after or {}) if key[2] == "reviews" else None
+    controlled(world, living=living, limit=40.0)
+    told = {one["type"]: (one["status"], one["reason"], one["message"]) for one in status(world)["conditions"]}
+    away = ("Unreachable", "the metrics store is away")
+    assert (told["Ready"], told["Promoted"]) == (("False", *away), ("False", *away))
+    assert told["Reconciling"] == ("True", *away)
+    assert told["Stalled"] == ("False", "None", "")
+    assert [one["kind"] for one in written] == [SERVICE_ROLLOUT.name], "once"
+    assert "observedGeneration" not in status(world) or status(world)["observedGeneration"] == 0
+    controlled(world, living=living)
+    assert status(world)["phase"] == Phase.PROMOTED
+    assert [told for one in living for told in one.stalls] == [], "nobody need act"
+
+
+def test_who_does_not_answer_once_something_else_was_mended_is_asked_again() -> None:
+    world = World(5, trouble=0.0, declared=SPEC)
+    world.set_ready("v2", 0)
+    living = replicas(world)
+    controlled(world, living=living, limit=20.0)
+    assert conditions(world)["Stalled"] == ("True", "Preflight")
+    world.metrics.down_until = world.now + 60
+    world.set_ready("v2", 4)
+    controlled(world, living=living, limit=30.0)
+    assert (conditions(world)["Ready"], conditions(world)["Stalled"]) == (("False", "Unreachable"), ("False", "None"))
+    for one in living:  # as the next who leads, by what the object says
+        one.reconciler.ground()
+    controlled(world, living=living)
+    assert status(world)["phase"] == Phase.PROMOTED
+
+
+def test_a_retry_for_which_somebody_does_not_answer_is_under_way() -> None:
+    world = World(5, trouble=0.0, declared=SPEC, failing={"v1": 0.0, "v2": 0.1})
+    living = replicas(world)
+    controlled(world, living=living)
+    world.failing["v2"], world.metrics.down_until = 0.0, world.now + 60
+    asked(world, {"metadata": {"annotations": {"rollout.dev/retry": "1"}}})
+    controlled(world, living=living, limit=30.0)
+    assert (conditions(world)["Ready"], conditions(world)["Stalled"]) == (("False", "Unreachable"), ("False", "None"))
+    controlled(world, living=living)
+    assert (status(world)["attempt"], status(world)["phase"]) == (2, Phase.PROMOTED)
+
+
 # How often
 
 
@@ -193,3 +243,12 @@ def test_what_cannot_begin_is_tried_ever_more_seldom_until_something_changes() -
     assert waits(3) == usual(3), "the object asks for something else"
     world.write_by_hand((VIRTUAL_SERVICE.name, "shop", "reviews"), None)
     assert waits(2) == usual(2), "something else stands in the way"
+
+
+def test_that_somebody_does_not_answer_is_told_to_who_runs_it_who_tries_again() -> None:
+    world = World(5, trouble=0.0, declared=SPEC)
+    world.metrics.down_until = START + 60
+    (one, _) = replicas(world)
+    one.leader.renew(world.now)
+    with pytest.raises(Unavailable, match="the metrics store is away"):
+        one.reconciler.reconcile(OBJECT, world.now)
