@@ -190,7 +190,7 @@ def test_who_does_not_answer_is_named_once_and_asked_again() -> None:
     assert told["Reconciling"] == ("True", *away)
     assert told["Stalled"] == ("False", "None", "")
     assert [one["kind"] for one in written] == [SERVICE_ROLLOUT.name], "once"
-    assert "observedGeneration" not in status(world) or status(world)["observedGeneration"] == 0
+    assert status(world)["observedGeneration"] == -1, "nothing was done about it yet"
     controlled(world, living=living)
     assert status(world)["phase"] == Phase.PROMOTED
     assert [told for one in living for told in one.stalls] == [], "nobody need act"
