@@ -38,7 +38,7 @@ from rollout.core.documents import (
 from rollout.core.errors import Forbidden, NotFound, RolloutError
 from rollout.engine.lease import CONTROLLER, RENEW_EVERY
 from rollout.engine.lookup import ROOT_NAMESPACE, other_clusters
-from rollout.engine.status import Trouble, trouble_of
+from rollout.engine.status import Trouble, trouble_of, unanswered
 from rollout.ports import Cluster, Metrics, Probes, Watchable, Webhooks
 
 log = logging.getLogger("rollout")
@@ -181,12 +181,14 @@ class Controller:
         return min(self._beats)
 
     def stalled(self) -> dict[Key, Trouble]:
-        """Why which objects are stalled, as far as is kept, for the API is not asked; none where we do not lead."""
+        """Why which objects are stalled, or wait for somebody who does not answer, as far as is kept, for the API is
+        not asked; none where we do not lead.
+        """
         found: list[Document] = []
         for space in self.settings.spaces if self.leader.sure(clock.now()) else ():
             with suppress(Forbidden):
                 found += self.cache.select("", SERVICE_ROLLOUT, space, self.settings.labels) or ()
-        troubles = ((one, trouble_of(one)) for one in found)
+        troubles = ((one, trouble_of(one) or unanswered(one)) for one in found)
         return {(namespace_of(one), name_of(one)): trouble for one, trouble in troubles if trouble}
 
     def _run(self, name: str, loop: Callable[[], None]) -> None:

@@ -3,6 +3,7 @@
 import functools
 import math
 from collections.abc import Callable, Collection, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
 from rollout.adapters.spelling.service_rollout import ServiceRollout, declared, strategy_of
@@ -28,6 +29,7 @@ from rollout.engine.choosing import PRESET, chosen
 from rollout.engine.engine import Engine
 from rollout.engine.objects import (
     OVERRIDE,
+    RETRY,
     asked_again,
     oldest,
     retires_after,
@@ -37,7 +39,16 @@ from rollout.engine.objects import (
     version_written,
 )
 from rollout.engine.state import StatusShelf
-from rollout.engine.status import IDLE, Trouble, comes_next, marked, trouble_of, waiting_since
+from rollout.engine.status import (
+    IDLE,
+    UNREACHABLE,
+    Trouble,
+    comes_next,
+    marked,
+    trouble_of,
+    unanswered,
+    waiting_since,
+)
 from rollout.engine.survey import Request, known_service, serves
 from rollout.mesh.appearing import appeared
 from rollout.ports import Cluster, Metrics, Probes, Webhooks
@@ -55,8 +66,6 @@ LOST = Trouble(
 DISAGREES = "GitDisagrees"
 """The reason for which an object is stalled while its annotation overrides its spec."""
 INVALID = "InvalidSpec"
-UNREACHABLE = "Unreachable"
-"""The reason for which an object is not ready while somebody does not answer who must before it can begin."""
 LASTING_TROUBLE = (INVALID, LOST.reason)
 """Troubles that only a change of the object itself can end."""
 
@@ -129,8 +138,10 @@ class Reconciler:
         after, trouble = flight.attempt, trouble_of(flight.document)
         if after is not before:
             self._changed(document, before, after)
-        ended = after.reason if after is not None and after is not before else None
-        if trouble and trouble != trouble_of(document) and trouble.reason != ended:
+        told = trouble_of(document) if seen(document) else None
+        if trouble is None or (told and told.matter == trouble.matter):
+            return
+        if after is None or after is before or not (trouble.reason == after.reason or trouble.message == after.message):
             self._stalled(document, trouble)
 
     def _called(self, key: Key, document: Document, now: float) -> bool:
@@ -235,7 +246,12 @@ def _stale(document: Document) -> bool:
 
 def _begun(document: Document) -> bool:
     """Whether something was in flight, or ended, whatever the record says."""
-    return marked(document) or (document.get("status") or {}).get("phase", IDLE) != IDLE
+    return marked(document) or _told(document)
+
+
+def _told(document: Document) -> bool:
+    """Whether its status tells of an attempt."""
+    return bool((document.get("status") or {}).get("phase", IDLE) != IDLE)
 
 
 @about("service")
@@ -302,8 +318,8 @@ class _Flight:
         if not self._read and attempt and not attempt.phase.ended:
             self.attempt = self.told = attempt  # another process has begun it, and told so
         self._read = True
-        if attempt is None and _begun(document):
-            return self._lost(now)
+        if attempt is None and _begun(document) and (_told(document) or self.engine.clear(now)):
+            return self._lost(now)  # else somebody has died before its first record, and nothing was in flight
         landed = attempt is None or (attempt.phase.ended and attempt.cleaned and not attempt.notices)
         wanted = self._named(document, wanted, record, landed, now)
         if attempt is None or landed:
@@ -388,7 +404,8 @@ class _Flight:
 
     def _in_vain(self, document: Document) -> float:
         """When to try again: ever more seldom while the object asks for the same, and the same stands in the way."""
-        what = document["metadata"].get("generation"), self._shelf.trouble
+        trouble = self._shelf.trouble
+        what = document["metadata"].get("generation"), annotations_of(document).get(RETRY), trouble and trouble.matter
         self._vain = (what, self._vain[1] + 1 if self._vain[0] == what else 1)
         return delay(AGAIN, SELDOM, self._vain[1], "/".join(self._key))
 
@@ -410,7 +427,9 @@ class _Flight:
         except Unreachable as error:
             if not isinstance(error, Conflict):  # somebody else's write is no trouble
                 self._shelf.trouble = Trouble(UNREACHABLE, str(error), stalls=False)
-                self._shelf.tell(now, pending=True)
+                if unanswered(document) is None:
+                    with suppress(RolloutError):  # it may be the API itself that does not answer
+                        self._shelf.tell(now, pending=True)
             raise
         return None
 
@@ -470,6 +489,7 @@ class _Flight:
         )
         self.engine.examine(request, now, entitled=True)
         self.attempt = self.engine.begin(request if wanted.strategy else chosen(request, self.engine.load), now)
+        self._vain = (None, 0)
         return 0.0
 
 
@@ -478,8 +498,12 @@ def _said(document: Document, error: RolloutError) -> str:
     if not isinstance(error, InvalidInput):
         return str(error)
     spec, field = document["spec"], error.field
+    if field == "version" and version_instead(document):
+        return f"the annotation {OVERRIDE}: {error.text}"
     if field == "version" and not version_written(document):
         field = "trigger"
+    if field == "strategy.notify" and "notify" in spec:
+        field = "notify"
     if field.startswith("strategy.") and "steps" not in (spec.get("strategy") or {}):
         field = "strategy"
     return f"spec.{field}: {error.text}" if field else error.text

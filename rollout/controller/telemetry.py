@@ -93,7 +93,9 @@ class Standing(Collector):
 def stalled(objects: Mapping[Key, Trouble]) -> GaugeMetricFamily:
     """The objects that are stalled, and why, as it is told."""
     found = GaugeMetricFamily(
-        "rollout_stalled", "1 for each object at which somebody must act.", labels=["namespace", "name", "reason"]
+        "rollout_stalled",
+        "1 for each object at which somebody must act, or answer.",
+        labels=["namespace", "name", "reason"],
     )
     for key, trouble in objects.items():
         found.add_metric([*key, trouble.reason], 1.0)

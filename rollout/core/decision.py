@@ -332,7 +332,8 @@ def _put_back(o: Observation, text: str) -> Decision:
     a = o.attempt
     recent = (*(t for t in a.put_back if t > o.now - FIGHT_SECONDS), o.now)
     if len(recent) > FIGHT_COUNT:
-        held = _pause(o, f"{DRIFT_FIGHT}: {text}, again and again; let its writer ignore the weights")
+        again = f"{DRIFT_FIGHT}: {text}, again and again; let its writer ignore the weights"
+        held = _pause(o, a.message if a.fighting else again)
         return replace(held, attempt=replace(held.attempt, put_back=(), fought=True))
     if lack := _uncovered(o):
         return _pause(o, f"{text}; {lack}")  # which lowers what was raised, without the route of ours

@@ -1,6 +1,7 @@
 """What the status of a ServiceRollout says of its record: fields for people, and conditions that tools wait for."""
 
 import math
+import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +16,8 @@ FINALIZER = "rollout.dev/traffic"
 """Stands on the object while an attempt is in flight: traffic goes back before it may go."""
 IDLE, PENDING = "Idle", "Pending"
 """The phase where nothing was ever tried; the reason where something else has just ended, and this is not begun."""
+UNREACHABLE = "Unreachable"
+"""The reason for which an object is not ready while somebody does not answer who must before it can begin."""
 TOLD_LINES = 20
 """How many of the journal's last lines are told."""
 
@@ -31,6 +34,11 @@ class Trouble:
     reason: str
     message: str
     stalls: bool = True
+
+    @property
+    def matter(self) -> tuple[str, str]:
+        """What is the same for two of which only numbers differ, like how many pods are not ready."""
+        return self.reason, re.sub(r"\d+", "", self.message)
 
 
 def waiting_since(document: Document, now: float) -> str:
@@ -147,6 +155,12 @@ def _since(one: Document, before: list[Document], now: float, generation: int) -
 def trouble_of(document: Document) -> Trouble | None:
     """Why the object is stalled, by its status; None where it is not."""
     return _holding(document, "Stalled")
+
+
+def unanswered(document: Document) -> Trouble | None:
+    """Who does not answer, before what it asks for can begin, by its status; None where nobody is waited for so."""
+    waits = _holding(document, "Reconciling")
+    return waits if waits and waits.reason == UNREACHABLE else None
 
 
 def comes_next(document: Document) -> bool:

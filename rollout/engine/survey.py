@@ -105,7 +105,8 @@ def survey(cluster: Cluster, request: Request, number: int, now: float) -> Attem
     _subsets(cluster, request, attempt)
     rehearse(attempt, ours.ready, service, every)
     for where in request.strategy.secrets:
-        with suppress(Forbidden), about("strategy"):  # who drives is told of every right that is missing, at once
+        field = "strategy.notify" if where is request.strategy.notify else "strategy"
+        with suppress(Forbidden), about(field):  # who drives is told of every right that is missing, at once
             opened(cluster, request.namespace, where)
     text = f"{stable} → {request.canary} with strategy {request.strategy.name}"
     if attempt.narrow:

@@ -246,7 +246,9 @@ def asked(*tables: Rights) -> set[tuple[str, str, str]]:
 
 def test_the_rights_are_those_that_the_engine_asks_for(helm: Helm) -> None:
     (role,) = of("ClusterRole", helm.rendered({}))
-    assert granted(role["rules"]) == asked(FOR_SUBSETS)
+    assert granted(role["rules"]) == asked(FOR_SUBSETS, ((VIRTUAL_SERVICE, ("delete",)),)), (
+        "a fault is taken off always"
+    )
     (role,) = of("ClusterRole", helm.rendered({"drills": True}))
     assert granted(role["rules"]) == asked(FOR_SUBSETS, FOR_DRILLS)
     (role,) = of("ClusterRole", helm.rendered(ALL))

@@ -110,7 +110,7 @@ def test_without_drills_a_strategy_with_a_fault_is_refused_before_it_begins(cont
         wait(lambda: "conditions" in controllers.status(), 20)
         (stalled,) = (one for one in controllers.status()["conditions"] if one["type"] == "Stalled")
         assert (stalled["status"], stalled["reason"]) == ("True", "Preflight")
-        missing = f"create virtualservices in {NAMESPACE}, delete virtualservices in {NAMESPACE}"
+        missing = f"create virtualservices in {NAMESPACE}"
         assert f"rights that we do not have: {missing}; grant them" in stalled["message"]
         assert "`drills=true`" in stalled["message"]
         assert "attempt" not in controllers.status()

@@ -22,7 +22,7 @@ from rollout.core.documents import (
 )
 from rollout.core.errors import Unavailable
 from rollout.core.lifecycle import Phase
-from rollout.engine.status import Trouble, trouble_of
+from rollout.engine.status import FINALIZER, Trouble, trouble_of
 from tests.simulation.invariants import Watcher
 from tests.simulation.replicas import OBJECT, SPEC, Replica, asked, controlled, replicas
 from tests.simulation.test_controller import conditions, events, status
@@ -57,6 +57,10 @@ CASES: dict[str, tuple[Document, str, str]] = {
     "query": ({**GOOD, "strategy": QUERIED}, "Preflight", f"spec.strategy.checks: {DEPTH}"),
     "a query that is kept elsewhere": (
         {**GOOD, "strategy": {"configMap": "ours", "key": "queried"}}, "Preflight", f"spec.strategy: {DEPTH}",
+    ),
+    "whom to tell": (
+        {**GOOD, "notify": {"url": {"secret": "none", "key": "a"}}}, "Preflight",
+        "spec.notify: there is no Secret none in namespace shop; create it, with the URL under the key a",
     ),
     "twin": (
         SPEC, "Preflight",
@@ -159,6 +163,19 @@ def test_what_stalls_for_another_reason_is_told_anew() -> None:
     told = [trouble.message.partition(" (")[0] for one in living for _, trouble in one.stalls]
     assert told == [f"spec.version: no pod of reviews carries the label version={version}" for version in ("v9", "v8")]
     assert conditions(world)["Stalled"] == ("False", "None")
+
+
+def test_one_of_whose_numbers_others_are_said_is_the_same_matter() -> None:
+    some, more = (Trouble("Preflight", f"none of the {count} pod(s) of v2 is ready") for count in (3, 12))
+    assert some.matter == more.matter
+    assert some.matter != Trouble("Trigger", some.message).matter
+
+
+def test_who_died_before_the_first_record_has_lost_nothing() -> None:
+    world = World(3, trouble=0.0, declared=SPEC)
+    asked(world, {"metadata": {"finalizers": [FINALIZER]}})
+    controlled(world, living=replicas(world))
+    assert (status(world)["attempt"], status(world)["phase"]) == (1, Phase.PROMOTED)
 
 
 def test_how_an_attempt_ended_is_told_by_its_end_alone() -> None:

@@ -9,6 +9,9 @@ from typing import Any
 from jsonschema import Draft7Validator
 
 from rollout.adapters import yaml_text
+from rollout.controller.reconcile import INVALID, LOST
+from rollout.core.decision import DRIFT_FIGHT
+from rollout.engine.status import UNREACHABLE
 
 ROOT = Path(__file__).parents[2]
 CHART = ROOT / "charts" / "rollout"
@@ -44,6 +47,13 @@ def test_the_schema_knows_every_value_and_no_other() -> None:
 
 
 NAME = re.compile(r"\brollout_[a-z_]+")
+
+
+def test_people_are_called_for_what_stalls_but_not_for_what_went_back() -> None:
+    (told,) = re.findall(
+        r'rollout_stalled\{reason=~"([^"]+)"', (CHART / "templates" / "prometheusrule.yaml").read_text()
+    )
+    assert set(told.split("|")) == {INVALID, LOST.reason, DRIFT_FIGHT, UNREACHABLE, "Preflight", "Trigger"}
 
 
 def test_alerts_and_dashboard_name_only_what_the_controller_tells() -> None:

@@ -210,7 +210,7 @@ def test_what_is_refused_names_the_field_that_it_is_about() -> None:
     assert refused(shop, canary="v1") == ("version", "reviews is at v1 already", "; name another version with --to")
     assert refused(shop, canary="v3")[0] == "version"
     assert refused(shop, scale=Scale.AUTO)[0] == "scale"
-    assert refused(shop, strategy=hook)[0] == "strategy"
+    assert refused(shop, strategy=hook)[0] == "strategy.notify"
     assert refused(Shop({"v1": 4, "v2": 1}, to("v1"), BOTH), strategy=mirror)[0] == "strategy.steps"
     assert refused(Shop({"v2": 1}, to("v1"), BOTH))[0] == "service", "v1 has no pod"
     assert refused(Shop({"v1": 1, "v2": 1}, []))[0] == "service"

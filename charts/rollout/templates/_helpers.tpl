@@ -60,7 +60,7 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
   verbs: [patch]
 - apiGroups: [networking.istio.io]
   resources: [virtualservices]
-  verbs: [get, list, watch, patch{{ if .Values.drills }}, create, delete{{ end }}]
+  verbs: [get, list, watch, patch, delete{{ if .Values.drills }}, create{{ end }}]
 - apiGroups: [networking.istio.io]
   resources: [destinationrules]
   verbs: [get, list, watch, create, patch]
