@@ -138,9 +138,9 @@ class Reconciler:
         after, trouble = flight.attempt, trouble_of(flight.document)
         if after is not before:
             self._changed(document, before, after)
-        told = trouble_of(document) if seen(document) else None
-        if trouble is None or (told and told.matter == trouble.matter):
-            return
+        known, asked_anew = trouble_of(document), seen(flight.document) and not seen(document)
+        if trouble in (None, known) or (known and known.matter == trouble.matter and not asked_anew):
+            return  # of other numbers people are told where something else is asked for, and that was acted upon
         if after is None or after is before or not (trouble.reason == after.reason or trouble.message == after.message):
             self._stalled(document, trouble)
 
@@ -160,7 +160,8 @@ class Reconciler:
         """Somebody deleted the object though our finalizer stood on it: what its claims hold goes back."""
         flight = self._flights.get(key)
         if flight is not None:
-            flight.engine.clear(now)
+            if flight.attempt is not None or marked(flight.document):  # else the claims that lie there are another's
+                flight.engine.clear(now)
             self._drop(key)
         return NEVER
 
@@ -170,7 +171,8 @@ class Reconciler:
         if flight is None:
             return
         before = flight.attempt
-        flight.sweep(now)
+        if before is not None:  # else the claims that lie there are another's
+            flight.sweep(now)
         self._drop(key)
         after = flight.attempt
         if before and after and before.phase.ended and (before.id, before.phase) == (after.id, after.phase):
@@ -277,7 +279,7 @@ class _Flight:
         self.attempt: Attempt | None = None
         self.told: Attempt | None = None
         """The attempt as it was when people were told of it last, by whatever process."""
-        self._read = False
+        self._read = self._orphaned = False
         self._vain: tuple[object, int] = (None, 0)
         """What is asked for, and what stands in the way, as it was tried last, and how often it was."""
         self._asked: object = None
@@ -318,8 +320,8 @@ class _Flight:
         if not self._read and attempt and not attempt.phase.ended:
             self.attempt = self.told = attempt  # another process has begun it, and told so
         self._read = True
-        if attempt is None and _begun(document) and (_told(document) or self.engine.clear(now)):
-            return self._lost(now)  # else somebody has died before its first record, and nothing was in flight
+        if attempt is None and _begun(document) and (_told(document) or self._orphaned or self._cleared(now)):
+            return self._lost(now)  # else somebody died before the first record, and nothing was in flight
         landed = attempt is None or (attempt.phase.ended and attempt.cleaned and not attempt.notices)
         wanted = self._named(document, wanted, record, landed, now)
         if attempt is None or landed:
@@ -362,10 +364,16 @@ class _Flight:
 
     def _lost(self, now: float) -> float:
         """Nobody knows what was in flight: what the claims hold goes back, and nothing begins by itself."""
-        self.engine.clear(now)
+        self._orphaned = True  # also if no answer comes to what follows
+        self._cleared(now)
         self.attempt, self._shelf.trouble = None, LOST
         self._shelf.forget(now)
+        self._orphaned = False
         return 0.0
+
+    def _cleared(self, now: float) -> int:
+        """Take back what claims hold that no record knows, but for those that an older object may have put there."""
+        return 0 if self._elder() else self.engine.clear(now)
 
     def _turned(self, document: Document, wanted: ServiceRollout | None, a: Attempt, now: float) -> None:
         """What the object says now of an attempt that began before."""
@@ -384,6 +392,8 @@ class _Flight:
     def _landed(self, document: Document, wanted: ServiceRollout | None, record: Record, now: float) -> float:
         """Nothing is in flight: begin, or say why not. Who drains leaves it to the next, who has to find it untold."""
         if self._drains:
+            if marked(document):  # nothing is in flight, and nobody is to wait for it
+                self._shelf.tell(now, pending=True)
             return NEVER
         if wanted is None or going(document):
             self._shelf.tell(now)
@@ -447,7 +457,7 @@ class _Flight:
 
     def _due(self, document: Document, wanted: ServiceRollout, record: Record) -> bool:
         """Whether the version is to be tried. One that went back stands so until another is asked for, or a retry."""
-        if other := self._elder(document, wanted):
+        if other := self._elder():
             raise InvalidInput(
                 f"ServiceRollout {other} is older and has the Service {wanted.service} already; delete one", "service"
             )
@@ -474,10 +484,11 @@ class _Flight:
             )
         return True
 
-    def _elder(self, document: Document, wanted: ServiceRollout) -> str:
-        """An older object for the same Service."""
-        first = oldest(self._cluster.list(SERVICE_ROLLOUT, wanted.namespace), wanted.service) or document
-        return "" if name_of(first) == wanted.name else name_of(first)
+    def _elder(self) -> str:
+        """An older object for the same Service; empty where there is none."""
+        namespace, name = self._key
+        first = oldest(self._cluster.list(SERVICE_ROLLOUT, namespace), self.engine.service)
+        return name_of(first) if first is not None and name_of(first) != name else ""
 
     def _begin(self, wanted: ServiceRollout, now: float) -> float:
         if not self.engine.acquire(now):

@@ -38,7 +38,7 @@ class Trouble:
     @property
     def matter(self) -> tuple[str, str]:
         """What is the same for two of which only numbers differ, like how many pods are not ready."""
-        return self.reason, re.sub(r"\d+", "", self.message)
+        return self.reason, re.sub(r"\b\d+\b", "", self.message)
 
 
 def waiting_since(document: Document, now: float) -> str:

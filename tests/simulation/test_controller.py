@@ -177,6 +177,8 @@ def test_who_writes_weights_again_and_again_stalls_it_until_it_is_resumed() -> N
     assert status(world)["phase"] == "Paused"
     assert conditions(world)["Stalled"] == ("True", "DriftFight")
     assert conditions(world)["Reconciling"] == ("False", "Settled")
+    assert events(world, living) == ["Started", "Paused"]
+    assert [told for one in living for told in one.stalls] == [], "the pause has told it"
     world.engine("person", Faults()).resume(world.now)
     assert conditions(world)["Stalled"] == ("False", "None")
     assert conditions(world)["Reconciling"] == ("True", "Paused")

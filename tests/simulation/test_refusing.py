@@ -1,5 +1,6 @@
 """Objects that cannot be obeyed: each says why and in which field, once, and hinders no other."""
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -19,14 +20,15 @@ from rollout.core.documents import (
     VIRTUAL_SERVICE,
     Document,
     finalizers_of,
+    version_of,
 )
-from rollout.core.errors import Unavailable
+from rollout.core.errors import Conflict, Unavailable
 from rollout.core.lifecycle import Phase
 from rollout.engine.status import FINALIZER, Trouble, trouble_of
 from tests.simulation.invariants import Watcher
 from tests.simulation.replicas import OBJECT, SPEC, Replica, asked, controlled, replicas
 from tests.simulation.test_controller import conditions, events, status
-from tests.simulation.world import START, ProcessWebhooks, VirtualProbes, World, _document
+from tests.simulation.world import START, Faults, ProcessWebhooks, VirtualProbes, World, _document
 
 WRONG = ("shop", "wrong")
 GOOD: Document = {**SPEC, "service": "ratings"}
@@ -90,7 +92,9 @@ def two(wrong: Document) -> World:
     return world
 
 
-def looked_after(world: World, living: list[Replica], rest: float = 0.0) -> None:
+def looked_after(
+    world: World, living: list[Replica], rest: float = 0.0, until: Callable[[World], bool] = lambda _: False
+) -> None:
     """Both objects, by whichever replica leads."""
     due = dict.fromkeys((one.name for one in living), 0.0)
 
@@ -99,7 +103,7 @@ def looked_after(world: World, living: list[Replica], rest: float = 0.0) -> None
             if w.now >= due[one.name] and one.leader.sure(w.now):
                 due[one.name] = w.now + one.reconciler.reconcile(WRONG, w.now)
 
-    controlled(world, living=living, each=each, rest=rest)
+    controlled(world, living=living, each=each, rest=rest, until=until)
 
 
 def series(world: World) -> list[tuple[dict[str, str], float]]:
@@ -178,6 +182,78 @@ def test_who_died_before_the_first_record_has_lost_nothing() -> None:
     assert (status(world)["attempt"], status(world)["phase"]) == (1, Phase.PROMOTED)
 
 
+@pytest.mark.parametrize("change", [None, {"strategy": {"name": "nonsense"}}, {"suspend": True}])
+def test_a_twin_that_goes_or_is_changed_takes_nothing_back_from_the_elder(change: Document | None) -> None:
+    world = two(SPEC)
+    watcher, living = Watcher(world), replicas(world)
+    world.cluster.on_write = watcher
+    looked_after(world, living, until=lambda w: w.exposed() == 25)
+    if change is None:
+        world.write_by_hand((SERVICE_ROLLOUT.name, *WRONG), None)
+    else:
+        twin = world.cluster.get(SERVICE_ROLLOUT, *WRONG)
+        world.cluster.patch(SERVICE_ROLLOUT, *WRONG, {"spec": change}, version_of(twin))
+    looked_after(world, living)
+    watcher.finished()
+    assert (status(world)["attempt"], status(world)["phase"]) == (1, Phase.PROMOTED)
+
+
+def test_a_twin_that_says_it_was_in_flight_takes_nothing_back_from_the_elder() -> None:
+    world = two(SPEC)
+    living = replicas(world)
+    looked_after(world, living, until=lambda w: w.exposed() == 25)
+    twin = world.cluster.get(SERVICE_ROLLOUT, *WRONG)
+    world.cluster.patch(SERVICE_ROLLOUT, *WRONG, {"metadata": {"finalizers": [FINALIZER]}}, version_of(twin))
+    looked_after(world, living)
+    assert (status(world)["attempt"], status(world)["phase"]) == (1, Phase.PROMOTED)
+    assert not finalizers_of(world.cluster.get(SERVICE_ROLLOUT, *WRONG))
+
+
+def test_who_drains_waits_for_nothing_where_somebody_died_before_the_first_record() -> None:
+    world = World(3, trouble=0.0, declared=SPEC)
+    asked(world, {"metadata": {"finalizers": [FINALIZER]}})
+    one = Replica(world, "replica-3", drains=True)
+    one.leader.renew(world.now)
+    world.pass_time(60.0)
+    one.leader.renew(world.now)
+    one.reconciler.reconcile(OBJECT, world.now)
+    assert not finalizers_of(world.cluster.get(SERVICE_ROLLOUT, *OBJECT))
+    one.leader.release(world.now)
+    world.pass_time(120.0)
+    controlled(world, living=[Replica(world, "replica-4")])
+    assert (status(world)["attempt"], status(world)["phase"]) == (1, Phase.PROMOTED), "whoever comes next begins it"
+
+
+@pytest.mark.parametrize("version", ["v2", "v3"])
+def test_what_is_spelt_wrongly_in_the_middle_is_told_once_and_not_at_every_tick(version: str) -> None:
+    world = World(3, trouble=0.0, declared=SPEC)
+    living = replicas(world)
+    controlled(world, living=living, until=lambda w: w.exposed() == 25)
+    asked(world, {"spec": {"version": version, "strategy": {"steps": []}}})
+    controlled(world, living=living, until=lambda w: w.exposed() == 50)
+    asked(world, {"spec": {"strategy": {"stepz": 1}}})
+    controlled(world, living=living)
+    told = [trouble.message.partition("spec.strategy.")[2] for one in living for _, trouble in one.stalls]
+    empty = "steps: there must be at least one"
+    assert told == [empty, f"{empty}; spec.strategy.stepz: there is no such key here"]
+
+
+def test_what_stalled_before_is_not_told_anew_while_nobody_can_act_upon_the_new_wish() -> None:
+    world = World(3, trouble=0.0, declared={**SPEC, "version": "v9"})
+    (one, _) = replicas(world)
+    assert one.leader.renew(world.now)
+    one.reconciler.reconcile(OBJECT, world.now)
+    asked(world, {"spec": {"version": "v8"}})
+    one.reconciler._world.view(OBJECT).faults = Faults(fail_writes=True)  # type: ignore[attr-defined]
+    for _ in range(3):
+        with pytest.raises(Unavailable):
+            one.reconciler.reconcile(OBJECT, world.now)
+    assert len(one.stalls) == 1
+    one.reconciler._world.view(OBJECT).faults = Faults()  # type: ignore[attr-defined]
+    one.reconciler.reconcile(OBJECT, world.now)
+    assert len(one.stalls) == 2, "of the new wish the same is said, which is not known yet"
+
+
 def test_how_an_attempt_ended_is_told_by_its_end_alone() -> None:
     world = World(3, trouble=0.0, declared=SPEC, failing={"v1": 0.0, "v2": 0.1})
     living = replicas(world)
@@ -239,6 +315,21 @@ def test_a_retry_for_which_somebody_does_not_answer_is_under_way() -> None:
     assert (conditions(world)["Ready"], conditions(world)["Stalled"]) == (("False", "Unreachable"), ("False", "None"))
     controlled(world, living=living)
     assert (status(world)["attempt"], status(world)["phase"]) == (2, Phase.PROMOTED)
+
+
+def test_a_write_of_somebody_else_is_nothing_to_tell() -> None:
+    world = World(4, trouble=0.0, declared=SPEC)
+    living = replicas(world)
+    controlled(world, living=living, until=lambda w: w.exposed() == 25)
+    living[0].leader.release(world.now)
+    world.write_by_hand((SERVICE_ROLLOUT.name, *OBJECT), None)  # what its attempt has put there is to go beforehand
+    metadata = {"name": "reviews", "namespace": "shop"}
+    new = world.cluster.create(SERVICE_ROLLOUT, {"metadata": metadata, "spec": SPEC})
+    one = Replica(world, "replica-3", Faults(conflict=1.0))
+    assert one.leader.renew(world.now)
+    with pytest.raises(Conflict):
+        one.reconciler.reconcile(OBJECT, world.now)
+    assert world.cluster.get(SERVICE_ROLLOUT, *OBJECT) == new
 
 
 # How often
