@@ -45,7 +45,6 @@ MAY_NOT: tuple[Asked, ...] = (
     ("POST", f"{CORE}/{IN_SPACE}/configmaps", {"metadata": {"name": "any"}}),
     ("POST", f"{CORE}/{IN_HOME}/serviceaccounts/e2e-rollout/token", {"spec": {}}),
     ("POST", ROUTES.rpartition("/")[0], {"metadata": {"name": "any"}}),
-    ("DELETE", ROUTES),
     ("GET", DEPLOYMENTS),
     ("PATCH", STABLE, {"spec": {"replicas": 0}}),
     ("DELETE", STABLE),

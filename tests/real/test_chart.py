@@ -233,6 +233,8 @@ def granted(rules: list[Any]) -> set[tuple[str, str, str]]:
 WATCHED = (SERVICE_ROLLOUT, VIRTUAL_SERVICE, DESTINATION_RULE, SERVICE, POD, ENDPOINT_SLICE)
 BY_WATCHES: Rights = (*((kind, ("list", "watch")) for kind in WATCHED), (DESTINATION_RULE, ("get",)))
 """What it reads is kept current by watches, and what it could not write is read anew."""
+LIFTING: Rights = ((VIRTUAL_SERVICE, ("delete",)),)
+"""A fault that was put before is taken off, whatever the values say since."""
 
 
 def asked(*tables: Rights) -> set[tuple[str, str, str]]:
@@ -246,9 +248,7 @@ def asked(*tables: Rights) -> set[tuple[str, str, str]]:
 
 def test_the_rights_are_those_that_the_engine_asks_for(helm: Helm) -> None:
     (role,) = of("ClusterRole", helm.rendered({}))
-    assert granted(role["rules"]) == asked(FOR_SUBSETS, ((VIRTUAL_SERVICE, ("delete",)),)), (
-        "a fault is taken off always"
-    )
+    assert granted(role["rules"]) == asked(FOR_SUBSETS, LIFTING)
     (role,) = of("ClusterRole", helm.rendered({"drills": True}))
     assert granted(role["rules"]) == asked(FOR_SUBSETS, FOR_DRILLS)
     (role,) = of("ClusterRole", helm.rendered(ALL))
@@ -278,7 +278,7 @@ def test_with_namespaces_there_is_no_right_beyond_them(helm: Helm) -> None:
     rendered = helm.rendered(WORLDS["two namespaces"])
     assert not [one for one in rendered if one["kind"].startswith("Cluster")]
     roles = {one["metadata"]["namespace"]: granted(one["rules"]) for one in of("Role", rendered)}
-    everything = asked(FOR_SUBSETS)
+    everything = asked(FOR_SUBSETS, LIFTING)
     leases = {(kind.group, kind.plural, verb) for kind, verb in pairs(LEADING)}
     assert roles == {"books": everything, "shop": everything, "rollout-system": leases}
 
@@ -307,7 +307,7 @@ def test_who_has_the_account_may_do_that_and_no_more(helm: Helm, api_server: Api
     wait(lambda: may("patch", SERVICE_ROLLOUT, other, "status") and may("create", LEASE, home), 20)
     for verb, kind, namespace in (
         ("patch", VIRTUAL_SERVICE, home), ("list", VIRTUAL_SERVICE, ""), ("create", LEASE, other),
-        ("create", VIRTUAL_SERVICE, other), ("delete", VIRTUAL_SERVICE, other),
+        ("create", VIRTUAL_SERVICE, other), ("delete", VIRTUAL_SERVICE, home),
         ("delete", SERVICE_ROLLOUT, other), ("create", CONFIG_MAP, other), ("get", FOR_SECRETS[0][0], other),
     ):  # fmt: skip
         assert not may(verb, kind, namespace), (verb, kind, namespace)
