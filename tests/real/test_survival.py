@@ -64,7 +64,7 @@ def test_no_lie_of_prometheus_moves_anybody_nor_does_its_silence_hold_who_needs_
     wait(lambda: fleet.weight(leaving) == 0, 10.0)
     took = time.monotonic() - began
     print(f"taken back {took:.2f} s after it was deleted while Prometheus hangs")
-    assert took < 3.0, "whoever waits for Prometheus waits 5 s"
+    assert took < 4.5, "whoever waits for Prometheus waits 5 s"
     fleet.prometheus.mood = "long"
     fleet.all_at(100, staying)
     wait(lambda: fleet.prometheus.longest >= 1_000_000, 10.0)
@@ -107,6 +107,7 @@ def test_webhooks_that_hang_hold_nobody_but_who_asks_them(fleet: Fleet) -> None:
         Mute.over.set()
 
 
+@pytest.mark.alone
 def test_who_writes_all_the_time_stops_neither_a_rollout_nor_its_end(fleet: Fleet, api_server: ApiServer) -> None:
     fleet.plan = Plan(steps=(25, 100), bake=4.0)
     good, bad, *others = fleet.launch(6)
