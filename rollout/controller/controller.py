@@ -181,8 +181,9 @@ class Controller:
         return min(self._beats)
 
     def stalled(self) -> dict[Key, Trouble]:
-        """Why which objects are stalled, or wait for somebody who does not answer, as far as is kept, for the API is
-        not asked; none where we do not lead.
+        """The objects that are stalled, or wait for somebody who does not answer, and why. The API is not asked.
+
+        Who does not lead tells of none.
         """
         found: list[Document] = []
         for space in self.settings.spaces if self.leader.sure(clock.now()) else ():

@@ -279,7 +279,10 @@ class _Flight:
         self.attempt: Attempt | None = None
         self.told: Attempt | None = None
         """The attempt as it was when people were told of it last, by whatever process."""
-        self._read = self._orphaned = False
+        self._read = False
+        """Whether the record was read here before: until then another process has told what it says."""
+        self._orphaned = False
+        """Whether claims without a record were found, and the status does not say so yet."""
         self._vain: tuple[object, int] = (None, 0)
         """What is asked for, and what stands in the way, as it was tried last, and how often it was."""
         self._asked: object = None

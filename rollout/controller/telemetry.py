@@ -86,12 +86,11 @@ class Standing(Collector):
         for kind, seconds in oldest.items():
             age.add_metric([kind], seconds)
         yield age
-        yield stalled(c.stalled())
+        yield _stalled(c.stalled())
         yield from _in_flight(c.reconciler.attempts(), now)
 
 
-def stalled(objects: Mapping[Key, Trouble]) -> GaugeMetricFamily:
-    """The objects that are stalled, and why, as it is told."""
+def _stalled(objects: Mapping[Key, Trouble]) -> GaugeMetricFamily:
     found = GaugeMetricFamily(
         "rollout_stalled",
         "1 for each object at which somebody must act, or answer.",

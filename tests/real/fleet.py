@@ -182,7 +182,7 @@ class Noise:
     def __init__(self, server: ApiServer, service: str) -> None:
         self._store, self._over = server.store(), threading.Event()
         self._key = encoded(f"/registry/networking.istio.io/virtualservices/{NAMESPACE}/{service}")
-        self._writes, self.refused = 0, 0
+        self._writes = 0
 
     def __enter__(self) -> "Noise":
         self._began = time.monotonic()
@@ -204,7 +204,6 @@ class Noise:
                 self._writes += 1
                 found["mod_revision"] = done["header"]["revision"]
             else:
-                self.refused += 1
                 (found,) = done["responses"][0]["response_range"]["kvs"]
 
     def _change(self, found: dict[str, str]) -> Document:

@@ -95,13 +95,13 @@ def two(wrong: Document) -> World:
 def looked_after(
     world: World, living: list[Replica], rest: float = 0.0, until: Callable[[World], bool] = lambda _: False
 ) -> None:
-    """Both objects, by whichever replica leads."""
+    """Both objects, by whichever replica leads; what is at rest is looked at again, as at every resync."""
     due = dict.fromkeys((one.name for one in living), 0.0)
 
     def each(w: World) -> None:
         for one in living:
             if w.now >= due[one.name] and one.leader.sure(w.now):
-                due[one.name] = w.now + one.reconciler.reconcile(WRONG, w.now)
+                due[one.name] = w.now + min(one.reconciler.reconcile(WRONG, w.now), 15.0)
 
     controlled(world, living=living, each=each, rest=rest, until=until)
 
