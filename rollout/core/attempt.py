@@ -181,6 +181,7 @@ class Attempt:
     `fought` says that it was paused last because somebody goes on writing its weights.
     `drills` say where the strategy's faults lie; `passed` that this step's drill is over, and `drilled` when a fault
     was last removed. `retired` is what was decided about versions that this promotion, or those before it, replaced.
+    `names` are those of routes that are to move though they have a match; `routes` says where there are such.
     """
 
     number: int
@@ -227,6 +228,7 @@ class Attempt:
     held: float = 0.0
     scale: Scale = Scale.WAIT
     retired: tuple[Retirement, ...] = ()
+    names: tuple[str, ...] = ()
 
     @property
     def id(self) -> str:
@@ -329,6 +331,7 @@ class Past:
     message: str
     started: float
     ended: float
+    names: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -343,7 +346,7 @@ class Record:
         a = self.attempt
         if a is None or not a.phase.ended:
             return self.history
-        last = Past(a.number, a.stable, a.canary, a.phase, a.reason, a.message, a.started, a.ended)
+        last = Past(a.number, a.stable, a.canary, a.phase, a.reason, a.message, a.started, a.ended, a.names)
         return (*self.history, last)[-HISTORY_LENGTH:]
 
     def replaced(self) -> dict[str, float]:

@@ -29,7 +29,7 @@ from rollout.mesh.delegates import delegating, is_delegate
 from rollout.mesh.drills import drilled, is_made, made_name
 from rollout.mesh.hosts import DOMAIN, covers, exported_to_all, fqdn, resolved
 from rollout.mesh.remotes import warning
-from rollout.mesh.routes import Pair, doubled, http_routes, key_of, serving, shifted, unpinned
+from rollout.mesh.routes import Pair, doubled, http_routes, key_of, leads, named, places, serving, shifted, unpinned
 from rollout.mesh.subsets import LABEL, find, host_of, labels_for, new_rule, seen_from
 from rollout.mesh.workloads import number, template
 from rollout.ports import Cluster
@@ -44,7 +44,8 @@ class Request:
     """What a person asks for. `stable` empty: find it. `create`: whether subsets may be added.
 
     `why` says why the strategy was chosen, for the journal; empty where the person named it. `scale` says who scales.
-    `others` are the mesh's other clusters; None: look for them.
+    `others` are the mesh's other clusters; None: look for them. `names` are those of routes that are to move though
+    they have a match.
     """
 
     service: str
@@ -56,6 +57,7 @@ class Request:
     why: str = ""
     scale: Scale = Scale.WAIT
     others: tuple[str, ...] | None = None
+    names: tuple[str, ...] = ()
 
 
 @about("service")
@@ -67,6 +69,7 @@ def survey(cluster: Cluster, request: Request, number: int, now: float) -> Attem
     found = routing_to(every, host)
     if not found:
         raise InvalidInput(no_route(request.service, request.namespace))
+    demand_borne(found, host, request.service, request.names)
     seen = pods_of(cluster, service)
     stable = request.stable or _serving(found, host, seen, request)
     if stable == request.canary:
@@ -83,7 +86,7 @@ def survey(cluster: Cluster, request: Request, number: int, now: float) -> Attem
     pair = Pair(host, stable, request.canary)
     moving = _moving(found, pair, request)
     _overlaps([*moving, *_roots(moving, every, whole)], every)
-    if any(unpinned(vs, pair) for vs in moving):
+    if any(unpinned(vs, pair, named(vs, host, request.names)) for vs in moving):
         _pinnable(request, stable, theirs.ready, seen.ready - ours.ready)
     attempt = Attempt(
         number,
@@ -92,7 +95,7 @@ def survey(cluster: Cluster, request: Request, number: int, now: float) -> Attem
         stable,
         request.canary,
         request.strategy,
-        tuple(route_ref(vs, pair) for vs in moving),
+        tuple(route_ref(vs, pair, named(vs, host, request.names)) for vs in moving),
         started=now,
         deadline=now + request.strategy.limit,
         capacity=theirs.ready,
@@ -101,6 +104,7 @@ def survey(cluster: Cluster, request: Request, number: int, now: float) -> Attem
         narrow=not (whole and all_rules),
         scale=request.scale,
         drills=_drills(cluster, request, every, found, _labels(service, labels_for(level, request.canary))),
+        names=request.names,
     )
     _subsets(cluster, request, attempt)
     rehearse(attempt, ours.ready, service, every)
@@ -182,17 +186,41 @@ def _asked(cluster: Cluster, fault: Fault, request: Request) -> str:
 
 
 @about("service")
-def serves(cluster: Cluster, service: str, namespace: str, version: str) -> bool:
+def serves(cluster: Cluster, service: str, namespace: str, version: str, names: Sequence[str] = ()) -> bool:
     """Whether every route that chooses a version of the service sends to this one alone.
 
-    Raises `InvalidInput` where no route leads to it, or there is no such Service.
+    A route with a match chooses only if it bears one of `names`. Raises `InvalidInput` where no route leads to the
+    service, or none of such a name, or there is no such Service.
     """
     host = fqdn(service, namespace)
     found = routing_to(everywhere(cluster, VIRTUAL_SERVICE, namespace)[0], host)
     if not found:
         known_service(cluster, service, namespace)
         raise InvalidInput(no_route(service, namespace))
-    return set().union(*(serving(vs, host) for vs in found)) - {""} == {version}
+    demand_borne(found, host, service, names)
+    return _chosen(found, host, names) == {version}
+
+
+def _chosen(found: Sequence[Document], host: str, names: Sequence[str]) -> set[str]:
+    """The versions that routes for everybody, and those of these names, send requests to."""
+    return set[str]().union(*(serving(vs, host, named(vs, host, names)) for vs in found)) - {""}
+
+
+@about("routes.names")
+def demand_borne(found: Sequence[Document], host: str, service: str, names: Sequence[str]) -> None:
+    """Raise `InvalidInput` where a name is borne by no route that leads to the service, or by two in one place."""
+    there = {key for vs in found for key in named(vs, host, names)}
+    for name in names:
+        if f"name:{name}" in there:
+            continue
+        if elsewhere := [vs for vs in found if f"name:{name}" in map(key_of, http_routes(vs))]:
+            raise InvalidInput(f"the route {name} of {ref(VIRTUAL_SERVICE, elsewhere[0])} does not lead to {service}")
+        where = ", ".join(ref(VIRTUAL_SERVICE, vs) for vs in found)
+        leading = (route for vs in found for route in http_routes(vs) if leads(route, vs, host))
+        known = sorted({str(route["name"]) for route in leading if route.get("name")})
+        raise InvalidInput(
+            f"no HTTP route to {service} in {where} has the name {name} (there: {', '.join(known) or 'none has one'})"
+        )
 
 
 def known_service(cluster: Cluster, service: str, namespace: str) -> Document:
@@ -216,15 +244,18 @@ def _services(cluster: Cluster, namespace: str) -> str:
 
 def _serving(found: Sequence[Document], host: str, seen: Pods, request: Request) -> str:
     """The version that serves: what the routes name, else the only other version with ready pods."""
-    named = set().union(*(serving(vs, host) for vs in found)) - {""}
-    if named == {request.canary}:
+    chosen = _chosen(found, host, request.names)
+    if chosen == {request.canary}:
         return request.canary
     ready = {pod.labels.get(LABEL, "") for pod in seen.pods if pod.ready}
-    others = named - {request.canary} or (ready - {request.canary, ""})
+    others = chosen - {request.canary} or (ready - {request.canary, ""})
     if len(others) != 1:
+        leading = [route for vs in found for route in http_routes(vs) if leads(route, vs, host)]
+        hidden = all(route.get("match") for route in leading) and not request.names
         raise InvalidInput(
-            f"cannot tell which version of {request.service} serves now: {', '.join(sorted(others)) or 'none found'}",
-            hint="; name it with --from",
+            f"cannot tell which version of {request.service} serves now: {', '.join(sorted(others)) or 'none found'}"
+            + (" (every route to it has a match, and none is named)" if hidden else ""),
+            hint="; name it with --from" + (", or routes that are to move with --route" if hidden else ""),
         )
     return others.pop()
 
@@ -270,18 +301,34 @@ def counted(pair: Pair, stable: Pods, canary: Pods) -> tuple[str, str]:
 
 def _moving(found: Sequence[Document], pair: Pair, request: Request) -> list[Document]:
     """The VirtualServices with a route that moves."""
-    moving = [vs for vs in found if shifted(vs, pair)]
+    demand_movable(found, pair, request.names)
+    keyed = [(vs, named(vs, pair.host, request.names)) for vs in found]
+    moving = [(vs, keys) for vs, keys in keyed if shifted(vs, pair, keys)]
     if not moving:
         names = ", ".join(ref(VIRTUAL_SERVICE, vs) for vs in found)
         raise InvalidInput(
             f"no route for everybody in {names} sends to {pair.stable} of {request.service}: a route moves if it has "
-            "no match, or splits between both versions already",
-            hint="; name the version that serves with --from, or add one",
+            "no match, splits between both versions already, or is named",
+            hint="; name the version that serves with --from, such a route with --route, or add one",
         )
-    for vs in moving:
-        if twice := doubled(vs, pair):
+    for vs, keys in moving:
+        if twice := doubled(vs, pair, keys):
             raise InvalidInput(f"{ref(VIRTUAL_SERVICE, vs)}: a route names {twice} twice; make it one destination")
-    return moving
+    return [vs for vs, _ in moving]
+
+
+@about("routes.names")
+def demand_movable(found: Sequence[Document], pair: Pair, names: Sequence[str]) -> None:
+    """Raise `InvalidInput` where a route of such a name has nothing of stable's that could move."""
+    for vs in found:
+        keys = named(vs, pair.host, names)
+        moving = shifted(vs, pair, keys)
+        for index, route in enumerate(http_routes(vs)):
+            if key_of(route) in keys and (index not in moving or not places(vs, route, pair)[0]):
+                raise InvalidInput(
+                    f"the route {route['name']} of {ref(VIRTUAL_SERVICE, vs)} sends nothing to {pair.stable}, which "
+                    "serves, so nothing of it could move"
+                )
 
 
 def _roots(moving: Sequence[Document], every: Sequence[Document], whole: bool) -> list[Document]:
@@ -298,10 +345,10 @@ def _roots(moving: Sequence[Document], every: Sequence[Document], whole: bool) -
     return found
 
 
-def route_ref(vs: Document, pair: Pair) -> RouteRef:
-    """The VirtualService with the keys of its routes that move."""
-    keys = tuple(key_of(http_routes(vs)[index]) for index in shifted(vs, pair))
-    return RouteRef(namespace_of(vs), name_of(vs), keys)
+def route_ref(vs: Document, pair: Pair, keys: Sequence[str] = ()) -> RouteRef:
+    """The VirtualService with the keys of its routes that move, among them those that are named."""
+    moving = tuple(key_of(http_routes(vs)[index]) for index in shifted(vs, pair, keys))
+    return RouteRef(namespace_of(vs), name_of(vs), moving)
 
 
 def _pinnable(request: Request, stable: str, ready: int, serving_now: int) -> None:
@@ -360,7 +407,8 @@ def _subsets(cluster: Cluster, request: Request, attempt: Attempt) -> None:
     if missing and rule is None:
         new_rule(request.service, request.namespace, missing, level, scene.rules)  # refuses if it would hide others
     routes = [vs for vs in scene.routes if vs is not None]
-    if any(unpinned(vs, pair) and exported_to_all(vs) for vs in routes) and level and not exported_to_all(level[0]):
+    pinning = [vs for vs in routes if unpinned(vs, pair, named(vs, host, attempt.names))]
+    if any(map(exported_to_all, pinning)) and level and not exported_to_all(level[0]):
         raise InvalidInput(
             f"{ref(DESTINATION_RULE, level[0])} is exported to some namespaces only (exportTo), the route to all: "
             "clients elsewhere would be sent to a subset that they do not have; export it as widely as the route"

@@ -46,11 +46,13 @@ def _delegate_of(root: Document, route: Document) -> tuple[str, str] | None:
     return str(to.get("namespace") or namespace_of(root)), str(to.get("name", ""))
 
 
-def split(vs: Document, host: str, taken: Sequence[str] = ()) -> tuple[Document, list[Document]]:
+def split(
+    vs: Document, host: str, taken: Sequence[str] = (), keys: Sequence[str] = ()
+) -> tuple[Document, list[Document]]:
     """The VirtualService as a root, and a delegate for each of its routes that a rollout of `host` moves.
 
-    Together they route as it does. `taken` are names of VirtualServices that are there. Raises `InvalidInput` where it
-    cannot be split.
+    Together they route as it does. `taken` are names of VirtualServices that are there, `keys` those of routes that
+    move because they are named. Raises `InvalidInput` where it cannot be split.
     """
     title = ref(VIRTUAL_SERVICE, vs)
     if is_delegate(vs):
@@ -59,7 +61,7 @@ def split(vs: Document, host: str, taken: Sequence[str] = ()) -> tuple[Document,
     if claimed or any(ours(route) for route in http_routes(vs)):
         raise InvalidInput(f"{title} is being moved by a rollout; split it when that has ended")
     routes, made = copied(http_routes(vs)), list[Document]()
-    for index in movable(vs, host):
+    for index in movable(vs, host, keys):
         name = f"{name_of(vs)}-rollout" + (f"-{len(made) + 1}" if made else "")
         if name in taken:
             raise InvalidInput(f"there is a VirtualService {namespace_of(vs)}/{name} already; rename it, or delete it")

@@ -1,7 +1,7 @@
 """The routes of a VirtualService that a rollout moves: find them, read the canary's share, write it. Pure.
 
 A route is shifted if stable is among its destinations and it is unmatched, or names the canary with weight, or is
-one of `keys` (found so before). Weights are relative in Istio, a single destination's
+one of `keys` (found so before, or named by the user). Weights are relative in Istio, a single destination's
 weight is ignored, and a missing one counts as 0.
 """
 
@@ -92,9 +92,28 @@ def destinations(vs: Document, host: str) -> set[str]:
     return {subset for entry in entries if (subset := _subset(entry, vs, host)) is not None}
 
 
-def serving(vs: Document, host: str) -> set[str]:
-    """The subsets of `host` that routes for everybody, not those with a match, send requests to."""
-    return set[str]().union(*(_live(route, vs, host) for route in http_routes(vs) if not route.get("match")))
+def named(vs: Document, host: str, names: Collection[str]) -> tuple[str, ...]:
+    """The keys of the http routes that bear one of `names` and lead to `host`, whatever they match.
+
+    Raises `InvalidInput` where another route of the VirtualService bears the same name: nobody could tell them apart.
+    """
+    wanted, keys = {f"name:{name}" for name in names}, [key_of(route) for route in http_routes(vs)]
+    found = [key for key, route in zip(keys, http_routes(vs), strict=True) if key in wanted and leads(route, vs, host)]
+    if twice := next((key for key in found if keys.count(key) > 1), ""):
+        name = twice.removeprefix("name:")
+        raise InvalidInput(f"{ref(VIRTUAL_SERVICE, vs)} has more than one route of the name {name}; give each its own")
+    return tuple(found)
+
+
+def leads(route: Document, vs: Document, host: str) -> bool:
+    """Whether it is a route of the user's with `host` among its destinations."""
+    return not ours(route) and any(_subset(entry, vs, host) is not None for entry in route.get("route") or [])
+
+
+def serving(vs: Document, host: str, keys: Collection[str] = ()) -> set[str]:
+    """The subsets of `host` that routes for everybody send requests to: those without a match, or with such a key."""
+    open_to_all = (route for route in http_routes(vs) if not route.get("match") or key_of(route) in keys)
+    return set[str]().union(*(_live(route, vs, host) for route in open_to_all))
 
 
 def sharing(vs: Document, host: str) -> set[str]:
@@ -103,12 +122,12 @@ def sharing(vs: Document, host: str) -> set[str]:
     return serving(vs, host).union(*(subsets for subsets in live if len(subsets) > 1))
 
 
-def movable(vs: Document, host: str) -> list[int]:
-    """The indexes of the http routes that a rollout of `host` moves, whichever its versions are."""
+def movable(vs: Document, host: str, keys: Collection[str] = ()) -> list[int]:
+    """The indexes of the http routes that a rollout of `host` moves, whichever its versions are; `keys` as named."""
     found = []
     for index, route in enumerate(http_routes(vs)):
         live = _live(route, vs, host)
-        if live and not ours(route) and (not route.get("match") or len(live) > 1):
+        if live and not ours(route) and (not route.get("match") or len(live) > 1 or key_of(route) in keys):
             found.append(index)
     return found
 
@@ -169,7 +188,7 @@ def share_of(vs: Document, route: Document, pair: Pair) -> Fraction:
 
 
 def shifted(vs: Document, pair: Pair, keys: Collection[str] = ()) -> list[int]:
-    """The indexes of the http routes that move; `keys` are those of an attempt in flight.
+    """The indexes of the http routes that move; `keys` are those of an attempt, in flight or about to begin.
 
     Where one of them is lost, a route for everybody that goes to the canary alone took its place.
     """
@@ -188,9 +207,9 @@ def shifted(vs: Document, pair: Pair, keys: Collection[str] = ()) -> list[int]:
     return found
 
 
-def doubled(vs: Document, pair: Pair) -> str:
+def doubled(vs: Document, pair: Pair, keys: Collection[str] = ()) -> str:
     """The version that a moving route names more than once, or nothing. Istio allows it; nobody means it."""
-    for index in shifted(vs, pair):
+    for index in shifted(vs, pair, keys):
         for name, found in zip((pair.stable, pair.canary), places(vs, http_routes(vs)[index], pair), strict=True):
             if len(found) > 1:
                 return name

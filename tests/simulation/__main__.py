@@ -18,6 +18,7 @@ def main() -> int:
     parser.add_argument("--preset", default="", help="its steps instead of the world's own")
     parser.add_argument("--failing", type=float, help="the share that the canary fails, instead of the world's own")
     parser.add_argument("--staffed", action="store_true", help="the canary is scaled as it goes")
+    parser.add_argument("--named", action="store_true", help="the route for everybody has a match, and is named")
     parser.add_argument("--controller", action="store_true", help="two replicas of the controller drive")
     parser.add_argument("--cached", action="store_true", help="they do, and read what watches keep")
     parser.add_argument("--retires", action="store_true", help="and retire what was replaced")
@@ -31,7 +32,7 @@ def main() -> int:
                 kind = CachedReplica if options.cached else Replica
                 outcome = storm(seed, kind, options.staffed, options.drained_at, options.retires)
             else:
-                outcome = play(seed, options.preset, options.failing, options.staffed)
+                outcome = play(seed, options.preset, options.failing, options.staffed, options.named)
         except Violation as violation:
             violations += 1
             print(violation, file=sys.stderr)

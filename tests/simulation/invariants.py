@@ -26,7 +26,7 @@ from rollout.mesh.overlays import bare
 from rollout.mesh.routes import Pair, percents, reaching
 from rollout.mesh.subsets import subsets_of
 from rollout.mesh.workloads import NUMBERS, annotation, most, number, scaled
-from tests.simulation.world import HOST, World, of_ours, probed, repeated, routed
+from tests.simulation.world import HOST, World, for_all, of_ours, probed, repeated, routed
 
 NEVER = float("inf")
 SCALED = annotation("reviews", "shop")
@@ -395,11 +395,11 @@ class Watcher:
             raise Violation("I13: rose before the subset had reached the proxies")
 
     def _exposed(self, vs: Document) -> Decimal:
-        return max(percents(vs, self.pair, ()), default=Decimal(0))
+        return max(percents(vs, self.pair, self.world.keys), default=Decimal(0))
 
 
 def _main(vs: Document) -> list[Document]:
-    return next(list(r["route"]) for r in vs["spec"]["http"] if not r.get("match"))
+    return next(list(r["route"]) for r in vs["spec"]["http"] if for_all(r))
 
 
 def _but(route: Document, *keys: str) -> Document:
@@ -418,7 +418,7 @@ def _foreign(vs: Document) -> str:
     routes = []
     ours = of_ours(vs)
     for route in (route for route in vs["spec"]["http"] if route not in ours):
-        kept = {k: v for k, v in route.items() if k != "route" or route.get("match")}
+        kept = {k: v for k, v in route.items() if k != "route" or not for_all(route)}
         routes.append(kept)
     metadata = {
         "annotations": {k: v for k, v in (vs["metadata"].get("annotations") or {}).items() if "rollout.dev" not in k},

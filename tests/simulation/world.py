@@ -40,6 +40,8 @@ from tests.fakes.memory import WatchedMemory
 from tests.simulation.workloads import Staff, Workloads
 
 HOST = "reviews.shop.svc.cluster.local"
+MAIN = "main"
+"""The name of the route for everybody."""
 PAIR = Pair(HOST, "v1", "v2")
 VERSIONS = ("v1", "v2", "v3")
 """Those that are counted; of the last there are pods only where a test deploys it."""
@@ -443,8 +445,8 @@ class Sent:
     """How many of stable's requests are sent again, in percent."""
 
     @classmethod
-    def by(cls, document: Document, pair: Pair) -> "Sent":
-        share = max(percents(document, pair, ()), default=Decimal(0))
+    def by(cls, document: Document, pair: Pair, keys: Sequence[str] = ()) -> "Sent":
+        share = max(percents(document, pair, keys), default=Decimal(0))
         return cls(document, share, routed(document), repeated(document))
 
 
@@ -465,6 +467,8 @@ class World:
     """The spec of a ServiceRollout, where a controller drives."""
     staff: dict[str, Staff] = field(default_factory=dict)
     """What makes the pods of each version, where we are to scale them; else they are just there."""
+    named: bool = False
+    """Whether the route for everybody has a match, and moves because it is named."""
 
     def __post_init__(self) -> None:
         self.random = random.Random(self.seed)
@@ -495,10 +499,12 @@ class World:
     def _seed_documents(self) -> None:
         self.cluster.create(SERVICE, _document(SERVICE, "ratings", spec={"selector": {"app": "ratings"}, "ports": []}))
         self.cluster.create(SERVICE, _document(SERVICE, "reviews", spec={"selector": {"app": "reviews"}, "ports": []}))
-        routes = [
+        routes: list[Document] = [
             {"match": [{"headers": {"who": {"exact": "tester"}}}], "route": [_to("v2")], "unknown": {"kept": True}},
-            {"name": "main", "route": [_to("v1")], "timeout": "3s"},
+            {"name": MAIN, "route": [_to("v1")], "timeout": "3s"},
         ]
+        if self.named:
+            routes[1]["match"] = [{"uri": {"prefix": "/"}}]
         spec = {"hosts": ["reviews"], "http": routes}
         self.routes = routes
         self.cluster.create(VIRTUAL_SERVICE, _document(VIRTUAL_SERVICE, "reviews", spec=spec))
@@ -573,7 +579,7 @@ class World:
         """What the routes send to the canary now."""
         document = self.cluster.documents[(VIRTUAL_SERVICE.name, "shop", "reviews")]
         if self._sent.document is not document:
-            self._sent = Sent.by(document, self.pair)
+            self._sent = Sent.by(document, self.pair, self.keys)
         return self._sent
 
     def edit(self, change: Callable[[Document], None], manager: str = "kubectl") -> None:
@@ -620,8 +626,18 @@ class World:
         lease = ByHand(cluster, own, HOME, lambda: bool(self.declared))
         return Engine(cluster, self.metrics, hooks, probes, "reviews", "shop", lease, self._shelf(cluster))
 
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """Of the routes that are named."""
+        return tuple(f"name:{name}" for name in self.names)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return (MAIN,) if self.named else ()
+
     def request(self) -> Request:
-        return Request("reviews", "shop", "v2", self.strategy, scale=Scale.AUTO if self.staff else Scale.WAIT)
+        scale = Scale.AUTO if self.staff else Scale.WAIT
+        return Request("reviews", "shop", "v2", self.strategy, scale=scale, names=self.names)
 
     def pass_time(self, seconds: float) -> None:
         until = self.now + seconds
@@ -699,6 +715,11 @@ def drive(world: World, faults: Callable[[int], Faults], each: Callable[[World],
 def of_ours(vs: Document) -> list[Document]:
     """The routes that we added."""
     return [route for route in vs["spec"]["http"] if str(route.get("name", "")).startswith(f"rollout.dev/{HOST}/")]
+
+
+def for_all(route: Document) -> bool:
+    """Whether it is the route for everybody, also where it has a match."""
+    return not route.get("match") or route.get("name") == MAIN
 
 
 def routed(vs: Document) -> bool:

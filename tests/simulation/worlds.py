@@ -22,6 +22,7 @@ from tests.simulation.world import (
     World,
     drilling,
     drive,
+    for_all,
     mirroring,
     of_ours,
     probing,
@@ -46,13 +47,16 @@ class Outcome:
     text: str
 
 
-def play(seed: int, preset: str = "", failing: float | None = None, staffed: bool = False) -> Outcome:
+def play(
+    seed: int, preset: str = "", failing: float | None = None, staffed: bool = False, named: bool = False
+) -> Outcome:
     """Run the world of a seed to its end. Raises `Violation` with the way to see it again.
 
     With `preset` the rollout takes its steps, and a person lets it through each gate; with `failing` the canary fails
-    so many requests (0 to 1), whatever the seed says. `staffed`: the canary is scaled as it goes.
+    so many requests (0 to 1), whatever the seed says. `staffed`: the canary is scaled as it goes. `named`: the route
+    for everybody has a match.
     """
-    world = _world(seed, staff_of(seed) if staffed else {})
+    world = _world(seed, staff_of(seed) if staffed else {}, named)
     world.strategy = shortened(preset) if preset else world.strategy
     world.failing["v2"] = world.failing["v2"] if failing is None else failing
     watcher = Watcher(world)
@@ -81,6 +85,7 @@ def play(seed: int, preset: str = "", failing: float | None = None, staffed: boo
             f" --preset {preset}" * bool(preset)
             + f" --failing {failing}" * (failing is not None)
             + " --staffed" * staffed
+            + " --named" * named
         )
         raise Violation(f"seed {seed}: {error}\n{story}\nsee it again: {again}") from error
     attempt = world.attempt()
@@ -125,8 +130,8 @@ def staff_of(seed: int) -> dict[str, Staff]:
     return {"v1": stable, "v2": Staff(r.choice([0, 0, 1, 4]), r.choice([None, None, (1, 4), (1, 4), (1, 2)]))}
 
 
-def _world(seed: int, staff: dict[str, Staff]) -> World:
-    world = World(seed, strategy=strategy(gitops_managers=("argocd",)), staff=staff)
+def _world(seed: int, staff: dict[str, Staff], named: bool) -> World:
+    world = World(seed, strategy=strategy(gitops_managers=("argocd",)), staff=staff, named=named)
     r = world.random
     world.trouble = r.choice([0.0, 0.5, 1.0, 2.0])
     world.rps = r.choice([0, 3, 40, 120, 300]) if r.random() < 0.5 else 120
@@ -197,7 +202,7 @@ def events(world: World) -> None:
 
 def _weights(world: World, canary: int, manager: str) -> None:
     def change(vs: dict) -> None:  # type: ignore[type-arg]
-        main = next(route for route in vs["spec"]["http"] if not route.get("match"))
+        main = next(route for route in vs["spec"]["http"] if for_all(route))
         for entry in main["route"]:
             if len(main["route"]) > 1:
                 entry["weight"] = canary if entry["destination"].get("subset") == "v2" else 100 - canary

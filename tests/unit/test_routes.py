@@ -10,19 +10,24 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rollout.core.documents import Document
+from rollout.core.errors import InvalidInput
 from rollout.mesh.routes import (
     Pair,
     doubled,
+    movable,
+    named,
     percents,
     pins,
     reaching,
     relieving_patch,
+    serving,
     shifted,
     unpinned,
     with_weight,
 )
 
-PAIR = Pair("reviews.shop.svc.cluster.local", "v1", "v2")
+HOST = "reviews.shop.svc.cluster.local"
+PAIR = Pair(HOST, "v1", "v2")
 WEIGHTS = st.decimals(0, 100, places=2, allow_nan=False, allow_infinity=False)
 
 
@@ -83,6 +88,49 @@ def test_matched_routes_to_one_version_are_pins() -> None:
 def test_a_matched_route_that_splits_already_moves_too() -> None:
     split = {"match": [{"uri": {"prefix": "/api"}}], "route": [to("v1", 90), to("v2", 10)]}
     assert shifted(vs(split), PAIR) == [0]
+
+
+API: Document = {"name": "api", "match": [{"uri": {"prefix": "/api"}}], "route": [to("v1")]}
+
+
+def test_a_matched_route_that_is_named_counts_as_one_for_everybody() -> None:
+    document = vs(API, {"name": "web", "match": [{"uri": {"prefix": "/"}}], "route": [to("v2")]})
+    keys = named(document, HOST, ["api", "other"])
+    assert keys == ("name:api",)
+    assert (serving(document, HOST), serving(document, HOST, keys)) == (set(), {"v1"})
+    assert (movable(document, HOST), movable(document, HOST, keys)) == ([], [0])
+    assert (shifted(document, PAIR), shifted(document, PAIR, keys)) == ([], [0])
+    assert (len(pins(document, PAIR)), pins(document, PAIR, keys)) == (2, ["name:web"])
+    assert (percents(document, PAIR), percents(document, PAIR, keys)) == ([], [Decimal(0)])
+    routes, _ = with_weight(document, PAIR, keys, Decimal(25), {})
+    assert routes[1] == document["spec"]["http"][1]
+    assert {key: value for key, value in routes[0].items() if key != "route"} == {
+        "name": "api", "match": [{"uri": {"prefix": "/api"}}]
+    }  # fmt: skip
+    assert [(e["destination"]["subset"], e["weight"]) for e in routes[0]["route"]] == [("v1", 75), ("v2", 25)]
+    twice = vs({**API, "route": [to("v1", 50), to("v1", 50)]})
+    assert (doubled(twice, PAIR), doubled(twice, PAIR, keys)) == ("", "v1")
+    plain = vs({**API, "route": [to("")]})
+    assert (unpinned(plain, PAIR), unpinned(plain, PAIR, keys)) == (False, True)
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"name": "api", "route": [to("v1", host="ratings")]},
+        {"name": "api", "match": [{"uri": {"exact": "/x"}}], "redirect": {"uri": "/y"}},
+        {"name": f"rollout.dev/{HOST}/mirror/name:api", "match": [{}], "route": [to("v1")]},
+    ],
+)
+def test_a_name_finds_only_routes_of_the_users_that_lead_there(other: Document) -> None:
+    assert named(vs(other, {"route": [to("v1")]}), HOST, [other["name"]]) == ()
+
+
+def test_a_name_that_two_routes_bear_names_none() -> None:
+    for other in (API, {"name": "api", "route": [to("v1", host="ratings")]}):
+        with pytest.raises(InvalidInput, match="has more than one route of the name api"):
+            named(vs(API, other), HOST, ["api"])
+        assert named(vs(API, other), HOST, ["web"]) == ()
 
 
 def test_a_route_without_subset_is_pinned_by_the_first_write() -> None:

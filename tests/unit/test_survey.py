@@ -22,7 +22,7 @@ from rollout.core.documents import (
 )
 from rollout.core.errors import Forbidden, InvalidInput
 from rollout.core.strategy import Bake, Mirror, Safe, Step, Strategy
-from rollout.engine.survey import Request, survey
+from rollout.engine.survey import Request, serves, survey
 from rollout.mesh.remotes import CLUSTER
 from tests.fakes.memory import MemoryCluster
 
@@ -167,6 +167,83 @@ def test_a_match_to_what_serves_is_a_pin_and_alone_moves_nothing() -> None:
         Shop({"v1": 2, "v2": 2}, [matched], BOTH).survey()
     found = Shop({"v1": 2, "v2": 2}, [matched, *to("v1")], BOTH).survey()
     assert [route.keys for route in found.routes] == [("*",)]
+
+
+API: Document = {"name": "api", "match": [{"uri": {"prefix": "/api"}}], **to("v1")[0]}
+WEB: Document = {"name": "web", "match": [{"uri": {"prefix": "/"}}], **to("v1")[0]}
+
+
+def naming(shop: Shop, *names: str, **changes: Any) -> Any:
+    return survey(shop.cluster, replace(Request("reviews", "shop", "v2", STRATEGY), names=names, **changes), 1, 1000.0)
+
+
+def test_a_match_that_is_named_moves_and_others_are_pins() -> None:
+    shop = Shop({"v1": 2, "v2": 2}, [API, WEB], BOTH)
+    found = naming(shop, "api")
+    assert ([route.keys for route in found.routes], found.names) == ([("name:api",)], ("api",))
+    assert found.stable == "v1"
+    assert naming(shop, "web", "api").routes[0].keys == ("name:api", "name:web"), "as they stand there"
+    assert naming(Shop({"v1": 2, "v2": 2}, [API, *to("v1")], BOTH), "api").routes[0].keys == ("name:api", "*")
+
+
+def test_a_name_counts_wherever_a_route_to_the_service_bears_it() -> None:
+    shop = Shop({"v1": 2, "v2": 2}, [API, WEB], BOTH)
+    host = "reviews.shop.svc.cluster.local"
+    theirs = {"name": "api", "match": [{"port": 80}], "route": [{"destination": {"host": host, "subset": "v1"}}]}
+    elsewhere = {"name": "web", "match": [{"port": 80}], "route": [{"destination": {"host": "cart"}}]}
+    spec = {"hosts": ["shop.example"], "gateways": ["gw"], "http": [theirs, elsewhere]}
+    shop.put(VIRTUAL_SERVICE, "edge", namespace="edge", spec=spec)
+    found = naming(shop, "api", "web")
+    assert [(r.name, r.keys) for r in found.routes] == [("edge", ("name:api",)), ("reviews", ("name:api", "name:web"))]
+
+
+def test_a_name_that_cannot_be_obeyed_is_refused_with_its_field() -> None:
+    tester = {"name": "tester", "match": [{"port": 80}], **to("v2")[0]}
+    ratings = {"name": "ratings", "match": [{"port": 81}], "route": [{"destination": {"host": "ratings"}}]}
+    idle = {"name": "idle", "match": [{"port": 82}], "route": [
+        {"destination": {"host": "reviews", "subset": "v1"}, "weight": 0}, {"destination": {"host": "x"}, "weight": 9},
+    ]}  # fmt: skip
+    shop = Shop({"v1": 2, "v2": 2}, [API, WEB, tester, ratings, idle, WEB], BOTH)
+    for name, said in {
+        "x": "no HTTP route to reviews in VirtualService shop/reviews has the name x (there: api, idle, tester, web)",
+        "ratings": "the route ratings of VirtualService shop/reviews does not lead to reviews",
+        "web": "VirtualService shop/reviews has more than one route of the name web; give each its own",
+        "tester": "the route tester of VirtualService shop/reviews sends nothing to v1",
+        "idle": "the route idle of VirtualService shop/reviews sends nothing to v1",
+    }.items():
+        field, text, _ = refused(shop, names=("api", name))
+        assert (field, text[: len(said)]) == ("routes.names", said)
+    nameless = Shop({"v1": 2, "v2": 2}, to("v1"), BOTH)
+    assert refused(nameless, names=("api",))[1].endswith("has the name api (there: none has one)")
+
+
+def test_after_a_promotion_the_name_is_found_again() -> None:
+    both = [{"destination": {"host": "reviews", "subset": v}, "weight": w} for v, w in (("v1", 0), ("v2", 100))]
+    for routes in (both, both[1:]):
+        shop = Shop({"v1": 2, "v2": 2, "v3": 2}, [{**API, "route": routes}, WEB], BOTH | {"v3": "v3"})
+        found = naming(shop, "api", canary="v3")
+        assert (found.stable, found.routes[0].keys) == ("v2", ("name:api",))
+        assert serves(shop.cluster, "reviews", "shop", "v2", ["api"])
+        assert not serves(shop.cluster, "reviews", "shop", "v2", ["api", "web"])
+        assert refused(shop, names=("api",)) == (
+            "version",
+            "reviews is at v2 already",
+            "; name another version with --to",
+        )
+    with pytest.raises(InvalidInput) as error:
+        serves(shop.cluster, "reviews", "shop", "v2", ["gone"])
+    assert error.value.field == "routes.names"
+
+
+def test_a_named_route_is_not_pinned_to_a_few_either() -> None:
+    shop = Shop({"": 10, "v1": 1, "v2": 1}, [{**API, **UNPINNED[0]}], BOTH)
+    with pytest.raises(InvalidInput, match="only 1 of the 11 ready endpoints"):
+        naming(shop, "api")
+    shop = Shop({"v1": 1, "v2": 1}, [{**API, **UNPINNED[0]}], BOTH)
+    assert naming(shop, "api").stable == "v1"
+    shop.cluster.documents[("DestinationRule", "shop", "reviews")]["spec"]["exportTo"] = ["."]
+    with pytest.raises(InvalidInput, match="exported to some namespaces only"):
+        naming(shop, "api")
 
 
 def test_what_a_match_delegates_moves() -> None:
