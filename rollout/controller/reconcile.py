@@ -475,10 +475,10 @@ class _Flight:
         if not wanted.version:
             return False
         where = (self._cluster, wanted.service, wanted.namespace)
-        if serves(*where, wanted.version):
+        if serves(*where, wanted.version, wanted.names):
             return False
         back = last is not None and last.phase is Phase.ROLLED_BACK and last.stable == wanted.version
-        if back and last is not None and not serves(*where, last.canary):
+        if back and last is not None and not serves(*where, last.canary, wanted.names):
             # Who shares it out by hand is not to find, of all things, what went back at 100 %: a release begins at 0.
             raise InvalidInput(
                 f"{last.canary} went back to {last.stable}, and somebody has given others than {last.stable} a share "
@@ -499,7 +499,13 @@ class _Flight:
         self.follow()
         strategy = strategy_of(self._cluster, wanted, PRESET)
         request = Request(
-            wanted.service, wanted.namespace, wanted.version, strategy, scale=wanted.scale, others=self._others()
+            wanted.service,
+            wanted.namespace,
+            wanted.version,
+            strategy,
+            scale=wanted.scale,
+            others=self._others(),
+            names=wanted.names,
         )
         self.engine.examine(request, now, entitled=True)
         self.attempt = self.engine.begin(request if wanted.strategy else chosen(request, self.engine.load), now)

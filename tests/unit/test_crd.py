@@ -88,6 +88,7 @@ def test_no_key_of_the_models_is_lost() -> None:
     assert ".spec.strategy.steps[].fault.only.headers[].regex" in places
     assert ".spec.strategy.checks[].query.for" in places
     assert ".spec.drift.gitopsManagers[]" in places
+    assert ".spec.routes.names[]" in places
     assert SCHEMA["properties"]["spec"]["required"] == ["service"]
 
 
@@ -126,6 +127,12 @@ def test_beside_a_preset_stands_who_is_put_back_and_who_is_told() -> None:
         assert not admitted({"name": "canary"}, drift=managers)
     for told in ({}, {"url": "x"}):
         assert not admitted({"name": "canary"}, notify=told)
+
+
+def test_routes_are_named_by_texts() -> None:
+    assert admitted({"name": "canary"}, routes={"names": ["api", "web"]})
+    for routes in ({}, {"names": "api"}, {"names": [""]}, {"names": [1]}, ["api"]):
+        assert not admitted({"name": "canary"}, routes=routes)
 
 
 @pytest.mark.parametrize("written", [*presets().values(), EVERYTHING])

@@ -89,6 +89,12 @@ def test_what_the_object_says_itself_takes_the_place_of_what_the_strategy_says(w
     assert made(strategy=way, drift={}).gitops_managers == (), "nobody is named, where a strategy named one"
 
 
+def test_names_of_routes_are_said_once_each() -> None:
+    assert declared(document()).names == ()
+    assert declared(document(routes={"names": []})).names == ()
+    assert declared(document(routes={"names": ["web", "api", "web"]})).names == ("web", "api")
+
+
 REFUSED: dict[str, tuple[Any, str]] = {
     "no spec": ({"metadata": {"name": "ours", "namespace": "shop"}}, "spec: this must be a mapping"),
     "nothing in it": (document() | {"spec": {}}, "spec.service: this key must be there"),
@@ -114,6 +120,10 @@ REFUSED: dict[str, tuple[Any, str]] = {
     "drift by text": (document(drift="argocd"), "spec.drift: this must be a mapping"),
     "a notify that is no URL": (document(notify={"url": "SECRET"}), "spec.notify.url: this is no URL; write it like"),
     "a notify without a URL": (document(notify={}), "spec.notify.url: this key must be there"),
+    "routes without names": (document(routes={}), "spec.routes.names: this key must be there"),
+    "routes with another key": (document(routes={"names": [], "of": "x"}), "spec.routes.of: there is no such key here"),
+    "a list of routes": (document(routes=["api"]), "spec.routes: this must be a mapping"),
+    "a route without a name": (document(routes={"names": [""]}), "spec.routes.names.0: this must not be empty"),
     "a suspend that is text": (document(suspend="yes"), "spec.suspend: this must be true or false"),
     "a strategy that is text": (document(strategy="canary"), "spec.strategy: this must be a mapping"),
     "a strategy that is a list": (document(strategy=[]), "spec.strategy: this must be a mapping"),

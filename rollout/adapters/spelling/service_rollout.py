@@ -98,6 +98,13 @@ class RetireSpec(Spec):
     """How long after the promotion, like 24h; or never."""
 
 
+class RoutesSpec(Spec):
+    """Which routes move beside those that are found by their destinations."""
+
+    names: list[Annotated[str, Field(min_length=1)]]
+    """HTTP routes of VirtualServices, by name, that are to move though they have a match."""
+
+
 class ServiceRolloutSpec(Spec):
     """Which version of a service is to serve, and how it gets there."""
 
@@ -109,6 +116,8 @@ class ServiceRolloutSpec(Spec):
     """Instead of a version: newVersion begins when a new Deployment of the Service, with another version, is ready."""
     strategy: Given | None = None
     """By which steps: a preset, a ConfigMap, or all of it here; otherwise `canary`, fitted to the traffic."""
+    routes: RoutesSpec | None = None
+    """Which routes with a match are to move; without it they are left alone. What leads to everybody moves anyway."""
     drift: DriftSpec | None = None
     """What follows when somebody else changes weights; instead of what the strategy says of it."""
     notify: NotifySpec | None = None
@@ -140,7 +149,7 @@ class ServiceRollout:
     """What a user wants of a service. Without a strategy the preset `canary` is to be fitted to the traffic.
 
     Without a `version` the next one is wanted that appears. `gitops_managers` (None) and `notify` (empty) are left to
-    the strategy.
+    the strategy. `names` are those of routes that are to move though they have a match.
     """
 
     namespace: str
@@ -152,6 +161,7 @@ class ServiceRollout:
     scale: Scale = Scale.WAIT
     gitops_managers: tuple[str, ...] | None = None
     notify: Url = ""
+    names: tuple[str, ...] = ()
 
     def own(self, strategy: Strategy) -> Strategy:
         """A strategy with what the object says itself in place of what the strategy says of it."""
@@ -178,6 +188,7 @@ def declared(document: Document) -> ServiceRollout:
         Scale(spec.scale),
         tuple(spec.drift.gitopsManagers) if spec.drift else None,
         spec.notify.url if spec.notify else "",
+        tuple(dict.fromkeys(spec.routes.names)) if spec.routes else (),
     )
 
 
