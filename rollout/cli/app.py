@@ -77,6 +77,12 @@ Scaling = Annotated[
         "--scale", metavar="wait|auto", help="Who scales the new version: somebody else (so by default), or we do."
     ),
 ]
+Named = Annotated[
+    list[str],
+    typer.Option(
+        "--route", metavar="NAME", help="A route that is to move though it has a match; may be said again and again."
+    ),
+]
 NoCreate = Annotated[bool, typer.Option("--no-create", help="Refuse instead of adding missing subsets.")]
 Local = Annotated[
     bool, typer.Option("--local", help="Drive from here what a ServiceRollout asks for, where no controller lives.")
@@ -201,6 +207,7 @@ def promote(
     on_interrupt: OnInterrupt = "",
     no_create: NoCreate = False,
     scale: Scaling = "",
+    route: Named = [],  # noqa: B006 - typer takes no tuple, and nothing here changes it
     yes: Yes = False,
     no_wait: NoWait = False,
     output: Driven = "text",
@@ -211,18 +218,18 @@ def promote(
     from rollout.engine import choosing
     from rollout.engine.survey import Request
 
-    named = load(strategy or choosing.PRESET)
+    named, names = load(strategy or choosing.PRESET), _names(route)
 
     def asked() -> "tuple[Metrics | None, Carry]":
         found = _reached(service, namespace, cluster, context, home, prometheus)
         found.engine.states.read()
         if found.engine.states.declared is not None:
             said = _scale(scale) if scale else None
-            wish = declaring.Wish(to, named if strategy else None, stable, not no_create, scale=said)
+            wish = declaring.Wish(to, named if strategy else None, stable, not no_create, scale=said, names=names)
             order = declaring.Order(found.engine, found.cluster, home, wish)
             return found.metrics, _ordered(found, order, local, yes)
         engine = found.measuring(named)
-        request = Request(service, engine.namespace, to, named, stable, not no_create, scale=_scale(scale))
+        request = Request(service, engine.namespace, to, named, stable, not no_create, scale=_scale(scale), names=names)
 
         def choose(named: Request) -> Request:
             return _confirmed(named if strategy else choosing.chosen(named, engine.load), yes)
@@ -325,6 +332,15 @@ def _manners(timeout: str, on_timeout: str, on_interrupt: str, no_wait: bool) ->
     if timeout and not seconds:
         raise InvalidInput("--timeout must be longer than 0s")
     return Manners(seconds, on_timeout == "hold", hold, at_terminal, not no_wait)
+
+
+def _names(routes: list[str]) -> tuple[str, ...]:
+    """Each name once. Raises `InvalidInput` for an empty one: no route is found by it."""
+    from rollout.core.errors import InvalidInput
+
+    if "" in routes:
+        raise InvalidInput("--route is the name of a route, not empty")
+    return tuple(dict.fromkeys(routes))
 
 
 def _scale(name: str) -> "Scale":
@@ -450,6 +466,7 @@ def plan(
     cluster: Folder = "",
     no_create: NoCreate = False,
     scale: Scaling = "",
+    route: Named = [],  # noqa: B006
     output: Output = "text",
 ) -> None:
     """Show what to expect of each step, what it asks for, and its exact change of each object; writes nothing."""
@@ -464,7 +481,7 @@ def plan(
     named = load(strategy or choosing.PRESET)
     world, metrics = _world(cluster, context, prometheus, metrics=False)
     where = _namespace(world, cluster, namespace)
-    request = Request(service, where, to, named, stable, not no_create, scale=_scale(scale))
+    request = Request(service, where, to, named, stable, not no_create, scale=_scale(scale), names=_names(route))
     counters = metrics if cluster or prometheus else None
     found = planned(world, survey(world, request, 0, clock.now()), counters, fit=not strategy)
     if output == "json":
@@ -667,6 +684,7 @@ def undo(
         obeying.demand(order, local)
     elif override:
         raise InvalidInput(f"no ServiceRollout asks for {service}, so there is nothing to override")
+    request = undoing.as_it_is(found.cluster, request)
     undoing.make_ready(found.cluster, request, lambda text: print(text, file=sys.stderr, flush=True))
     manners = driving.Manners(hold_on_interrupt=True)  # a signal must not bring back what is undone
     with console.teller(output) as tell:
@@ -765,6 +783,7 @@ def gitops(
     delegate: Annotated[
         bool, typer.Option("--delegate", help="Split the VirtualService: Git keeps the root, a rollout moves the rest.")
     ] = False,
+    route: Named = [],  # noqa: B006
     output: Output = "text",
 ) -> None:
     """Print what to tell Argo CD or Flux, or the VirtualService split so that they ignore nothing; writes nothing."""
@@ -773,7 +792,7 @@ def gitops(
 
     _check_output(output)
     world, _ = _world(cluster, context, "", metrics=False)
-    asked = world, service, _namespace(world, cluster, namespace)
+    asked = world, service, _namespace(world, cluster, namespace), _names(route)
     found = git.delegated(*asked) if delegate else git.rules(*asked)
     if output == "json":
         console.print_json(found)

@@ -44,8 +44,8 @@ class Leaderless(Unreachable):
 
 @dataclass(frozen=True)
 class Wish:
-    """That `version` serve. `strategy`, `stable` and `scale` are what the command line names; `create`: subsets may be
-    added.
+    """That `version` serve. `strategy`, `stable`, `scale` and `names` (of routes) are what the command line names;
+    `create`: subsets may be added.
 
     `override`: also where Git has another version, by an annotation that says so.
     """
@@ -56,6 +56,7 @@ class Wish:
     create: bool = True
     override: bool = False
     scale: Scale | None = None
+    names: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -282,8 +283,20 @@ class Order:
                 f"{ref(SERVICE_ROLLOUT, self.document)} says `scale: {wanted.scale}`; edit its spec.scale, or leave "
                 "--scale out"
             )
+        if wish.names and set(wish.names) != set(wanted.names):
+            raise InvalidInput(
+                f"{ref(SERVICE_ROLLOUT, self.document)} says which routes with a match move "
+                f"({', '.join(wanted.names) or 'none'}); edit its spec.routes.names, or leave --route out"
+            )
         made = Request(
-            wanted.service, wanted.namespace, wish.version, strategy, wish.stable, wish.create, scale=wanted.scale
+            wanted.service,
+            wanted.namespace,
+            wish.version,
+            strategy,
+            wish.stable,
+            wish.create,
+            scale=wanted.scale,
+            names=wanted.names,
         )
         return made, fits
 

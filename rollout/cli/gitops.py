@@ -4,16 +4,18 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from rollout.adapters import yaml_text
+from rollout.adapters.spelling.service_rollout import declared
 from rollout.cli import health
 from rollout.core.documents import SERVICE, VIRTUAL_SERVICE, Document, name_of, namespace_of, ref
 from rollout.core.errors import InvalidInput
 from rollout.engine.lookup import everywhere, routing_to
+from rollout.engine.objects import object_for
 from rollout.engine.observing import editor
-from rollout.engine.survey import known_service, no_route
+from rollout.engine.survey import demand_borne, known_service, no_route
 from rollout.mesh.claims import annotation
 from rollout.mesh.delegates import is_delegate, split
 from rollout.mesh.hosts import fqdn
-from rollout.mesh.routes import OURS, http_routes, movable
+from rollout.mesh.routes import OURS, http_routes, movable, named
 from rollout.ports import Cluster
 
 MANAGERS = ("argocd-controller", "kustomize-controller")
@@ -45,6 +47,9 @@ DELEGATE = """\
 A delegate for each route that a rollout moves. Apply these first, by hand, and keep them out of Git; or, for Flux, put
 them into Git with the annotation kustomize.toolkit.fluxcd.io/ssa: IfNotPresent. They carry no labels of the root, by
 which Argo CD and Flux would know them as theirs and delete them."""
+NAMELESS = """\
+What is delegated has no match, and moves without being named: once all is applied, leave --route out, and take the
+names out of spec.routes.names, or the next release is refused."""
 ROOT = "The root, for Git: as before, but for the routes that delegate. Apply it after its delegates."
 
 
@@ -68,10 +73,13 @@ def ignored(service: str, namespace: str, objects: Sequence[tuple[str, str]]) ->
     ]
 
 
-def rules(cluster: Cluster, service: str, namespace: str) -> dict[str, Any]:
-    """What to tell Argo CD, Flux and the strategy, as data. Raises `InvalidInput` where nothing would move."""
-    moving, _ = _moving(cluster, service, namespace)
-    objects = [(namespace_of(vs), name_of(vs)) for vs in moving]
+def rules(cluster: Cluster, service: str, namespace: str, names: Sequence[str] = ()) -> dict[str, Any]:
+    """What to tell Argo CD, Flux and the strategy, as data; `names` are those of routes that move though they match.
+
+    Where none is given, those of the ServiceRollout. Raises `InvalidInput` where nothing would move.
+    """
+    moving, _ = _moving(cluster, service, namespace, names)
+    objects = [(namespace_of(vs), name_of(vs)) for vs, _ in moving]
     return {
         "service": service,
         "namespace": namespace,
@@ -83,50 +91,67 @@ def rules(cluster: Cluster, service: str, namespace: str) -> dict[str, Any]:
     }
 
 
-def delegated(cluster: Cluster, service: str, namespace: str) -> dict[str, Any]:
+def delegated(cluster: Cluster, service: str, namespace: str, names: Sequence[str] = ()) -> dict[str, Any]:
     """The VirtualServices split into roots and delegates, as data: `documents` in the order in which to apply them.
 
-    Raises `InvalidInput` where one cannot be split.
+    `names` are as in `rules`. Raises `InvalidInput` where one cannot be split.
     """
-    moving, every = _moving(cluster, service, namespace)
+    moving, every = _moving(cluster, service, namespace, names)
     roots, made = [], list[Document]()
-    for vs in moving:
-        root, delegates = split(vs, fqdn(service, namespace), [name_of(o) for o in every if _near(o, vs)])
+    for vs, keys in moving:
+        root, delegates = split(vs, fqdn(service, namespace), [name_of(o) for o in every if _near(o, vs)], keys)
         roots.append(root)
         made += delegates
-    return {"service": service, "namespace": namespace, "delegates": len(made), "documents": [*made, *roots]}
+    notes = [NAMELESS] if any(keys for _, keys in moving) else []
+    found = {"service": service, "namespace": namespace, "delegates": len(made), "documents": [*made, *roots]}
+    return found | {"notes": notes}
 
 
 def _near(one: Document, other: Document) -> bool:
     return namespace_of(one) == namespace_of(other)
 
 
-def _moving(cluster: Cluster, service: str, namespace: str) -> tuple[list[Document], list[Document]]:
+Moving = tuple[Document, tuple[str, ...]]
+"""A VirtualService with the keys of those of its routes that move because they are named."""
+
+
+def _moving(
+    cluster: Cluster, service: str, namespace: str, names: Sequence[str]
+) -> tuple[list[Moving], list[Document]]:
     """The VirtualServices with a route that a rollout of the service moves, and all that there are."""
     known_service(cluster, service, namespace)
+    host, names = fqdn(service, namespace), names or _declared(cluster, service, namespace)
     every, _ = everywhere(cluster, VIRTUAL_SERVICE, namespace)
-    found = routing_to(every, fqdn(service, namespace))
+    found = routing_to(every, host)
     if not found:
         raise InvalidInput(no_route(service, namespace))
-    moving = [vs for vs in found if movable(vs, fqdn(service, namespace))]
+    demand_borne(found, host, service, names)
+    keyed = [(vs, named(vs, host, names)) for vs in found]
+    moving = [(vs, keys) for vs, keys in keyed if movable(vs, host, keys)]
     if not moving:
         names = ", ".join(ref(VIRTUAL_SERVICE, vs) for vs in found)
         raise InvalidInput(f"no route for everybody in {names} sends to {ref(SERVICE, _named(service, namespace))}")
     return moving, every
 
 
+def _declared(cluster: Cluster, service: str, namespace: str) -> tuple[str, ...]:
+    """The names that its ServiceRollout has; none without one. Raises `InvalidInput` if that cannot be understood."""
+    document = object_for(cluster, service, namespace)
+    return declared(document).names if document else ()
+
+
 def _named(service: str, namespace: str) -> Document:
     return {"metadata": {"name": service, "namespace": namespace}}
 
 
-def _notes(moving: Sequence[Document], host: str) -> Iterator[str]:
-    for vs in moving:
+def _notes(moving: Sequence[Moving], host: str) -> Iterator[str]:
+    for vs, keys in moving:
         title = ref(VIRTUAL_SERVICE, vs)
         if is_delegate(vs):
             yield f"{title} is a delegate: where it is not in Git, nothing has to be ignored"
         if by := editor(vs):
             yield f"the routes of {title} were written by {by} last"
-        if any(len(http_routes(vs)[index]["route"]) == 1 for index in movable(vs, host)):
+        if any(len(http_routes(vs)[index]["route"]) == 1 for index in movable(vs, host, keys)):
             yield (
                 f"{title} names one version only, and a rollout adds the other: write both into Git, with the weights "
                 "100 and 0, or Argo CD shows the one that is added as a difference"
@@ -147,6 +172,7 @@ def told_rules(found: dict[str, Any]) -> Iterator[str]:
 
 def told_documents(found: dict[str, Any]) -> Iterator[str]:
     """The documents for `kubectl apply`, as YAML with comments."""
+    yield from _comment("\n".join(found["notes"]))
     for place, document in enumerate(found["documents"]):
         if place in (0, found["delegates"]):
             yield from _comment(ROOT if place else DELEGATE)

@@ -25,7 +25,7 @@ from rollout.engine.scaling import held, staffed
 from rollout.mesh import drills
 from rollout.mesh.claims import annotation
 from rollout.mesh.overlays import laid_out
-from rollout.mesh.routes import Pair, http_routes, pins, unpinned, with_routes
+from rollout.mesh.routes import Pair, http_routes, key_of, named, pins, shifted, unpinned, with_routes
 from rollout.mesh.subsets import adding_patch, new_rule
 from rollout.mesh.workloads import in_words, waking
 from rollout.ports import Cluster, Metrics
@@ -173,6 +173,10 @@ def _notes(a: Attempt, scene: Scene) -> Iterator[str]:
     yield from (f"a URL is read from {where} in namespace {a.namespace}" for where in a.strategy.secrets)
     for vs, route in _routes(a, scene):
         title = ref(VIRTUAL_SERVICE, vs)
+        found = {key_of(http_routes(vs)[index]) for index in shifted(vs, pair)}
+        for key in named(vs, pair.host, a.names):
+            if key not in found:
+                yield f"{title}: route {key} moves though it has a match, for it is named"
         for pin in pins(vs, pair, route):
             yield f"{title}: route {pin} is left alone (a pin: it sends to one version only, by a match)"
         if unpinned(vs, pair, route):

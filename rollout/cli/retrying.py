@@ -7,7 +7,7 @@ from rollout.engine.survey import Request
 
 
 def request(record: Record, service: str, namespace: str, create: bool = True) -> Request:
-    """The last attempt's versions and strategy, as they were recorded; `create` is whether subsets may be added.
+    """The last attempt's versions, strategy and names of routes, as recorded; `create`: whether subsets may be added.
 
     Raises `InvalidInput` where nothing was rolled back, or something is in flight.
     """
@@ -25,4 +25,6 @@ def request(record: Record, service: str, namespace: str, create: bool = True) -
             f"`rollout undo {service}` goes back to {last.stable}"
         )
     why = f"once more, after attempt {last.number} ended: {last.message}"
-    return Request(service, namespace, last.canary, last.strategy, last.stable, create, why, last.scale)
+    return Request(
+        service, namespace, last.canary, last.strategy, last.stable, create, why, last.scale, names=last.names
+    )

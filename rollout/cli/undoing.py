@@ -1,19 +1,21 @@
 """Back to the version before: scale it up if it was scaled away, wait for it, then give it everything at once."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from decimal import Decimal
 
 from rollout.adapters import clock
 from rollout.core.attempt import Record
-from rollout.core.documents import DEPLOYMENT, SERVICE, Document, name_of, selector_of, version_of
+from rollout.core.documents import DEPLOYMENT, SERVICE, VIRTUAL_SERVICE, Document, name_of, selector_of, version_of
 from rollout.core.errors import InvalidInput
 from rollout.core.lifecycle import Phase
 from rollout.core.quantities import spoken
 from rollout.core.strategy import Bake, Step, Strategy
-from rollout.engine.lookup import obeyed, pods_of
+from rollout.engine.lookup import everywhere, obeyed, pods_of, routing_to
 from rollout.engine.objects import version_instead, version_written
-from rollout.engine.survey import Request
+from rollout.engine.survey import Request, demand_borne, demand_movable
 from rollout.mesh.hosts import fqdn
+from rollout.mesh.routes import Pair
 from rollout.mesh.subsets import labels_for
 from rollout.mesh.workloads import behind, number
 from rollout.ports import Cluster
@@ -37,7 +39,28 @@ def request(record: Record, service: str, namespace: str) -> Request:
     last = next((p for p in reversed(record.past()) if p.phase is Phase.PROMOTED), None)
     if last is None:
         raise InvalidInput(f"nothing was promoted for {service}, so there is nothing to undo")
-    return Request(service, namespace, last.stable, strategy(), last.canary)
+    return Request(service, namespace, last.stable, strategy(), last.canary, names=last.names)
+
+
+def as_it_is(cluster: Cluster, asked: Request) -> Request:
+    """Without the names of routes that cannot move any more, and why: all others are to go back all the same."""
+    if not asked.names:
+        return asked
+    pair = Pair(fqdn(asked.service, asked.namespace), asked.stable, asked.canary)
+    found = routing_to(everywhere(cluster, VIRTUAL_SERVICE, asked.namespace)[0], pair.host)
+    lost = {name: why for name in asked.names if (why := _lost(found, pair, asked.service, name))}
+    left = tuple(name for name in asked.names if name not in lost)
+    return replace(asked, names=left, why="; ".join(f"left alone: {why}" for why in lost.values()))
+
+
+def _lost(found: Sequence[Document], pair: Pair, service: str, name: str) -> str:
+    """Why what was named at the promotion cannot move now; empty where it can."""
+    try:
+        demand_borne(found, pair.host, service, (name,))
+        demand_movable(found, pair, (name,))
+    except InvalidInput as error:
+        return error.text
+    return ""
 
 
 def once(document: Document, service: str) -> None:
