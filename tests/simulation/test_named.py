@@ -1,0 +1,297 @@
+"""A VirtualService in which every route has a match, as at gateways: one of them moves because it is named."""
+
+from dataclasses import replace
+from decimal import Decimal
+from typing import Any
+
+import pytest
+
+from rollout.cli import driving, retrying, undoing
+from rollout.cli.driving import Manners
+from rollout.core.attempt import Attempt, Fate
+from rollout.core.documents import Document
+from rollout.core.errors import InvalidInput
+from rollout.core.lifecycle import Phase
+from rollout.core.strategy import Bake, Safe, Step
+from rollout.engine.engine import Engine
+from rollout.mesh.routes import reaching
+from tests.simulation.invariants import Watcher
+from tests.simulation.replicas import SPEC, asked, controlled, replicas
+from tests.simulation.test_controller import conditions, status
+from tests.simulation.test_driving import Stage
+from tests.simulation.test_worlds import ENDS, FAULTS
+from tests.simulation.workloads import Staff
+from tests.simulation.world import HOST, MAIN, Faults, World, drive, mirroring, of_ours, probing, routing, strategy
+from tests.simulation.worlds import _whole, play, played
+
+FAST: dict[str, Any] = {"steps": tuple(Step(Decimal(w), Bake(2.0, 20.0)) for w in (25, 100)), "confirm": 2.0}
+NAMED: Document = {**SPEC, "routes": {"names": [MAIN]}}
+
+
+def quiet(failing: float = 0.0, **changes: Any) -> World:
+    made = strategy(**(FAST | changes))
+    return World(seed=7, trouble=0.0, failing={"v1": 0.0, "v2": failing}, strategy=made, named=True)
+
+
+def main_of(world: World) -> Document:
+    found: Document = next(route for route in world.virtual_service()["spec"]["http"] if route.get("name") == MAIN)
+    return found
+
+
+@pytest.mark.parametrize("first", [0, pytest.param(1, marks=pytest.mark.slow), pytest.param(2, marks=pytest.mark.slow)])
+def test_no_invariant_breaks_in_any_world(first: int) -> None:
+    """Those are the very worlds in which the route has no match, and they end as they do there."""
+    outcomes = [play(seed, named=True) for seed in range(first, first + 96, 3)]
+    assert outcomes == [play(seed) for seed in range(first, first + 96, 3)]
+    assert any(o.phase is Phase.PROMOTED for o in outcomes)
+
+
+@pytest.mark.parametrize(("failing", "end"), ENDS)
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_fault_at_a_call_changes_no_end(fault: str, failing: float, end: Phase) -> None:
+    world = quiet(failing)
+    assert played(world)[0].phase is end
+    for call in range(1 + len(fault) % 41, world.processes[0].calls, 41):
+        assert played(quiet(failing), first=FAULTS[fault](call))[0].phase is end, f"at call {call}"
+
+
+def test_nothing_but_what_is_named_moves_and_its_match_stays() -> None:
+    world = quiet()
+    before, match = world.virtual_service()["spec"]["http"][0], main_of(world)["match"]
+    attempt, _ = played(world)
+    assert attempt.phase is Phase.PROMOTED
+    assert world.exposed() == 100
+    assert world.virtual_service()["spec"]["http"][0] == before, "the tester's rule is a pin as ever"
+    assert main_of(world)["match"] == match
+    assert reaching(world.virtual_service(), HOST, "v1") == []
+
+
+def test_without_a_name_it_is_refused() -> None:
+    world = quiet()
+    with pytest.raises(InvalidInput, match="no route for everybody"):
+        world.engine("one", Faults()).examine(replace(world.request(), names=()), world.now)
+
+
+@pytest.mark.parametrize("first", [mirroring(seconds=4.0), routing(), routing(0, sticky=60.0), probing()])
+def test_routes_of_ours_match_no_more_than_what_they_stand_above(first: Step) -> None:
+    world, seen = quiet(steps=(first, *FAST["steps"])), list[Document]()
+    attempt, journal = played(world, lambda w: seen.extend(of_ours(w.virtual_service())))
+    assert attempt.phase is Phase.PROMOTED, journal
+    assert seen
+    assert all(one["uri"] == {"prefix": "/"} for route in seen for one in route["match"])
+
+
+@pytest.mark.parametrize("first", [mirroring(seconds=4.0), routing()])
+def test_where_no_match_can_say_both_that_step_alone_is_refused(first: Step) -> None:
+    """As in a delegate to which a match leads."""
+    odd = [{"method": {"regex": r"\w+"}, "headers": {"beta": {"regex": r"\w+"}}}]
+    for steps in ((first, *FAST["steps"]), FAST["steps"]):
+        world = quiet(steps=steps)
+        world.edit(lambda vs: vs["spec"]["http"][1].update({"match": odd}))
+        if steps == FAST["steps"]:
+            assert played(world)[0].phase is Phase.PROMOTED
+            continue
+        with pytest.raises(InvalidInput, match="leave the step out") as refused:
+            world.engine("one", Faults()).examine(world.request(), world.now)
+        assert refused.value.field == "strategy.steps"
+    whole = quiet(steps=(mirroring(safe=Safe.ALL, seconds=4.0), *FAST["steps"]))
+    whole.edit(lambda vs: vs["spec"]["http"][1].update({"match": odd}))
+    assert played(whole)[0].phase is Phase.PROMOTED
+
+
+def renamed(vs: Document) -> None:
+    vs["spec"]["http"][1]["name"] = "another"
+
+
+def test_a_route_that_loses_its_name_in_the_middle_goes_on_for_it_names_both_versions() -> None:
+    world = quiet()
+    drive(world, lambda _: Faults(), lambda w: w.edit(renamed) if w.exposed() == 25 else None)
+    attempt = world.attempt()
+    assert attempt is not None
+    assert attempt.phase is Phase.PROMOTED
+    assert reaching(world.virtual_service(), HOST, "v1") == []
+
+
+def test_a_route_that_goes_in_the_middle_is_lost_and_goes_back_when_it_is_there_again() -> None:
+    """Nothing is written for it; a person has to say what is meant, or the deadline does."""
+    world = quiet(deadline=60.0)
+    watcher, left = Watcher(world), list[Document]()
+
+    def each(w: World) -> None:
+        if w.exposed() == 25 and not left:
+            left.append(main_of(w))
+            w.edit(lambda vs: vs["spec"]["http"].remove(left[0]))
+
+    watcher.world.cluster.on_write = None  # it looks for the route
+    drive(world, lambda _: Faults(), each, limit=40.0)
+    attempt = world.attempt()
+    assert attempt is not None
+    assert (attempt.phase, attempt.message[-33:]) == (Phase.PAUSED, "is gone, or lost its routes to v1")
+    assert len(world.virtual_service()["spec"]["http"]) == 1
+    world.edit(lambda vs: vs["spec"]["http"].append(left[0]))
+    world.cluster.on_write = watcher
+    drive(world, lambda _: Faults(), lambda _: None)
+    attempt = world.attempt()
+    assert attempt is not None
+    assert attempt.phase is Phase.ROLLED_BACK
+    assert world.exposed() == 0
+    assert main_of(world)["match"] == [{"uri": {"prefix": "/"}}]
+
+
+# One after another
+
+
+@pytest.fixture
+def stage(monkeypatch: pytest.MonkeyPatch, signals: None) -> Stage:
+    return Stage(monkeypatch, strategy=strategy(**FAST), named=True)
+
+
+def engine_of(stage: Stage) -> Engine:
+    engine = stage.world.engine("next", Faults())
+    engine.states.read()
+    return engine
+
+
+def undone(stage: Stage) -> Attempt:
+    stage.world.cluster.on_write = None  # whoever watches there takes v2 for the canary
+    engine = engine_of(stage)
+    request = undoing.as_it_is(stage.world.cluster, undoing.request(engine.states.record, "reviews", "shop"))
+    attempt, _ = driving.promote(engine, request, Manners(), stage._tell)
+    assert attempt is not None
+    return attempt
+
+
+def test_undo_and_the_next_release_find_the_name_again(stage: Stage) -> None:
+    assert stage.promote()[1] == 0
+    assert undone(stage).phase is Phase.PROMOTED
+    assert stage.world.exposed() == 0
+    engine = engine_of(stage)
+    attempt, code = driving.promote(engine, stage.world.request(), Manners(), stage._tell)
+    assert (code, attempt and (attempt.stable, attempt.canary, attempt.names)) == (0, ("v1", "v2", (MAIN,)))
+    stage.world.deploy("v3")
+    request = replace(stage.world.request(), canary="v3", strategy=replace(stage.world.strategy, checks=()))
+    attempt, code = driving.promote(engine_of(stage), request, Manners(), stage._tell)
+    assert (code, attempt and attempt.stable) == (0, "v2")
+    shares = {one["destination"]["subset"]: one["weight"] for one in main_of(stage.world)["route"]}
+    assert {version for version, weight in shares.items() if weight} == {"v3"}
+
+
+def test_undo_of_what_was_promoted_before_another_went_back_names_what_that_had_named(stage: Stage) -> None:
+    assert stage.promote()[1] == 0
+    stage.world.cluster.on_write = None
+    stage.world.deploy("v3")
+    request = replace(stage.world.request(), canary="v3", names=(MAIN, "beta"))
+    stage.world.edit(lambda vs: vs["spec"]["http"][0].update({"name": "beta"}))
+    later, _ = driving.promote(engine_of(stage), request, Manners(), stage._tell)
+    assert (later and later.phase, later and later.names) == (Phase.ROLLED_BACK, (MAIN, "beta")), "v3 is not counted"
+    attempt = undone(stage)
+    assert (attempt.phase, attempt.canary, attempt.names) == (Phase.PROMOTED, "v1", (MAIN,))
+    assert stage.world.exposed() == 0
+
+
+def test_undo_lets_a_name_go_that_cannot_be_obeyed_any_more(stage: Stage) -> None:
+    """Whoever calls for it is in need: all others go back, and it is said what does not."""
+    assert stage.promote()[1] == 0
+    to_all = {"route": [{"destination": {"host": "reviews", "subset": "v2"}}]}
+    stage.world.edit(lambda vs: vs["spec"].update({"http": [*vs["spec"]["http"], to_all]}))
+    stage.world.edit(lambda vs: vs["spec"]["http"][1].update({"name": "another"}))
+    attempt = undone(stage)
+    assert (attempt.phase, attempt.names) == (Phase.PROMOTED, ())
+    assert any("left alone: no HTTP route to reviews in" in entry.text for entry in attempt.journal)
+    routes = stage.world.virtual_service()["spec"]["http"]
+    assert [one["weight"] for one in routes[2]["route"] if one["destination"]["subset"] == "v1"] == [100]
+
+
+def test_retry_asks_for_the_same_names(stage: Stage) -> None:
+    stage.world.failing["v2"] = 0.1
+    assert stage.promote()[1] == 1
+    stage.world.failing["v2"] = 0.0
+    engine = engine_of(stage)
+    request = retrying.request(engine.states.record, "reviews", "shop")
+    assert request.names == (MAIN,)
+    assert driving.promote(engine, request, Manners(), stage._tell)[1] == 0
+    assert stage.world.exposed() == 100
+    stage.world.edit(renamed)
+    with pytest.raises(InvalidInput) as refused:
+        engine.examine(replace(request, canary="v1", stable=""), stage.world.now)
+    assert refused.value.field == "routes.names"
+
+
+# As a ServiceRollout says
+
+
+def test_the_object_names_it_and_the_old_version_is_retired() -> None:
+    spec = NAMED | {"retire": {"after": "20s"}}
+    staff = {"v1": Staff(4), "v2": Staff(4)}
+    world = World(4, trouble=0.0, declared=spec, named=True, staff=staff)
+    watcher, living = Watcher(world), replicas(world)
+    controlled(world, living=living)
+    watcher.finished()
+    assert status(world)["phase"] == Phase.PROMOTED
+    assert world.exposed() == 100
+    controlled(world, living=living, limit=120.0, rest=240.0)
+    attempt = world.attempt()
+    assert attempt is not None
+    assert [(one.version, one.fate) for one in attempt.retired] == [("v1", Fate.RETIRED)], "no pin leads to it"
+
+
+@pytest.mark.parametrize(
+    ("names", "said"),
+    [
+        (["mian"], "spec.routes.names: no HTTP route to reviews in VirtualService shop/reviews has the name mian"),
+        (
+            [MAIN, "gone"],
+            "spec.routes.names: no HTTP route to reviews in VirtualService shop/reviews has the name gone",
+        ),
+        (["else"], "spec.routes.names: the route else of VirtualService shop/reviews does not lead to reviews"),
+        (["twice"], "spec.routes.names: VirtualService shop/reviews has more than one route of the name twice"),
+        ([MAIN, "beta"], "spec.routes.names: the route beta of VirtualService shop/reviews sends nothing to v1"),
+    ],
+)
+def test_a_name_that_cannot_be_obeyed_stalls_and_nothing_is_changed(names: list[str], said: str) -> None:
+    world = World(3, trouble=0.0, declared=SPEC | {"routes": {"names": names}}, named=True)
+    match = {"match": [{"uri": {"exact": "/x"}}]}
+    other, ours = {"destination": {"host": "ratings"}}, {"destination": {"host": "reviews", "subset": "v1"}}
+    canary = {"destination": {"host": "reviews", "subset": "v2"}}
+    more = [{"name": "else", **match, "route": [other]}, {"name": "beta", **match, "route": [canary]}]
+    more += [{"name": "twice", **match, "route": [ours]}, {"name": "twice", **match, "route": [other]}]
+    world.edit(lambda vs: vs["spec"].update({"http": [*vs["spec"]["http"], *more]}))
+    Watcher(world)
+    before, living = world.virtual_service(), replicas(world)
+    controlled(world, living=living, limit=60.0)
+    assert conditions(world)["Stalled"] == ("True", "Preflight")
+    assert said in status(world)["conditions"][0]["message"]
+    assert [trouble.reason for one in living for _, trouble in one.stalls] == ["Preflight"], "it is told once"
+    assert world.virtual_service() == before
+    world.edit(lambda vs: vs["spec"].update({"http": world.routes}))
+    asked(world, {"spec": {"routes": {"names": [MAIN]}}})
+    controlled(world, living=living)
+    assert status(world)["phase"] == Phase.PROMOTED
+
+
+def test_what_git_says_is_put_back_as_in_any_route() -> None:
+    world = World(3, trouble=0.0, declared=NAMED | {"drift": {"gitopsManagers": ["argocd"]}}, named=True, rps=1000)
+    watcher, living = Watcher(world), replicas(world)
+    controlled(world, living=living, until=lambda w: w.exposed() == 25)
+    _whole(world)
+    assert world.exposed() == 0
+    controlled(world, living=living, limit=10.0)
+    assert (status(world)["phase"], world.exposed() >= 25) == ("Shifting", True)
+    controlled(world, living=living)
+    watcher.finished()
+    assert status(world)["phase"] == Phase.PROMOTED
+
+
+def test_other_names_in_the_middle_are_for_the_next_release() -> None:
+    """What an attempt moves is written down when it begins."""
+    world = World(3, trouble=0.0, declared=NAMED, named=True)
+    watcher, living = Watcher(world), replicas(world)
+    controlled(world, living=living, until=lambda w: w.exposed() == 25)
+    asked(world, {"spec": {"routes": None}})
+    controlled(world, living=living)
+    watcher.finished()
+    assert status(world)["phase"] == Phase.PROMOTED
+    assert world.exposed() == 100
+    asked(world, {"spec": {"version": "v1"}})
+    controlled(world, living=living, limit=60.0)
+    assert conditions(world)["Stalled"] == ("True", "Preflight")
