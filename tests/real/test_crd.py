@@ -66,6 +66,11 @@ def test_whose_edits_are_put_back_and_who_is_told_may_stand_beside_it(api_server
     assert {key: made[key] for key in more} == more
 
 
+def test_names_of_routes_may_stand_beside_it(api_server: ApiServer) -> None:
+    more = {"routes": {"names": ["api", "web"]}}
+    assert created(api_server, document(strategy={"name": "canary"}, **more))["spec"]["routes"] == more["routes"]
+
+
 def step(one: Any) -> dict[str, Any]:
     return document(strategy=CANARY | {"steps": [one, {"weight": 100}]})
 
@@ -109,6 +114,10 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "no URL beside it": (document(notify={"url": "slack"}), "spec.notify.url: Invalid value"),
     "one manager": (document(drift={"gitopsManagers": "argocd"}), "spec.drift.gitopsManagers: Invalid value"),
     "another key of drift": (document(drift={"managers": []}), 'unknown field "spec.drift.managers"'),
+    "routes without names": (document(routes={}), "spec.routes.names: Required value"),
+    "a route without a name": (document(routes={"names": [""]}), "spec.routes.names[0]: Invalid value"),
+    "a list of routes": (document(routes=["api"]), "spec.routes: Invalid value"),
+    "another key of routes": (document(routes={"names": [], "of": 1}), 'unknown field "spec.routes.of"'),
     "no pace": (step({"probe": {"url": "http://a/", "rps": 0}}), "spec.strategy.steps[0].probe.rps: Invalid value"),
     "a check of two": (
         document(strategy=CANARY | {"checks": [{"errors": {}, "latency": {}}]}),
