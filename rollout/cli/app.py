@@ -473,6 +473,7 @@ def plan(
     from rollout.adapters import clock
     from rollout.adapters.strategy_files import load
     from rollout.cli import console
+    from rollout.cli.naming import in_force
     from rollout.cli.planning import planned, told
     from rollout.engine import choosing
     from rollout.engine.survey import Request, survey
@@ -481,9 +482,10 @@ def plan(
     named = load(strategy or choosing.PRESET)
     world, metrics = _world(cluster, context, prometheus, metrics=False)
     where = _namespace(world, cluster, namespace)
-    request = Request(service, where, to, named, stable, not no_create, scale=_scale(scale), names=_names(route))
+    names, unknown = in_force(world, service, where, _names(route))
+    request = Request(service, where, to, named, stable, not no_create, scale=_scale(scale), names=names)
     counters = metrics if cluster or prometheus else None
-    found = planned(world, survey(world, request, 0, clock.now()), counters, fit=not strategy)
+    found = planned(world, survey(world, request, 0, clock.now()), counters, not strategy, unknown)
     if output == "json":
         console.print_json(asdict(found))
     else:
@@ -670,6 +672,7 @@ def undo(
     output: Output = "text",
 ) -> None:
     """Go back to the version before the last promotion: at once, or as a ServiceRollout says."""
+    from rollout.adapters.spelling.service_rollout import declared
     from rollout.cli import console, declaring, driving, obeying, undoing
     from rollout.core.errors import InvalidInput
 
@@ -682,9 +685,13 @@ def undo(
         undoing.once(engine.states.declared, service)
         order = declaring.Order(engine, found.cluster, home, declaring.Wish(request.canary, override=override))
         obeying.demand(order, local)
+        request = undoing.as_declared(found.cluster, request, declared(order.document).names)
     elif override:
         raise InvalidInput(f"no ServiceRollout asks for {service}, so there is nothing to override")
-    request = undoing.as_it_is(found.cluster, request)
+    else:
+        request = undoing.as_it_is(found.cluster, request)
+    if request.why:
+        print(request.why, file=sys.stderr, flush=True)
     undoing.make_ready(found.cluster, request, lambda text: print(text, file=sys.stderr, flush=True))
     manners = driving.Manners(hold_on_interrupt=True)  # a signal must not bring back what is undone
     with console.teller(output) as tell:

@@ -4,12 +4,10 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from rollout.adapters import yaml_text
-from rollout.adapters.spelling.service_rollout import declared
-from rollout.cli import health
+from rollout.cli import health, naming
 from rollout.core.documents import SERVICE, VIRTUAL_SERVICE, Document, name_of, namespace_of, ref
 from rollout.core.errors import InvalidInput
 from rollout.engine.lookup import everywhere, routing_to
-from rollout.engine.objects import object_for
 from rollout.engine.observing import editor
 from rollout.engine.survey import demand_borne, known_service, no_route
 from rollout.mesh.claims import annotation
@@ -76,14 +74,15 @@ def ignored(service: str, namespace: str, objects: Sequence[tuple[str, str]]) ->
 def rules(cluster: Cluster, service: str, namespace: str, names: Sequence[str] = ()) -> dict[str, Any]:
     """What to tell Argo CD, Flux and the strategy, as data; `names` are those of routes that move though they match.
 
-    Where none is given, those of the ServiceRollout. Raises `InvalidInput` where nothing would move.
+    Where none is given, those of the ServiceRollout. A name that cannot be obeyed is left out, with a note. Raises
+    `InvalidInput` where nothing would move.
     """
-    moving, _ = _moving(cluster, service, namespace, names)
+    moving, _, unknown = _moving(cluster, service, namespace, names)
     objects = [(namespace_of(vs), name_of(vs)) for vs, _ in moving]
     return {
         "service": service,
         "namespace": namespace,
-        "notes": [*_notes(moving, fqdn(service, namespace))],
+        "notes": [*unknown, *_notes(moving, fqdn(service, namespace))],
         "argocd": {"spec": {"ignoreDifferences": ignored(service, namespace, objects)}},
         "flux": {"metadata": {"annotations": dict(ONCE)}},
         "strategy": {"drift": {"gitopsManagers": list(MANAGERS)}},
@@ -96,7 +95,7 @@ def delegated(cluster: Cluster, service: str, namespace: str, names: Sequence[st
 
     `names` are as in `rules`. Raises `InvalidInput` where one cannot be split.
     """
-    moving, every = _moving(cluster, service, namespace, names)
+    moving, every, unknown = _moving(cluster, service, namespace, names)
     roots, made = [], list[Document]()
     for vs, keys in moving:
         root, delegates = split(vs, fqdn(service, namespace), [name_of(o) for o in every if _near(o, vs)], keys)
@@ -104,7 +103,7 @@ def delegated(cluster: Cluster, service: str, namespace: str, names: Sequence[st
         made += delegates
     notes = [NAMELESS] if any(keys for _, keys in moving) else []
     found = {"service": service, "namespace": namespace, "delegates": len(made), "documents": [*made, *roots]}
-    return found | {"notes": notes}
+    return found | {"notes": [*unknown, *notes]}
 
 
 def _near(one: Document, other: Document) -> bool:
@@ -117,27 +116,42 @@ Moving = tuple[Document, tuple[str, ...]]
 
 def _moving(
     cluster: Cluster, service: str, namespace: str, names: Sequence[str]
-) -> tuple[list[Moving], list[Document]]:
-    """The VirtualServices with a route that a rollout of the service moves, and all that there are."""
+) -> tuple[list[Moving], list[Document], list[str]]:
+    """The VirtualServices with a route that a rollout of the service moves, all that there are, and what is not known
+    of names.
+    """
     known_service(cluster, service, namespace)
-    host, names = fqdn(service, namespace), names or _declared(cluster, service, namespace)
+    host = fqdn(service, namespace)
+    asked, unread = naming.in_force(cluster, service, namespace, names)
     every, _ = everywhere(cluster, VIRTUAL_SERVICE, namespace)
     found = routing_to(every, host)
     if not found:
         raise InvalidInput(no_route(service, namespace))
-    demand_borne(found, host, service, names)
-    keyed = [(vs, named(vs, host, names)) for vs in found]
+    lost = {name: error for name in asked if (error := _lost(found, host, service, name))}
+    left = [name for name in asked if name not in lost]
+    keyed = [(vs, named(vs, host, left)) for vs in found]
     moving = [(vs, keys) for vs, keys in keyed if movable(vs, host, keys)]
     if not moving:
-        names = ", ".join(ref(VIRTUAL_SERVICE, vs) for vs in found)
-        raise InvalidInput(f"no route for everybody in {names} sends to {ref(SERVICE, _named(service, namespace))}")
-    return moving, every
+        if lost:
+            raise next(iter(lost.values()))
+        where = ", ".join(ref(VIRTUAL_SERVICE, vs) for vs in found)
+        raise InvalidInput(
+            f"no route for everybody in {where} sends to {ref(SERVICE, _named(service, namespace))}"
+            + (f"; {unread}" if unread else ""),
+            "routes.names",
+            "; name those with a match that are to move with --route",
+        )
+    notes = [f"left out: {error.text}" for error in lost.values()] + [unread] * bool(unread)
+    return moving, every, notes
 
 
-def _declared(cluster: Cluster, service: str, namespace: str) -> tuple[str, ...]:
-    """The names that its ServiceRollout has; none without one. Raises `InvalidInput` if that cannot be understood."""
-    document = object_for(cluster, service, namespace)
-    return declared(document).names if document else ()
+def _lost(found: Sequence[Document], host: str, service: str, name: str) -> InvalidInput | None:
+    """Why what is named cannot be told; None where it can."""
+    try:
+        demand_borne(found, host, service, (name,))
+    except InvalidInput as error:
+        return error
+    return None
 
 
 def _named(service: str, namespace: str) -> Document:

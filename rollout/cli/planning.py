@@ -25,7 +25,7 @@ from rollout.engine.scaling import held, staffed
 from rollout.mesh import drills
 from rollout.mesh.claims import annotation
 from rollout.mesh.overlays import laid_out
-from rollout.mesh.routes import Pair, http_routes, key_of, named, pins, shifted, unpinned, with_routes
+from rollout.mesh.routes import Pair, http_routes, key_of, pins, shifted, unpinned, with_routes
 from rollout.mesh.subsets import adding_patch, new_rule
 from rollout.mesh.workloads import in_words, waking
 from rollout.ports import Cluster, Metrics
@@ -63,11 +63,14 @@ class Plan:
     changes: tuple[Change, ...]
 
 
-def planned(cluster: Cluster, attempt: Attempt, metrics: Metrics | None, fit: bool) -> Plan:
-    """The plan of an attempt that would start now; with `fit` its strategy is fitted to the traffic first."""
+def planned(cluster: Cluster, attempt: Attempt, metrics: Metrics | None, fit: bool, unknown: str = "") -> Plan:
+    """The plan of an attempt that would start now; with `fit` its strategy is fitted to the traffic first.
+
+    `unknown` is a note of what could not be read.
+    """
     scene = read_scene(cluster, attempt)
-    load, unknown = foretelling.measured(metrics, attempt, scene.target(attempt))
-    strategy, why = choosing.fitted(attempt.strategy, load, unknown) if fit else (attempt.strategy, "")
+    load, silent = foretelling.measured(metrics, attempt, scene.target(attempt))
+    strategy, why = choosing.fitted(attempt.strategy, load, silent) if fit else (attempt.strategy, "")
     attempt = replace(attempt, strategy=strategy)
     answers, unasked = _queried(attempt, metrics)
     least = strategy.propagation + sum(step.bake.min for step in strategy.steps[:-1]) + strategy.confirm
@@ -84,7 +87,8 @@ def planned(cluster: Cluster, attempt: Attempt, metrics: Metrics | None, fit: bo
         foretelling.outlook(strategy, load) if load else None,
         answers,
         (
-            *_unforetold(attempt, load, unknown, why),
+            *([unknown] if unknown else ()),
+            *_unforetold(attempt, load, silent, why),
             *(entry.text for entry in attempt.journal[1:]),
             *unasked,
             *_notes(attempt, scene),
@@ -174,9 +178,9 @@ def _notes(a: Attempt, scene: Scene) -> Iterator[str]:
     for vs, route in _routes(a, scene):
         title = ref(VIRTUAL_SERVICE, vs)
         found = {key_of(http_routes(vs)[index]) for index in shifted(vs, pair)}
-        for key in named(vs, pair.host, a.names):
-            if key not in found:
-                yield f"{title}: route {key} moves though it has a match, for it is named"
+        for one in http_routes(vs):
+            if one.get("match") and key_of(one) in {*route} - found and one.get("name") in a.names:
+                yield f"{title}: route {key_of(one)} moves though it has a match, for it is named"
         for pin in pins(vs, pair, route):
             yield f"{title}: route {pin} is left alone (a pin: it sends to one version only, by a match)"
         if unpinned(vs, pair, route):

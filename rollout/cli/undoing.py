@@ -6,16 +6,25 @@ from decimal import Decimal
 
 from rollout.adapters import clock
 from rollout.core.attempt import Record
-from rollout.core.documents import DEPLOYMENT, SERVICE, VIRTUAL_SERVICE, Document, name_of, selector_of, version_of
+from rollout.core.documents import (
+    DEPLOYMENT,
+    SERVICE,
+    VIRTUAL_SERVICE,
+    Document,
+    name_of,
+    ref,
+    selector_of,
+    version_of,
+)
 from rollout.core.errors import InvalidInput
 from rollout.core.lifecycle import Phase
 from rollout.core.quantities import spoken
 from rollout.core.strategy import Bake, Step, Strategy
 from rollout.engine.lookup import everywhere, obeyed, pods_of, routing_to
 from rollout.engine.objects import version_instead, version_written
-from rollout.engine.survey import Request, demand_borne, demand_movable
+from rollout.engine.survey import Request, demand_borne, keyed
 from rollout.mesh.hosts import fqdn
-from rollout.mesh.routes import Pair
+from rollout.mesh.routes import Pair, lagging
 from rollout.mesh.subsets import labels_for
 from rollout.mesh.workloads import behind, number
 from rollout.ports import Cluster
@@ -43,21 +52,47 @@ def request(record: Record, service: str, namespace: str) -> Request:
 
 
 def as_it_is(cluster: Cluster, asked: Request) -> Request:
-    """Without the names of routes that cannot move any more, and why: all others are to go back all the same."""
-    if not asked.names:
-        return asked
-    pair = Pair(fqdn(asked.service, asked.namespace), asked.stable, asked.canary)
-    found = routing_to(everywhere(cluster, VIRTUAL_SERVICE, asked.namespace)[0], pair.host)
+    """Without the names of routes that cannot move any more: all others are to go back all the same.
+
+    `why` says which, and what else still sends to the version that is undone.
+    """
+    pair, found = _found(cluster, asked)
     lost = {name: why for name in asked.names if (why := _lost(found, pair, asked.service, name))}
     left = tuple(name for name in asked.names if name not in lost)
-    return replace(asked, names=left, why="; ".join(f"left alone: {why}" for why in lost.values()))
+    return _told(replace(asked, names=left), pair, found, tuple(lost.values()))
+
+
+def as_declared(cluster: Cluster, asked: Request, names: tuple[str, ...]) -> Request:
+    """With the names that a ServiceRollout has in place of those of the record: by them it is undone.
+
+    Raises `InvalidInput` where one cannot be obeyed, so that nothing is scaled for what could not begin.
+    """
+    pair, found = _found(cluster, asked)
+    demand_borne(found, pair.host, asked.service, names)
+    return _told(replace(asked, names=names), pair, found)
+
+
+def _found(cluster: Cluster, asked: Request) -> tuple[Pair, list[Document]]:
+    """The two versions, and the VirtualServices that route to them."""
+    pair = Pair(fqdn(asked.service, asked.namespace), asked.stable, asked.canary)
+    return pair, routing_to(everywhere(cluster, VIRTUAL_SERVICE, asked.namespace)[0], pair.host)
+
+
+def _told(asked: Request, pair: Pair, found: Sequence[Document], why: Sequence[str] = ()) -> Request:
+    still = [
+        f"{ref(VIRTUAL_SERVICE, vs)}: route {key} still sends to {pair.stable}, and is left alone"
+        for vs in found
+        for key in lagging(vs, pair, keyed(vs, pair, asked.names))
+    ]
+    return replace(asked, why="; ".join([*(f"left alone: {one}" for one in why), *still]))
 
 
 def _lost(found: Sequence[Document], pair: Pair, service: str, name: str) -> str:
     """Why what was named at the promotion cannot move now; empty where it can."""
     try:
         demand_borne(found, pair.host, service, (name,))
-        demand_movable(found, pair, (name,))
+        for vs in found:
+            keyed(vs, pair, (name,))
     except InvalidInput as error:
         return error.text
     return ""

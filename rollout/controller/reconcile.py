@@ -475,10 +475,12 @@ class _Flight:
         if not wanted.version:
             return False
         where = (self._cluster, wanted.service, wanted.namespace)
-        if serves(*where, wanted.version, wanted.names):
-            return False
         back = last is not None and last.phase is Phase.ROLLED_BACK and last.stable == wanted.version
-        if back and last is not None and not serves(*where, last.canary, wanted.names):
+        # Whether it is back where it was, those routes tell that it had moved: what is named since was never with it.
+        names = (last.names if back and last else ()) or wanted.names
+        if serves(*where, wanted.version, names):
+            return False
+        if back and last is not None and not serves(*where, last.canary, names):
             # Who shares it out by hand is not to find, of all things, what went back at 100 %: a release begins at 0.
             raise InvalidInput(
                 f"{last.canary} went back to {last.stable}, and somebody has given others than {last.stable} a share "

@@ -1,6 +1,7 @@
 """Which ServiceRollout asks for a service, and what it asks for."""
 
 import math
+from contextlib import suppress
 
 from rollout.core.documents import SERVICE_ROLLOUT, Document, age_of, annotations_of
 from rollout.core.errors import Forbidden, InvalidInput, NotFound
@@ -18,9 +19,16 @@ def object_for(cluster: Cluster, service: str, namespace: str) -> Document | Non
 
     None also where the kind is not served, or we may not list it. Raises `Unavailable`.
     """
+    with suppress(Forbidden):
+        return object_seen(cluster, service, namespace)
+    return None
+
+
+def object_seen(cluster: Cluster, service: str, namespace: str) -> Document | None:
+    """The same. Raises `Forbidden` where we may not list it, so that nobody knows whether there is one."""
     try:
         every = cluster.list(SERVICE_ROLLOUT, namespace)
-    except (NotFound, Forbidden):
+    except NotFound:
         return None
     return oldest(every, service)
 

@@ -29,7 +29,22 @@ from rollout.mesh.delegates import delegating, is_delegate
 from rollout.mesh.drills import drilled, is_made, made_name
 from rollout.mesh.hosts import DOMAIN, covers, exported_to_all, fqdn, resolved
 from rollout.mesh.remotes import warning
-from rollout.mesh.routes import Pair, doubled, http_routes, key_of, leads, named, places, serving, shifted, unpinned
+from rollout.mesh.routes import (
+    LEFT,
+    NAME,
+    Pair,
+    bearing,
+    demand_unlike,
+    doubled,
+    http_routes,
+    key_of,
+    leads,
+    named,
+    serving,
+    shifted,
+    standing,
+    unpinned,
+)
 from rollout.mesh.subsets import LABEL, find, host_of, labels_for, new_rule, seen_from
 from rollout.mesh.workloads import number, template
 from rollout.ports import Cluster
@@ -72,8 +87,11 @@ def survey(cluster: Cluster, request: Request, number: int, now: float) -> Attem
     demand_borne(found, host, request.service, request.names)
     seen = pods_of(cluster, service)
     stable = request.stable or _serving(found, host, seen, request)
-    if stable == request.canary:
-        raise InvalidInput(f"{request.service} is at {stable} already", "version", "; name another version with --to")
+    if stable == request.canary or (request.names and _chosen(found, host, request.names) == {request.canary}):
+        # Who names routes means them to follow the others, though he say from where: no other goes back for them.
+        raise InvalidInput(
+            f"{request.service} is at {request.canary} already", "version", "; name another version with --to"
+        )
     rules, all_rules = everywhere(cluster, DESTINATION_RULE, request.namespace)
     level = seen_from(rules, host, request.namespace, request.namespace, ROOT_NAMESPACE)
     theirs, ours = (seen.of(labels_for(level, name)) for name in (stable, request.canary))
@@ -85,8 +103,8 @@ def survey(cluster: Cluster, request: Request, number: int, now: float) -> Attem
         _there(request, version, labels_for(level, version), pods, seen)
     pair = Pair(host, stable, request.canary)
     moving = _moving(found, pair, request)
-    _overlaps([*moving, *_roots(moving, every, whole)], every)
-    if any(unpinned(vs, pair, named(vs, host, request.names)) for vs in moving):
+    _overlaps([*(vs for vs, _ in moving), *_roots([vs for vs, _ in moving], every, whole)], every)
+    if any(unpinned(vs, pair, keys) for vs, keys in moving):
         _pinnable(request, stable, theirs.ready, seen.ready - ours.ready)
     attempt = Attempt(
         number,
@@ -95,7 +113,7 @@ def survey(cluster: Cluster, request: Request, number: int, now: float) -> Attem
         stable,
         request.canary,
         request.strategy,
-        tuple(route_ref(vs, pair, named(vs, host, request.names)) for vs in moving),
+        tuple(route_ref(vs, pair, keys) for vs, keys in moving),
         started=now,
         deadline=now + request.strategy.limit,
         capacity=theirs.ready,
@@ -112,13 +130,23 @@ def survey(cluster: Cluster, request: Request, number: int, now: float) -> Attem
         field = "strategy.notify" if where is request.strategy.notify else "strategy"
         with suppress(Forbidden), about(field):  # who drives is told of every right that is missing, at once
             opened(cluster, request.namespace, where)
-    text = f"{stable} → {request.canary} with strategy {request.strategy.name}"
+    return _noted(attempt, request, there_already(found, pair, request.names), _others(cluster, request))
+
+
+def _others(cluster: Cluster, request: Request) -> tuple[str, ...]:
+    """The mesh's other clusters."""
+    return other_clusters(cluster) if request.others is None else request.others
+
+
+def _noted(attempt: Attempt, request: Request, staying: Sequence[str], others: tuple[str, ...]) -> Attempt:
+    """With what people are told at its start."""
+    now = attempt.started
+    text = f"{attempt.stable} → {attempt.canary} with strategy {request.strategy.name}"
     if attempt.narrow:
         text += f"; only namespace {request.namespace} could be listed: routes and rules elsewhere are not known"
     attempt = attempt.noted(now, text)
-    others = other_clusters(cluster) if request.others is None else request.others
-    if others:
-        attempt = attempt.remarked(now, warning(others))
+    for text in (*staying, *([warning(others)] if others else ())):
+        attempt = attempt.remarked(now, text)
     return attempt.noted(now, request.why) if request.why else attempt
 
 
@@ -189,21 +217,24 @@ def _asked(cluster: Cluster, fault: Fault, request: Request) -> str:
 def serves(cluster: Cluster, service: str, namespace: str, version: str, names: Sequence[str] = ()) -> bool:
     """Whether every route that chooses a version of the service sends to this one alone.
 
-    A route with a match chooses only if it bears one of `names`. Raises `InvalidInput` where no route leads to the
-    service, or none of such a name, or there is no such Service.
+    Those are the routes for everybody; where there is none, those that bear one of `names`. Raises `InvalidInput` where
+    no route leads to the service, or there is no such Service.
     """
     host = fqdn(service, namespace)
     found = routing_to(everywhere(cluster, VIRTUAL_SERVICE, namespace)[0], host)
     if not found:
         known_service(cluster, service, namespace)
         raise InvalidInput(no_route(service, namespace))
-    demand_borne(found, host, service, names)
     return _chosen(found, host, names) == {version}
 
 
 def _chosen(found: Sequence[Document], host: str, names: Sequence[str]) -> set[str]:
-    """The versions that routes for everybody, and those of these names, send requests to."""
-    return set[str]().union(*(serving(vs, host, named(vs, host, names)) for vs in found)) - {""}
+    """The versions that routes for everybody send requests to, and only where there is none, those of these names.
+
+    What is named follows the others: by a route that lags behind nobody is to take what serves for what does not.
+    """
+    for_all = set[str]().union(*(serving(vs, host) for vs in found))
+    return (for_all or set[str]().union(*(serving(vs, host, bearing(vs, host, names)) for vs in found))) - {""}
 
 
 @about("routes.names")
@@ -211,9 +242,9 @@ def demand_borne(found: Sequence[Document], host: str, service: str, names: Sequ
     """Raise `InvalidInput` where a name is borne by no route that leads to the service, or by two in one place."""
     there = {key for vs in found for key in named(vs, host, names)}
     for name in names:
-        if f"name:{name}" in there:
+        if f"{NAME}{name}" in there:
             continue
-        if elsewhere := [vs for vs in found if f"name:{name}" in map(key_of, http_routes(vs))]:
+        if elsewhere := [vs for vs in found if f"{NAME}{name}" in map(key_of, http_routes(vs))]:
             raise InvalidInput(f"the route {name} of {ref(VIRTUAL_SERVICE, elsewhere[0])} does not lead to {service}")
         where = ", ".join(ref(VIRTUAL_SERVICE, vs) for vs in found)
         leading = (route for vs in found for route in http_routes(vs) if leads(route, vs, host))
@@ -250,14 +281,25 @@ def _serving(found: Sequence[Document], host: str, seen: Pods, request: Request)
     ready = {pod.labels.get(LABEL, "") for pod in seen.pods if pod.ready}
     others = chosen - {request.canary} or (ready - {request.canary, ""})
     if len(others) != 1:
-        leading = [route for vs in found for route in http_routes(vs) if leads(route, vs, host)]
-        hidden = all(route.get("match") for route in leading) and not request.names
+        hidden = _hidden(found, host, request)
+        apart = bool(request.names and chosen) and not any(serving(vs, host) for vs in found)
         raise InvalidInput(
             f"cannot tell which version of {request.service} serves now: {', '.join(sorted(others)) or 'none found'}"
-            + (" (every route to it has a match, and none is named)" if hidden else ""),
-            hint="; name it with --from" + (", or routes that are to move with --route" if hidden else ""),
+            + (f" (every route to it has a match, and none is named); {hidden}" if hidden else "")
+            + (" (by the routes that are named): bring all of them to one first" if apart else ""),
+            "routes.names" if hidden or apart else "",
+            "; name it with --from" + (", or routes that are to move with --route" if hidden else ""),
         )
     return others.pop()
+
+
+def _hidden(found: Sequence[Document], host: str, request: Request) -> str:
+    """What to write where a match hides every route to the service, and none is named; empty where that is not so."""
+    leading = [route for vs in found for route in http_routes(vs) if leads(route, vs, host)]
+    if request.names or not all(route.get("match") for route in leading):
+        return ""
+    known = ", ".join(sorted({str(route["name"]) for route in leading if route.get("name")}))
+    return f"write `routes: {{names: [NAME]}}` with those that are to move (there: {known or 'none has a name'})"
 
 
 def _there(request: Request, version: str, labels: dict[str, str], pods: Pods, seen: Pods) -> None:
@@ -299,36 +341,52 @@ def counted(pair: Pair, stable: Pods, canary: Pods) -> tuple[str, str]:
     return found[0], found[1]
 
 
-def _moving(found: Sequence[Document], pair: Pair, request: Request) -> list[Document]:
-    """The VirtualServices with a route that moves."""
-    demand_movable(found, pair, request.names)
-    keyed = [(vs, named(vs, pair.host, request.names)) for vs in found]
-    moving = [(vs, keys) for vs, keys in keyed if shifted(vs, pair, keys)]
+def _moving(found: Sequence[Document], pair: Pair, request: Request) -> list[tuple[Document, tuple[str, ...]]]:
+    """The VirtualServices with a route that moves, each with the keys of those that are named (see `keyed`)."""
+    every = [(vs, keyed(vs, pair, request.names)) for vs in found]
+    moving = [(vs, keys) for vs, keys in every if shifted(vs, pair, keys)]
     if not moving:
         names = ", ".join(ref(VIRTUAL_SERVICE, vs) for vs in found)
+        hidden = _hidden(found, pair.host, request)
         raise InvalidInput(
             f"no route for everybody in {names} sends to {pair.stable} of {request.service}: a route moves if it has "
-            "no match, splits between both versions already, or is named",
-            hint="; name the version that serves with --from, such a route with --route, or add one",
+            "no match, splits between both versions already, or is named" + (f"; {hidden}" if hidden else ""),
+            "routes.names" if hidden else "",
+            "; name the version that serves with --from, such a route with --route, or add one",
         )
     for vs, keys in moving:
+        demand_unlike(vs, route_ref(vs, pair, keys).keys)  # the attempt finds its routes again by their names alone
         if twice := doubled(vs, pair, keys):
             raise InvalidInput(f"{ref(VIRTUAL_SERVICE, vs)}: a route names {twice} twice; make it one destination")
-    return [vs for vs, _ in moving]
+    return moving
 
 
 @about("routes.names")
-def demand_movable(found: Sequence[Document], pair: Pair, names: Sequence[str]) -> None:
-    """Raise `InvalidInput` where a route of such a name has nothing of stable's that could move."""
-    for vs in found:
-        keys = named(vs, pair.host, names)
-        moving = shifted(vs, pair, keys)
-        for index, route in enumerate(http_routes(vs)):
-            if key_of(route) in keys and (index not in moving or not places(vs, route, pair)[0]):
-                raise InvalidInput(
-                    f"the route {route['name']} of {ref(VIRTUAL_SERVICE, vs)} sends nothing to {pair.stable}, which "
-                    "serves, so nothing of it could move"
-                )
+def keyed(vs: Document, pair: Pair, names: Sequence[str]) -> tuple[str, ...]:
+    """The keys by which routes of these names move; after `LEFT` those of them that are at the canary already.
+
+    Raises `InvalidInput` where one is at neither, for nobody knows what it is meant for, or two bear the same name.
+    """
+    keys, found = named(vs, pair.host, names), []
+    for route in http_routes(vs):
+        if (key := key_of(route)) not in keys:
+            continue
+        at = standing(vs, route, pair)
+        if pair.stable not in at and at != {pair.canary}:
+            told = ", ".join(sorted(one or "every version" for one in at)) or "no version"
+            raise InvalidInput(
+                f"the route {route['name']} of {ref(VIRTUAL_SERVICE, vs)} is at {told}, everybody else at "
+                f"{pair.stable}: bring it to {pair.stable} first, or leave the name out"
+            )
+        found.append(key if pair.stable in at else LEFT + key)
+    return tuple(found)
+
+
+def there_already(found: Sequence[Document], pair: Pair, names: Sequence[str]) -> list[str]:
+    """Of each route of these names that stays where it is, why. Raises `InvalidInput` as `keyed` does."""
+    staying = [(vs, key) for vs in found for key in keyed(vs, pair, names) if key.startswith(LEFT)]
+    there = [(ref(VIRTUAL_SERVICE, vs), key.removeprefix(LEFT + NAME)) for vs, key in staying]
+    return [f"the route {name} of {title} is at {pair.canary} already, and stays there" for title, name in there]
 
 
 def _roots(moving: Sequence[Document], every: Sequence[Document], whole: bool) -> list[Document]:
@@ -346,9 +404,9 @@ def _roots(moving: Sequence[Document], every: Sequence[Document], whole: bool) -
 
 
 def route_ref(vs: Document, pair: Pair, keys: Sequence[str] = ()) -> RouteRef:
-    """The VirtualService with the keys of its routes that move, among them those that are named."""
-    moving = tuple(key_of(http_routes(vs)[index]) for index in shifted(vs, pair, keys))
-    return RouteRef(namespace_of(vs), name_of(vs), moving)
+    """The VirtualService with the keys of its routes that move, among them those that are named, and of those left."""
+    moving = (key_of(http_routes(vs)[index]) for index in shifted(vs, pair, keys))
+    return RouteRef(namespace_of(vs), name_of(vs), (*moving, *(key for key in keys if key.startswith(LEFT))))
 
 
 def _pinnable(request: Request, stable: str, ready: int, serving_now: int) -> None:
@@ -406,8 +464,8 @@ def _subsets(cluster: Cluster, request: Request, attempt: Attempt) -> None:
     rule, missing, level = plan_subsets(attempt, scene)
     if missing and rule is None:
         new_rule(request.service, request.namespace, missing, level, scene.rules)  # refuses if it would hide others
-    routes = [vs for vs in scene.routes if vs is not None]
-    pinning = [vs for vs in routes if unpinned(vs, pair, named(vs, host, attempt.names))]
+    read = zip(scene.routes, attempt.routes, strict=True)
+    pinning = [vs for vs, route in read if vs is not None and unpinned(vs, pair, route.keys)]
     if any(map(exported_to_all, pinning)) and level and not exported_to_all(level[0]):
         raise InvalidInput(
             f"{ref(DESTINATION_RULE, level[0])} is exported to some namespaces only (exportTo), the route to all: "

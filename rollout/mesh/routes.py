@@ -1,8 +1,8 @@
 """The routes of a VirtualService that a rollout moves: find them, read the canary's share, write it. Pure.
 
 A route is shifted if stable is among its destinations and it is unmatched, or names the canary with weight, or is
-one of `keys` (found so before, or named by the user). Weights are relative in Istio, a single destination's
-weight is ignored, and a missing one counts as 0.
+one of `keys` (found so before, or named by the user); not if it is one of those after `LEFT`. Weights are relative in
+Istio, a single destination's weight is ignored, and a missing one counts as 0.
 """
 
 import hashlib
@@ -19,6 +19,12 @@ from rollout.mesh.hosts import resolved
 SCALES = (1, 10, 100, 1000, 10000)
 OURS = "rollout.dev/"
 """How the names of routes begin that we add (see `overlays`): they follow their originals, and are not moved."""
+
+NAME = "name:"
+"""How the key of a route begins that has a name."""
+LEFT = "!"
+"""What stands before the key of a route that is named, but was where it is to go already: it is left alone, also where
+it names both versions. It travels with the keys of those that move, so that whoever takes back by them knows it."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +68,7 @@ def key_of(route: Document) -> str:
     '*'
     """
     if route.get("name"):
-        return f"name:{route['name']}"
+        return f"{NAME}{route['name']}"
     if not route.get("match"):
         return "*"
     return "match:" + hashlib.sha256(json.dumps(route["match"], sort_keys=True).encode()).hexdigest()[:12]
@@ -92,17 +98,29 @@ def destinations(vs: Document, host: str) -> set[str]:
     return {subset for entry in entries if (subset := _subset(entry, vs, host)) is not None}
 
 
-def named(vs: Document, host: str, names: Collection[str]) -> tuple[str, ...]:
-    """The keys of the http routes that bear one of `names` and lead to `host`, whatever they match.
+def bearing(vs: Document, host: str, names: Collection[str]) -> tuple[str, ...]:
+    """The keys of the http routes that bear one of `names` and lead to `host`, whatever they match."""
+    wanted = {f"{NAME}{name}" for name in names}
+    return tuple(key_of(route) for route in http_routes(vs) if key_of(route) in wanted and leads(route, vs, host))
 
-    Raises `InvalidInput` where another route of the VirtualService bears the same name: nobody could tell them apart.
-    """
-    wanted, keys = {f"name:{name}" for name in names}, [key_of(route) for route in http_routes(vs)]
-    found = [key for key, route in zip(keys, http_routes(vs), strict=True) if key in wanted and leads(route, vs, host)]
-    if twice := next((key for key in found if keys.count(key) > 1), ""):
-        name = twice.removeprefix("name:")
+
+def named(vs: Document, host: str, names: Collection[str]) -> tuple[str, ...]:
+    """The same. Raises `InvalidInput` where another route of the VirtualService bears such a name."""
+    found = bearing(vs, host, names)
+    demand_unlike(vs, found)
+    return found
+
+
+def demand_unlike(vs: Document, keys: Collection[str]) -> None:
+    """Raise `InvalidInput` where one of these names is borne by two routes: nobody could tell them apart."""
+    if twice := next((key for key in keys if key.startswith(NAME) and borne(vs, key) > 1), ""):
+        name = twice.removeprefix(NAME)
         raise InvalidInput(f"{ref(VIRTUAL_SERVICE, vs)} has more than one route of the name {name}; give each its own")
-    return tuple(found)
+
+
+def borne(vs: Document, key: str) -> int:
+    """How many of its http routes have this key."""
+    return [key_of(route) for route in http_routes(vs)].count(key)
 
 
 def leads(route: Document, vs: Document, host: str) -> bool:
@@ -172,6 +190,12 @@ def relieving_patch(vs: Document, host: str, subset: str) -> Document:
     return {} if routes == http_routes(vs) else {"spec": {"http": routes}}
 
 
+def standing(vs: Document, route: Document, pair: Pair) -> set[str]:
+    """The subsets of the host that have a share in a route; where none is named that is stable, as in `places`."""
+    live = _live(route, vs, pair.host)
+    return {subset or pair.stable for subset in live} if _unpinned(vs, route, pair) else live
+
+
 def places(vs: Document, route: Document, pair: Pair) -> tuple[list[int], list[int]]:
     """The places of stable and of the canary among the route's destinations; an unpinned destination is stable's."""
     subsets = [_subset(entry, vs, pair.host) for entry in route.get("route") or []]
@@ -192,17 +216,21 @@ def shifted(vs: Document, pair: Pair, keys: Collection[str] = ()) -> list[int]:
 
     Where one of them is lost, a route for everybody that goes to the canary alone took its place.
     """
-    found = []
-    lost = set(keys) - {key_of(route) for route in http_routes(vs)}
+    found, there = [], [key_of(route) for route in http_routes(vs)]
+    left = {key.removeprefix(LEFT) for key in keys if key.startswith(LEFT)}
+    lost = set(keys) - set(there) - {LEFT + key for key in left}
+    # A name that somebody gave to one more route since tells of neither: each moves as if it had none. So the one that
+    # still divides as we wrote it goes back, and a tester's, to one version by a match, stays as it is.
+    known = {key for key in keys if not (key.startswith(NAME) and there.count(key) > 1)}
     for index, route in enumerate(http_routes(vs)):
         stable, canary = places(vs, route, pair)
         units, open_to_all = _units(route), not route.get("match")
         live = any(units[i] for i in canary)
         if not live and not any(units[i] for i in stable):
             continue  # neither has a share here: there is nothing to divide
-        if ours(route):
+        if ours(route) or key_of(route) in left:
             continue
-        if key_of(route) in keys or (stable and (open_to_all or live)) or (lost and open_to_all and live):
+        if key_of(route) in known or (stable and (open_to_all or live)) or (lost and open_to_all and live):
             found.append(index)
     return found
 
@@ -217,12 +245,24 @@ def doubled(vs: Document, pair: Pair, keys: Collection[str] = ()) -> str:
 
 
 def pins(vs: Document, pair: Pair, keys: Collection[str] = ()) -> list[str]:
-    """The keys of the routes that name one of the versions and are left alone."""
+    """The keys of the routes that name one of the versions and are left alone, but for those after `LEFT`."""
     moved = shifted(vs, pair, keys)
     return [
         key_of(route)
         for index, route in enumerate(http_routes(vs))
-        if index not in moved and any(places(vs, route, pair)) and not ours(route)
+        if index not in moved
+        and any(places(vs, route, pair))
+        and not ours(route)
+        and f"{LEFT}{key_of(route)}" not in keys
+    ]
+
+
+def lagging(vs: Document, pair: Pair, keys: Collection[str] = ()) -> list[str]:
+    """The keys of the routes that send to stable and do not move."""
+    moved = shifted(vs, pair, keys)
+    still = (index for index, route in enumerate(http_routes(vs)) if pair.stable in standing(vs, route, pair))
+    return [
+        key_of(http_routes(vs)[index]) for index in still if index not in moved and not ours(http_routes(vs)[index])
     ]
 
 

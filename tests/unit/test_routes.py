@@ -14,6 +14,7 @@ from rollout.core.errors import InvalidInput
 from rollout.mesh.routes import (
     Pair,
     doubled,
+    lagging,
     movable,
     named,
     percents,
@@ -131,6 +132,30 @@ def test_a_name_that_two_routes_bear_names_none() -> None:
         with pytest.raises(InvalidInput, match="has more than one route of the name api"):
             named(vs(API, other), HOST, ["api"])
         assert named(vs(API, other), HOST, ["web"]) == ()
+
+
+def test_a_name_that_one_more_route_bears_since_moves_neither_but_what_divides() -> None:
+    """A tester's rule that is called so too is not changed, by no put-back and no take-back; ours is."""
+    tester = {"name": "api", "match": [{"uri": {"prefix": "/t"}}], "route": [to("v2")]}
+    mine = {**API, "route": [to("v1", 50), to("v2", 50)]}
+    main = {"route": [to("v1", 50), to("v2", 50)]}
+    for routes in ([tester, mine, main], [mine, tester, main]):
+        document, place = vs(*routes), routes.index(tester)
+        assert percents(document, PAIR, ("name:api", "*")) == [Decimal(50), Decimal(50)]
+        for weight, left in ((0, [100, 0]), (50, [50, 50]), (100, [0, 100])):
+            after, _ = with_weight(document, PAIR, ("name:api", "*"), Decimal(weight), {})
+            assert after[place] == tester
+            assert [[e["weight"] for e in r["route"]] for r in after if r is not after[place]] == [left, left]
+    git = vs(tester, API, main)
+    assert percents(git, PAIR, ("name:api", "*")) == [Decimal(50)]
+
+
+def test_a_key_that_is_left_moves_nothing_and_is_not_lost() -> None:
+    document = vs({**API, "route": [to("v1", 0), to("v2", 100)]}, {"route": [to("v2")]})
+    assert shifted(document, PAIR) == [0], "by its destinations it would"
+    assert shifted(document, PAIR, ("!name:api",)) == [], "nor does the other stand in for it"
+    back = Pair(HOST, "v2", "v1")
+    assert [lagging(document, back, keys) for keys in ((), ("name:api",))] == [["name:api"], []]
 
 
 def test_a_route_without_subset_is_pinned_by_the_first_write() -> None:

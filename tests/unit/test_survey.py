@@ -24,6 +24,7 @@ from rollout.core.errors import Forbidden, InvalidInput
 from rollout.core.strategy import Bake, Mirror, Safe, Step, Strategy
 from rollout.engine.survey import Request, serves, survey
 from rollout.mesh.remotes import CLUSTER
+from rollout.mesh.routes import Pair, percents, pins, with_weight
 from tests.fakes.memory import MemoryCluster
 
 STRATEGY = Strategy("test", (Step(100, Bake(1, 1)),), confirm=1.0)  # type: ignore[arg-type]
@@ -198,21 +199,27 @@ def test_a_name_counts_wherever_a_route_to_the_service_bears_it() -> None:
 
 
 def test_a_name_that_cannot_be_obeyed_is_refused_with_its_field() -> None:
-    tester = {"name": "tester", "match": [{"port": 80}], **to("v2")[0]}
+    odd = {"name": "odd", "match": [{"port": 80}], **to("v3")[0]}
     ratings = {"name": "ratings", "match": [{"port": 81}], "route": [{"destination": {"host": "ratings"}}]}
     idle = {"name": "idle", "match": [{"port": 82}], "route": [
         {"destination": {"host": "reviews", "subset": "v1"}, "weight": 0}, {"destination": {"host": "x"}, "weight": 9},
     ]}  # fmt: skip
-    shop = Shop({"v1": 2, "v2": 2}, [API, WEB, tester, ratings, idle, WEB], BOTH)
+    shop = Shop({"v1": 2, "v2": 2}, [API, WEB, odd, ratings, idle, WEB], BOTH)
     for name, said in {
-        "x": "no HTTP route to reviews in VirtualService shop/reviews has the name x (there: api, idle, tester, web)",
+        "x": "no HTTP route to reviews in VirtualService shop/reviews has the name x (there: api, idle, odd, web)",
         "ratings": "the route ratings of VirtualService shop/reviews does not lead to reviews",
         "web": "VirtualService shop/reviews has more than one route of the name web; give each its own",
-        "tester": "the route tester of VirtualService shop/reviews sends nothing to v1",
-        "idle": "the route idle of VirtualService shop/reviews sends nothing to v1",
+        "odd": "the route odd of VirtualService shop/reviews is at v3, everybody else at v1: bring it to v1 first, or "
+        "leave the name out",
+        "idle": "the route idle of VirtualService shop/reviews is at no version, everybody else at v1: bring it to v1 "
+        "first, or leave the name out",
     }.items():
-        field, text, _ = refused(shop, names=("api", name))
+        field, text, _ = refused(shop, names=("api", name), stable="v1")
         assert (field, text[: len(said)]) == ("routes.names", said)
+    text = (
+        "cannot tell which version of reviews serves now: v1, v3 (by the routes that are named): bring all of them to"
+    )
+    assert refused(shop, names=("api", "odd")) == ("routes.names", f"{text} one first", "; name it with --from")
     nameless = Shop({"v1": 2, "v2": 2}, to("v1"), BOTH)
     assert refused(nameless, names=("api",))[1].endswith("has the name api (there: none has one)")
 
@@ -230,9 +237,86 @@ def test_after_a_promotion_the_name_is_found_again() -> None:
             "reviews is at v2 already",
             "; name another version with --to",
         )
-    with pytest.raises(InvalidInput) as error:
-        serves(shop.cluster, "reviews", "shop", "v2", ["gone"])
-    assert error.value.field == "routes.names"
+    assert not serves(shop.cluster, "reviews", "shop", "v2", ["gone"]), "what is wrong with a name the start says"
+    assert refused(shop, names=("gone",), canary="v3")[0] == "routes.names"
+
+
+def divided(v1: int, v2: int) -> list[Document]:
+    return [{"destination": {"host": "reviews", "subset": v}, "weight": w} for v, w in (("v1", v1), ("v2", v2))]
+
+
+AT_V2: Document = {"route": divided(0, 100)}
+
+
+@pytest.mark.parametrize("main", [AT_V2, to("v2")[0]])
+def test_what_serves_everybody_is_not_asked_of_what_is_named(main: Document) -> None:
+    """After a promotion that did not move it, its name must not bring the others back."""
+    shop = Shop({"v1": 1, "v2": 4}, [API, main], BOTH)
+    for names in ((), ("api",)):
+        assert serves(shop.cluster, "reviews", "shop", "v2", names)
+        assert not serves(shop.cluster, "reviews", "shop", "v1", names)
+    said = ("version", "reviews is at v2 already", "; name another version with --to")
+    assert [refused(shop, names=("api",), stable=stable) for stable in ("", "v1")] == [said, said]
+    spec = {"hosts": ["shop.example"], "gateways": ["gw"], "http": [API]}
+    shop.put(VIRTUAL_SERVICE, "edge", spec=spec)
+    assert serves(shop.cluster, "reviews", "shop", "v2", ["api"])
+    assert refused(shop, names=("api",)) == said
+
+
+def test_what_is_named_lags_behind_what_serves() -> None:
+    shop = Shop({"v1": 1, "v2": 4, "v3": 4}, [API, AT_V2], BOTH | {"v3": "v3"})
+    text = "the route api of VirtualService shop/reviews is at v1, everybody else at v2"
+    said = ("routes.names", f"{text}: bring it to v2 first, or leave the name out", "")
+    assert refused(shop, canary="v3", names=("api",)) == said
+    assert refused(shop, canary="v3", names=("api",), stable="v2") == said
+    assert naming(shop, canary="v3").routes[0].keys == ("*",)
+
+
+@pytest.mark.parametrize("there", [to("v1")[0], {"route": divided(100, 0)}])
+def test_what_is_named_and_is_there_already_stays_there(there: Document) -> None:
+    """To go back to v1 with all others, or a tester's rule: nobody who comes by it meets the other version."""
+    shop = Shop({"v1": 4, "v2": 4}, [{**API, **there}, AT_V2], BOTH)
+    found = naming(shop, "api", canary="v1")
+    assert (found.stable, found.routes[0].keys, found.names) == ("v2", ("*", "!name:api"), ("api",))
+    told = "the route api of VirtualService shop/reviews is at v1 already, and stays there"
+    assert [entry.text for entry in found.journal][1:] == [told]
+    assert found.message == "v2 → v1 with strategy test"
+    document = shop.cluster.documents["VirtualService", "shop", "reviews"]
+    pair = Pair("reviews.shop.svc.cluster.local", "v2", "v1")
+    assert percents(document, pair, found.routes[0].keys) == [Decimal(0)]
+    routes, _ = with_weight(document, pair, found.routes[0].keys, Decimal(100), {})
+    assert routes[0] == document["spec"]["http"][0]
+    assert pins(document, pair, found.routes[0].keys) == []
+
+
+def test_what_is_named_moves_where_it_has_a_share_of_what_serves() -> None:
+    shop = Shop({"v1": 4, "v2": 4}, [{**API, "route": divided(90, 10)}, {**WEB, **UNPINNED[0]}, *to("v1")], BOTH)
+    assert naming(shop, "api", "web").routes[0].keys == ("name:api", "name:web", "*")
+
+
+@pytest.mark.parametrize("names", [(), ("web",)])
+def test_a_name_by_which_an_attempt_would_find_its_route_is_borne_by_no_other(names: tuple[str, ...]) -> None:
+    pin = {**API, **to("v2")[0]}
+    shop = Shop({"v1": 4, "v2": 4}, [pin, WEB, {"name": "api", **to("v1")[0]}], BOTH)
+    text = "VirtualService shop/reviews has more than one route of the name api; give each its own"
+    assert refused(shop, names=names) == ("service", text, "")
+    assert refused(shop, names=("api",)) == ("routes.names", text, "")
+    pins_alone = Shop({"v1": 4, "v2": 4}, [pin, pin, *to("v1")], BOTH)
+    assert naming(pins_alone).routes[0].keys == ("*",)
+
+
+def test_where_every_route_has_a_match_it_is_said_what_to_write() -> None:
+    shop = Shop({"v1": 2, "v2": 2, "v3": 2}, [API, {**WEB, "name": ""}], BOTH | {"v3": "v3"})
+    said = "write `routes: {names: [NAME]}` with those that are to move (there: api)"
+    text = "cannot tell which version of reviews serves now: v1, v3 (every route to it has a match, and none is named)"
+    hint = "; name it with --from, or routes that are to move with --route"
+    assert refused(shop) == ("routes.names", f"{text}; {said}", hint)
+    text = "no route for everybody in VirtualService shop/reviews sends to v1 of reviews"
+    moves = "a route moves if it has no match, splits between both versions already, or is named"
+    hint = "; name the version that serves with --from, such a route with --route, or add one"
+    assert refused(shop, stable="v1") == ("routes.names", f"{text}: {moves}; {said}", hint)
+    assert refused(Shop({"v1": 2, "v2": 2}, [{**API, "name": ""}], BOTH))[1].endswith("(there: none has a name)")
+    assert refused(Shop({"v1": 2, "v2": 2, "v3": 2}, UNPINNED, BOTH))[0] == "service", "no match hides that"
 
 
 def test_a_named_route_is_not_pinned_to_a_few_either() -> None:

@@ -1,0 +1,22 @@
+"""Which routes with a match are named: at the command line, else in the ServiceRollout, as far as that may be read."""
+
+from collections.abc import Sequence
+
+from rollout.adapters.spelling.service_rollout import declared
+from rollout.core.errors import Forbidden
+from rollout.engine.objects import object_seen
+from rollout.ports import Cluster
+
+
+def in_force(cluster: Cluster, service: str, namespace: str, names: Sequence[str]) -> tuple[tuple[str, ...], str]:
+    """These names, or where there is none those that the object has, and what people should know of that, or nothing.
+
+    Raises `InvalidInput` where the object cannot be understood.
+    """
+    if names:
+        return tuple(names), ""
+    try:
+        document = object_seen(cluster, service, namespace)
+    except Forbidden as error:
+        return (), f"whether a ServiceRollout names routes that move though they have a match is not known: {error}"
+    return (declared(document).names if document else ()), ""
