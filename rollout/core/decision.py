@@ -236,6 +236,8 @@ def _sealed(o: Observation) -> Answer:
     if not all(r.sealed for r in o.routes if r.present):
         return Decision(a, weight=a.weight, seal=True)
     text = f"{a.canary} serves all of it" + (f" that namespace {a.namespace} shows" if a.narrow else "")
+    # What strayed after one claim said so cannot hold back the others any more, but is not passed over in silence.
+    text = "; but ".join([text, *(r.trouble for r in o.routes if r.trouble)])
     return Decision(a.noted(o.now, text, phase=Phase.PROMOTED, ended=o.now))
 
 
@@ -301,7 +303,8 @@ def _drifted(o: Observation) -> Answer:
         return None
     for route in o.routes:
         if not route.present:
-            return _pause(o, f"{route.name} is gone, or lost its routes to {a.stable}")
+            gone = f"{route.name} is gone, or lost its routes to {a.stable}"
+            return _pause(o, f"{route.trouble}; {gone}" if route.trouble else gone)
         if route.trouble:
             return _pause(o, route.trouble)
         reference = a.weight if route.claimed is None else route.claimed

@@ -16,7 +16,7 @@ from rollout.mesh import drills
 from rollout.mesh.claims import annotation, claim_of
 from rollout.mesh.hosts import fqdn
 from rollout.mesh.overlays import bare, dressed
-from rollout.mesh.routes import Pair, http_routes, ours, percents
+from rollout.mesh.routes import NAME, Pair, borne, http_routes, ours, percents
 from rollout.mesh.subsets import find, labels_for, owner, seen_from
 from rollout.ports import Cluster, Target
 
@@ -140,6 +140,8 @@ def _route(vs: Document | None, ref: RouteRef, attempt: Attempt) -> RouteState:
     if vs is None:
         return RouteState(title, None, (), present=False)
     clothes = {"bare": bare(vs, pair_of(attempt).host), **_clothes(vs, ref, attempt)}
+    if strays := _strays(vs, title, ref, attempt):
+        clothes["trouble"] = strays
     if not given:
         return RouteState(title, None, (), present=False, **clothes)
     claim = claim_of(vs, annotation(attempt.service, attempt.namespace))
@@ -150,6 +152,20 @@ def _route(vs: Document | None, ref: RouteRef, attempt: Attempt) -> RouteState:
         state, claimed=claim.weight, taken_back=claim.taken_back, taken_at=claim.at, put_at=claim.since,
         sealed=claim.sealed,
     )  # fmt: skip
+
+
+def _strays(vs: Document, title: str, ref: RouteRef, attempt: Attempt) -> str:
+    """Which of the named routes that move there cannot be told any more, and what to do; empty where all can.
+
+    Without it the rest would be promoted, and who comes by that route would stay behind unseen.
+    """
+    for name in attempt.names:
+        if (key := NAME + name) not in ref.keys or (count := borne(vs, key)) == 1:
+            continue
+        what = f"has {count} routes of the name {name}" if count else f"has no route of the name {name} any more"
+        mend = "leave it to the one that moves" if count else "give it back to the route that moves"
+        return f"{title} {what}; {mend}, then `rollout promote` goes on, or `rollout abort` takes back"
+    return ""
 
 
 def _clothes(vs: Document, ref: RouteRef, attempt: Attempt) -> dict[str, Any]:
