@@ -2,7 +2,7 @@
 
 import signal
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from types import FrameType
@@ -172,6 +172,8 @@ def _board(
         same_target(running, request)
         if running.strategy.name != request.strategy.name:
             tell(running, f"it goes on with strategy {running.strategy.name}, with which it began")
+        if kept := other_names(running, request.names):
+            tell(running, kept)
         with suppress(Conflict):  # who asks to go on means the pause that is there now, not those to come
             engine.resume(started)
     followed = running
@@ -194,6 +196,13 @@ def _board(
         ended = engine.states.record.attempt or followed
         return ended, exit_code(ended)
     return None
+
+
+def other_names(running: Attempt, names: Sequence[str]) -> str:
+    """What is said to who names other routes than what is in flight moves; empty where he names none, or the same."""
+    if not names or {*names} == {*running.names}:
+        return ""
+    return f"it goes on with the routes that were named when it began: {', '.join(running.names) or 'none'}"
 
 
 def _stay(engine: Engine, manners: Manners, tell: Tell) -> tuple[Attempt, int]:

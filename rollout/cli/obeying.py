@@ -21,6 +21,7 @@ from rollout.cli.driving import (
     exit_code,
     interruptible,
     leave,
+    other_names,
     patience,
     promote,
     say,
@@ -59,6 +60,8 @@ def obey(order: Order, manners: Manners, tell: Tell, choose: Choose = as_asked) 
             demand(order, local=False)
             running = order.engine.running()
             request = order.examined(clock.now())
+            if running is not None and (kept := other_names(running, order.wish.names)):
+                tell(running, kept)
             if running is None and not order.begun:
                 choose(request)
             asked = True
