@@ -19,6 +19,7 @@ def main() -> int:
     parser.add_argument("--failing", type=float, help="the share that the canary fails, instead of the world's own")
     parser.add_argument("--staffed", action="store_true", help="the canary is scaled as it goes")
     parser.add_argument("--named", action="store_true", help="the route for everybody has a match, and is named")
+    parser.add_argument("--beside", action="store_true", help="routes with a match beside it are named")
     parser.add_argument("--controller", action="store_true", help="two replicas of the controller drive")
     parser.add_argument("--cached", action="store_true", help="they do, and read what watches keep")
     parser.add_argument("--retires", action="store_true", help="and retire what was replaced")
@@ -32,7 +33,7 @@ def main() -> int:
                 kind = CachedReplica if options.cached else Replica
                 outcome = storm(seed, kind, options.staffed, options.drained_at, options.retires)
             else:
-                outcome = play(seed, options.preset, options.failing, options.staffed, options.named)
+                outcome = play(seed, options.preset, options.failing, options.staffed, options.named, options.beside)
         except Violation as violation:
             violations += 1
             print(violation, file=sys.stderr)

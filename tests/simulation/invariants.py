@@ -26,7 +26,7 @@ from rollout.mesh.overlays import bare
 from rollout.mesh.routes import Pair, percents, reaching
 from rollout.mesh.subsets import subsets_of
 from rollout.mesh.workloads import NUMBERS, annotation, most, number, scaled
-from tests.simulation.world import HOST, World, for_all, of_ours, probed, repeated, routed
+from tests.simulation.world import API, AT_API, EDGE, HOST, World, for_all, of_ours, probed, repeated, routed
 
 NEVER = float("inf")
 SCALED = annotation("reviews", "shop")
@@ -52,6 +52,7 @@ class Watcher:
         """Whether what the canary has was last set by somebody else."""
         self.subset_since = NEVER
         self.pinned = _foreign(world.virtual_service())
+        self.pinned_at_edge = _foreign(world.at_edge()) if world.edge else ""
         self.numbers = {key: number(one) for key, one in world.cluster.documents.items() if key[0] in NUMBERS}
         """Of Deployments and autoscalers at the start; of Deployments since a promotion, whose pods stay."""
         self.theirs: set[Key] = set()
@@ -68,7 +69,7 @@ class Watcher:
             self._numbered(key, before, after)
             return
         if key[0] == VIRTUAL_SERVICE.name and key[2] != "reviews":
-            self._drilled(before, after)
+            (self._at_the_edge if key[2] == EDGE else self._drilled)(before, after)
             return
         if key[0] == DESTINATION_RULE.name and after is not None:
             self._subsets(after)
@@ -102,6 +103,10 @@ class Watcher:
             raise Violation(f"rolled back, yet the canary has {exposed} %")
         if attempt.phase is Phase.PROMOTED and exposed != 100:
             raise Violation(f"promoted, yet the canary has {exposed} %")
+        for vs in (world.virtual_service(), *([world.at_edge()] if world.edge else [])):
+            wanted = {"v2"} if attempt.phase is Phase.PROMOTED else {"v1"}
+            if attempt.since and any(_live(route) != wanted for route in _by_api(vs)):
+                raise Violation(f"{attempt.phase}, yet who comes by the route of {API} gets {list(_by_api(vs))}")
         if any("/attempt" in key for key in world.virtual_service()["metadata"].get("annotations") or {}):
             raise Violation("I6: our claim outlived its attempt")
 
@@ -265,6 +270,35 @@ class Watcher:
         if a and self._exposed(vs) == a.weight and bool(a.overlays) == bool(of_ours(vs)):
             self.stood_since = min(self.stood_since, self.world.now)
 
+    def _sealed(self, name: str, before: Document, after: Document) -> None:
+        """What is sealed as promoted is so on each route that the attempt holds by a name."""
+        was, now = (json.dumps(vs["metadata"]).replace("\\", "") for vs in (before, after))
+        attempt = self.recorded
+        if attempt is None or '"promoted":true' in was or '"promoted":true' not in now:
+            return
+        kept = next(route.keys for route in attempt.routes if route.name == name)
+        for one in attempt.names:
+            bearing = [route for route in after["spec"]["http"] if route.get("name") == one]
+            if f"name:{one}" in kept and [_live(route) for route in bearing] != [{self.canary}]:
+                raise Violation(f"promoted, yet {one} is {bearing}")
+
+    def _at_the_edge(self, before: Document | None, after: Document | None) -> None:
+        """There nothing but the route of API moves, and never above what is recorded."""
+        assert before is not None
+        assert after is not None
+        if self.world.by_hand:
+            self.pinned_at_edge = _foreign(after)
+            promoted = '"promoted":true' in json.dumps(after["metadata"]).replace("\\", "")
+            self.edited_after_end |= promoted or (self.recorded is not None and self.recorded.phase.ended)
+            return
+        if _foreign(after) != self.pinned_at_edge:
+            raise Violation(f"I7: we changed what is not ours: {self.pinned_at_edge} → {_foreign(after)}")
+        self._sealed(EDGE, before, after)
+        was, now = self._exposed(before), self._exposed(after)
+        attempt = self.recorded
+        if now > was and (attempt is None or now > attempt.weight or attempt.id in self.breached | self.taken_back):
+            raise Violation(f"I2: rose to {now} % at the edge, recorded is {attempt and attempt.weight} %")
+
     # --- documents ---------------------------------------------------------------------------------------------
 
     def _subsets(self, rule: Document) -> None:
@@ -276,6 +310,7 @@ class Watcher:
         self.subset_since = NEVER
 
     def _routed(self, before: Document, after: Document) -> None:
+        self._sealed("reviews", before, after)
         was, now = self._exposed(before), self._exposed(after)
         if _foreign(after) != self.pinned:
             raise Violation(f"I7: we changed what is not ours: {self.pinned} → {_foreign(after)}")
@@ -400,6 +435,17 @@ class Watcher:
 
 def _main(vs: Document) -> list[Document]:
     return next(list(r["route"]) for r in vs["spec"]["http"] if for_all(r))
+
+
+def _by_api(vs: Document) -> list[Document]:
+    """The routes by which those of API come, whatever they are called."""
+    return [route for route in vs["spec"]["http"] if route.get("match") == AT_API["match"] and route not in of_ours(vs)]
+
+
+def _live(route: Document) -> set[str]:
+    """The versions with a share in it."""
+    entries = route["route"]
+    return {e["destination"].get("subset", "") for e in entries if e.get("weight", 0) or not entries[1:]}
 
 
 def _but(route: Document, *keys: str) -> Document:

@@ -1,5 +1,6 @@
-"""A VirtualService in which every route has a match, as at gateways: one of them moves because it is named."""
+"""Routes with a match that move because they are named: all that there are, as at gateways, or beside others."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from decimal import Decimal
 from typing import Any
@@ -9,19 +10,34 @@ import pytest
 from rollout.cli import driving, retrying, undoing
 from rollout.cli.driving import Manners
 from rollout.core.attempt import Attempt, Fate
-from rollout.core.documents import Document
+from rollout.core.documents import Document, copied
 from rollout.core.errors import InvalidInput
 from rollout.core.lifecycle import Phase
 from rollout.core.strategy import Bake, Safe, Step
 from rollout.engine.engine import Engine
-from rollout.mesh.routes import reaching
+from rollout.mesh.routes import ours, reaching
 from tests.simulation.invariants import Watcher
-from tests.simulation.replicas import SPEC, asked, controlled, replicas
+from tests.simulation.replicas import SPEC, Replica, asked, controlled, replicas
 from tests.simulation.test_controller import conditions, status
 from tests.simulation.test_driving import Stage
 from tests.simulation.test_worlds import ENDS, FAULTS
 from tests.simulation.workloads import Staff
-from tests.simulation.world import HOST, MAIN, Faults, World, drive, mirroring, of_ours, probing, routing, strategy
+from tests.simulation.world import (
+    AHEAD,
+    API,
+    AT_API,
+    EDGE,
+    HOST,
+    MAIN,
+    Faults,
+    World,
+    drive,
+    mirroring,
+    of_ours,
+    probing,
+    routing,
+    strategy,
+)
 from tests.simulation.worlds import _whole, play, played
 
 FAST: dict[str, Any] = {"steps": tuple(Step(Decimal(w), Bake(2.0, 20.0)) for w in (25, 100)), "confirm": 2.0}
@@ -44,6 +60,14 @@ def test_no_invariant_breaks_in_any_world(first: int) -> None:
     outcomes = [play(seed, named=True) for seed in range(first, first + 96, 3)]
     assert outcomes == [play(seed) for seed in range(first, first + 96, 3)]
     assert any(o.phase is Phase.PROMOTED for o in outcomes)
+
+
+@pytest.mark.parametrize("first", [0, pytest.param(1, marks=pytest.mark.slow), pytest.param(2, marks=pytest.mark.slow)])
+def test_no_invariant_breaks_where_named_routes_stand_beside_others(first: int) -> None:
+    """Names are lost in the middle, and borne by two; what is behind when it begins is refused."""
+    outcomes = [play(seed, beside=True) for seed in range(first, first + 96, 3)]
+    assert {o.phase for o in outcomes} == {Phase.PROMOTED, Phase.ROLLED_BACK, Phase.PREFLIGHT}
+    assert [o.reason for o in outcomes if o.phase is Phase.PREFLIGHT] == ["refused"] * 6
 
 
 @pytest.mark.parametrize(("failing", "end"), ENDS)
@@ -103,13 +127,139 @@ def renamed(vs: Document) -> None:
     vs["spec"]["http"][1]["name"] = "another"
 
 
-def test_a_route_that_loses_its_name_in_the_middle_goes_on_for_it_names_both_versions() -> None:
-    world = quiet()
-    drive(world, lambda _: Faults(), lambda w: w.edit(renamed) if w.exposed() == 25 else None)
+GO_ON = "then `rollout promote` goes on, or `rollout abort` takes back"
+LOST = "VirtualService shop/{} has no route of the name {} any more; give it back to the route that moves, " + GO_ON
+TWICE = "VirtualService shop/{} has 2 routes of the name {}; leave it to the one that moves, " + GO_ON
+
+
+def attempt_of(world: World) -> Attempt:
     attempt = world.attempt()
     assert attempt is not None
-    assert attempt.phase is Phase.PROMOTED
-    assert reaching(world.virtual_service(), HOST, "v1") == []
+    return attempt
+
+
+def stands(world: World, when: Callable[[World], bool], edit: Callable[[Document], None], place: str) -> Attempt:
+    """What is recorded half a minute after somebody has edited a VirtualService, as soon as it was so."""
+    at: list[float] = []
+
+    def each(w: World) -> None:
+        if not at and when(w):
+            at.append(w.now)
+            w.edit(edit, name=place)
+        if at and w.now > at[0] + 30.0:
+            raise Stood
+
+    with pytest.raises(Stood):
+        drive(world, lambda _: Faults(), each)
+    return attempt_of(world)
+
+
+class Stood(Exception):
+    """It was looked at for long enough."""
+
+
+def resumed(world: World, each: Callable[[World], None] = lambda _: None) -> Attempt:
+    """The same once somebody has asked to go on, and it has ended."""
+    person = world.engine("person", Faults())
+    person.states.read()
+    person.resume(world.now)
+    drive(world, lambda _: Faults(), each)
+    return attempt_of(world)
+
+
+def by_api(vs: Document) -> Document:
+    """The route by which those of API come, whatever it is called."""
+    found: Document = next(one for one in vs["spec"]["http"] if one.get("match") == AT_API["match"] and not ours(one))
+    return found
+
+
+def weights(route: Document) -> list[int]:
+    return [entry.get("weight", 100) for entry in route["route"]]
+
+
+def otherwise(vs: Document) -> None:
+    by_api(vs)["name"] = "another"
+
+
+def as_git_has_it(vs: Document) -> None:
+    by_api(vs).update({"name": "another", "route": copied(main_at("v1"))})
+
+
+def called_twice(vs: Document) -> None:
+    vs["spec"]["http"].insert(0, {"name": API, "match": [{"uri": {"prefix": "/odd"}}], "route": main_at("v2")})
+
+
+def main_at(version: str) -> list[Document]:
+    return [{"destination": {"host": "reviews", "subset": version}}]
+
+
+def at(weight: int) -> Callable[[World], bool]:
+    return lambda w: w.exposed() == weight
+
+
+def mirrors(world: World) -> bool:
+    return bool(world.repeated())
+
+
+A_QUARTER = at(25)
+MIRROR_FIRST = {"steps": (mirroring(seconds=12.0), *FAST["steps"])}
+
+
+@pytest.mark.parametrize("place", ["reviews", EDGE])
+@pytest.mark.parametrize(
+    ("edit", "said", "steps", "when"),
+    [
+        (otherwise, LOST, {}, A_QUARTER),
+        (as_git_has_it, LOST, {}, A_QUARTER),
+        (called_twice, TWICE, {}, A_QUARTER),
+        (otherwise, LOST, MIRROR_FIRST, mirrors),
+        (as_git_has_it, LOST, MIRROR_FIRST, mirrors),
+        (called_twice, TWICE, MIRROR_FIRST, mirrors),
+    ],
+)
+@pytest.mark.parametrize("mended", [True, False])
+def test_what_cannot_be_told_by_its_name_any_more_stands_still_and_is_never_left_behind(
+    edit: Callable[[Document], None], said: str, steps: dict[str, Any], when: Callable[[World], bool], place: str,
+    mended: bool,
+) -> None:  # fmt: skip
+    """Somebody gives the route its name back and lets it go on, or nobody does: then all of it goes back."""
+    world = World(
+        7, trouble=0.0, beside=(API,), edge=True, strategy=strategy(**(FAST | {"deadline": 200.0} | steps))
+    )  # fmt: skip
+    watcher = Watcher(world)
+    attempt = stands(world, when, edit, place)
+    bare = place == EDGE and (edit, when) not in ((otherwise, A_QUARTER), (called_twice, A_QUARTER))
+    gone = f"; VirtualService shop/{place} is gone, or lost its routes to v1" if bare else ""
+    assert (attempt.phase, attempt.message) == (Phase.PAUSED, said.format(place, API) + gone)
+    vs = {"reviews": world.virtual_service(), EDGE: world.at_edge()}[place]
+    theirs = [route for route in vs["spec"]["http"] if route.get("match") == [{"uri": {"prefix": "/odd"}}]]
+    assert not any(map(ours, vs["spec"]["http"]))
+    if mended:
+        world.edit(_told_apart_again, name=place)
+        assert resumed(world).phase is Phase.PROMOTED
+        watcher.finished()
+        assert [weights(by_api(one)) for one in (world.virtual_service(), world.at_edge())] == [[0, 100], [0, 100]]
+        return
+    assert resumed(world).phase is Phase.ROLLED_BACK, "to ask for it alone is no use"
+    watcher.finished()
+    vs = {"reviews": world.virtual_service(), EDGE: world.at_edge()}[place]
+    assert weights(by_api(vs))[0] == 100
+    assert [r for r in vs["spec"]["http"] if r.get("match") == [{"uri": {"prefix": "/odd"}}]] == theirs
+
+
+def _told_apart_again(vs: Document) -> None:
+    vs["spec"]["http"] = [one for one in vs["spec"]["http"] if one.get("match") != [{"uri": {"prefix": "/odd"}}]]
+    by_api(vs)["name"] = API
+
+
+def test_a_route_that_loses_its_name_where_no_other_is_stands_still_and_goes_back() -> None:
+    """It names both versions: so much is taken back of it, though nobody promotes it."""
+    world = quiet(deadline=60.0)
+    attempt = stands(world, at(25), renamed, "reviews")
+    assert (attempt.phase, attempt.message) == (Phase.PAUSED, LOST.format("reviews", MAIN))
+    assert resumed(world).phase is Phase.ROLLED_BACK
+    routes = world.virtual_service()["spec"]["http"]
+    assert [weights(route) for route in routes if route.get("name") == "another"] == [[100, 0]]
 
 
 def test_a_route_that_goes_in_the_middle_is_lost_and_goes_back_when_it_is_there_again() -> None:
@@ -245,15 +395,18 @@ def test_the_object_names_it_and_the_old_version_is_retired() -> None:
         ),
         (["else"], "spec.routes.names: the route else of VirtualService shop/reviews does not lead to reviews"),
         (["twice"], "spec.routes.names: VirtualService shop/reviews has more than one route of the name twice"),
-        ([MAIN, "beta"], "spec.routes.names: the route beta of VirtualService shop/reviews sends nothing to v1"),
+        (
+            [MAIN, "beta"],
+            "spec.routes.names: cannot tell which version of reviews serves now: v1, v3 (by the routes that are named)",
+        ),
     ],
 )
 def test_a_name_that_cannot_be_obeyed_stalls_and_nothing_is_changed(names: list[str], said: str) -> None:
     world = World(3, trouble=0.0, declared=SPEC | {"routes": {"names": names}}, named=True)
     match = {"match": [{"uri": {"exact": "/x"}}]}
     other, ours = {"destination": {"host": "ratings"}}, {"destination": {"host": "reviews", "subset": "v1"}}
-    canary = {"destination": {"host": "reviews", "subset": "v2"}}
-    more = [{"name": "else", **match, "route": [other]}, {"name": "beta", **match, "route": [canary]}]
+    third = {"destination": {"host": "reviews", "subset": "v3"}}
+    more = [{"name": "else", **match, "route": [other]}, {"name": "beta", **match, "route": [third]}]
     more += [{"name": "twice", **match, "route": [ours]}, {"name": "twice", **match, "route": [other]}]
     world.edit(lambda vs: vs["spec"].update({"http": [*vs["spec"]["http"], *more]}))
     Watcher(world)
@@ -295,3 +448,141 @@ def test_other_names_in_the_middle_are_for_the_next_release() -> None:
     asked(world, {"spec": {"version": "v1"}})
     controlled(world, living=living, limit=60.0)
     assert conditions(world)["Stalled"] == ("True", "Preflight")
+    assert status(world)["conditions"][0]["message"] == (
+        "spec.routes.names: no route for everybody in VirtualService shop/reviews sends to v2 of reviews: a route "
+        "moves if it has no match, splits between both versions already, or is named; write `routes: {names: [NAME]}` "
+        "with those that are to move (there: main)"
+    )
+
+
+def settled(world: World, living: list[Replica], seconds: float = 60.0) -> None:
+    controlled(world, living=living, limit=seconds, rest=seconds / 2)
+
+
+ASKS_API: Document = {"routes": {"names": [API]}}
+
+
+def test_names_that_come_after_the_promotion_begin_nothing_and_the_next_release_says_what_lags() -> None:
+    """Never does the route for everybody go back for a route that is named late."""
+    world = World(3, trouble=0.0, declared=SPEC, beside=(API,))
+    living = replicas(world)
+    controlled(world, living=living)
+    before = world.virtual_service()["spec"]
+    assert (status(world)["phase"], weights(main_of(world)), weights(by_api({"spec": before}))) == (
+        Phase.PROMOTED, [0, 100], [100],
+    )  # fmt: skip
+    asked(world, {"spec": ASKS_API})
+    settled(world, living)
+    assert (status(world)["phase"], attempt_of(world).number) == (Phase.PROMOTED, 1)
+    assert conditions(world)["Stalled"] == ("False", "None")
+    world.deploy("v3")
+    asked(world, {"spec": {"version": "v3"}})
+    settled(world, living)
+    assert conditions(world)["Stalled"] == ("True", "Preflight")
+    assert status(world)["conditions"][0]["message"] == (
+        "spec.routes.names: the route api of VirtualService shop/reviews is at v1, everybody else at v2: bring it to "
+        "v2 first, or leave the name out"
+    )
+    assert world.virtual_service()["spec"] == before
+    asked(world, {"spec": {"version": "v1"}})
+    controlled(world, living=living)
+    assert (status(world)["phase"], attempt_of(world).canary, attempt_of(world).number) == (Phase.PROMOTED, "v1", 2)
+    assert (weights(main_of(world)), by_api(world.virtual_service())) == ([100, 0], by_api({"spec": before}))
+    told = "the route api of VirtualService shop/reviews is at v1 already, and stays there"
+    assert told in [entry.text for entry in attempt_of(world).journal]
+
+
+def test_names_alone_begin_nothing_where_nothing_is_recorded() -> None:
+    world = World(3, trouble=0.0, declared=SPEC, beside=(API,), behind=True)
+    before, living = world.virtual_service(), replicas(world)
+    for change in ({}, ASKS_API, {"routes": {"names": ["gone"]}}):
+        asked(world, {"spec": change})
+        settled(world, living)
+        assert (status(world)["phase"], conditions(world)["Stalled"]) == ("Idle", ("False", "None"))
+    assert (world.virtual_service(), world.attempt()) == (before, None)
+
+
+def test_names_alone_begin_nothing_after_a_rollback_and_nobody_is_accused_for_what_lags() -> None:
+    world = World(3, trouble=0.0, declared=SPEC, beside=(API,), failing={"v1": 0.0, "v2": 0.1, "v3": 0.0})
+    living = replicas(world)
+    controlled(world, living=living)
+    assert status(world)["phase"] == Phase.ROLLED_BACK
+    world.edit(lambda vs: by_api(vs).update({"route": main_at("v2")}))
+    before = world.virtual_service()["spec"]
+    asked(world, {"spec": ASKS_API})
+    settled(world, living)
+    assert (status(world)["phase"], attempt_of(world).number) == (Phase.ROLLED_BACK, 1)
+    asked(world, {"spec": {"version": "v1"}})
+    settled(world, living)
+    assert conditions(world)["Stalled"] == ("False", "None")
+    assert (world.virtual_service()["spec"], attempt_of(world).number) == (before, 1)
+
+
+def test_after_a_rollback_what_is_named_since_does_not_tell_whether_it_is_back() -> None:
+    """Where no route is for everybody, those tell that had moved."""
+    world = World(3, trouble=0.0, declared=NAMED, named=True, failing={"v1": 0.0, "v2": 0.1, "v3": 0.0})
+    living = replicas(world)
+    controlled(world, living=living)
+    world.edit(lambda vs: vs["spec"]["http"][0].update({"name": "tester"}))
+    asked(world, {"spec": {"version": "v1", "routes": {"names": [MAIN, "tester"]}}})
+    settled(world, living)
+    assert conditions(world)["Stalled"] == ("False", "None")
+    assert attempt_of(world).number == 1
+
+
+@pytest.mark.parametrize("names", [["gone"], [MAIN]])
+def test_what_is_suspended_says_so_whatever_is_named(names: list[str]) -> None:
+    world = World(3, trouble=0.0, declared=SPEC | {"suspend": True, "routes": {"names": names}}, named=True)
+    settled(world, replicas(world))
+    assert conditions(world)["Stalled"] == ("False", "None")
+    found = [one for one in status(world)["conditions"] if "spec.suspend: v2 is not begun" in one["message"]]
+    assert {one["reason"] for one in found} == {"Suspended"}
+
+
+# Beside a route for everybody, and at a gateway
+
+
+@pytest.mark.parametrize("seed", [4, 7])
+def test_all_that_is_named_moves_with_the_others_wherever_it_is_and_comes_back(seed: int) -> None:
+    world = World(seed, trouble=0.0, beside=(API, AHEAD), edge=True, strategy=strategy(**FAST))
+    before = copied(world.virtual_service()["spec"]["http"])
+    attempt, journal = played(world)
+    assert (attempt.phase, [route.keys for route in attempt.routes]) == (
+        Phase.PROMOTED, [("name:api",), ("name:api", "name:main", "!name:ahead")],
+    )  # fmt: skip
+    assert "the route ahead of VirtualService shop/reviews is at v2 already, and stays there" in journal
+    after = world.virtual_service()["spec"]["http"]
+    assert [one for one in after if one.get("name") == AHEAD] == [one for one in before if one.get("name") == AHEAD]
+    assert [weights(by_api(one)) for one in (world.virtual_service(), world.at_edge())] == [[0, 100], [0, 100]]
+    world = World(seed, trouble=0.0, beside=(API, AHEAD), edge=True, strategy=strategy(**FAST))
+    world.failing["v2"] = 0.1
+    assert played(world)[0].phase is Phase.ROLLED_BACK
+    after = world.virtual_service()["spec"]["http"]
+    assert [one for one in after if one.get("name") == AHEAD] == [one for one in before if one.get("name") == AHEAD]
+
+
+def test_where_the_others_are_there_a_name_is_no_reason_to_begin() -> None:
+    world = World(4, trouble=0.0, beside=(API,), edge=True, behind=True)
+    with pytest.raises(InvalidInput, match="reviews is at v2 already"):
+        world.engine("one", Faults()).examine(world.request(), world.now)
+
+
+def test_who_names_others_is_told_which_go_on(monkeypatch: pytest.MonkeyPatch, signals: None) -> None:
+    stage = Stage(monkeypatch, strategy=strategy(**FAST), beside=(API,))
+    told = "it goes on with the routes that were named when it began: api"
+
+    def joins(names: tuple[str, ...]) -> Callable[[], None]:
+        def join() -> None:
+            before = list(stage.told)
+            request, engine = replace(stage.world.request(), names=names), stage.world.engine("joins", Faults())
+            engine.states.read()
+            driving._board(engine, request, engine.running(), Manners(timeout=0.1), stage._tell)
+            said.append((names, told in stage.told[len(before) :]))
+
+        return join
+
+    said: list[tuple[tuple[str, ...], bool]] = []
+    for names in ((), (API,), (API, AHEAD)):
+        stage.when(25, joins(names))
+    assert stage.promote()[1] == 0
+    assert sorted(said) == [((), False), ((API,), False), ((API, AHEAD), True)]

@@ -42,6 +42,11 @@ from tests.simulation.workloads import Staff, Workloads
 HOST = "reviews.shop.svc.cluster.local"
 MAIN = "main"
 """The name of the route for everybody."""
+API, AHEAD = "api", "ahead"
+"""The names of matched routes beside it: one that moves with it, and one that is at v2 already."""
+AT_API: Document = {"match": [{"uri": {"prefix": "/api"}}]}
+EDGE = "edge"
+"""The VirtualService of a gateway, in which every route has a match."""
 PAIR = Pair(HOST, "v1", "v2")
 VERSIONS = ("v1", "v2", "v3")
 """Those that are counted; of the last there are pods only where a test deploys it."""
@@ -469,6 +474,12 @@ class World:
     """What makes the pods of each version, where we are to scale them; else they are just there."""
     named: bool = False
     """Whether the route for everybody has a match, and moves because it is named."""
+    beside: tuple[str, ...] = ()
+    """The named routes with a match beside it, of API and AHEAD."""
+    edge: bool = False
+    """Whether users come by a gateway too, where API alone moves."""
+    behind: bool = False
+    """Whether v2 serves everybody already, and only those of API come to v1."""
 
     def __post_init__(self) -> None:
         self.random = random.Random(self.seed)
@@ -505,6 +516,15 @@ class World:
         ]
         if self.named:
             routes[1]["match"] = [{"uri": {"prefix": "/"}}]
+        if self.behind:
+            routes[1]["route"] = shares(0, 100)
+        made: Document = {API: [_to("v1")], AHEAD: shares(0, 100) if self.seed % 2 else [_to("v2")]}
+        match: Document = {API: AT_API, AHEAD: {"match": [{"uri": {"prefix": "/ahead"}}]}}
+        routes[1:1] = [{"name": name, **copied(match[name]), "route": made[name]} for name in self.beside]
+        if self.edge:
+            http = [{"name": API, **copied(AT_API), "route": [_to("v1")]}, copied(routes[0])]
+            spec: Document = {"hosts": ["shop.example"], "gateways": ["edge"], "http": http}
+            self.cluster.create(VIRTUAL_SERVICE, _document(VIRTUAL_SERVICE, EDGE, spec=spec))
         spec = {"hosts": ["reviews"], "http": routes}
         self.routes = routes
         self.cluster.create(VIRTUAL_SERVICE, _document(VIRTUAL_SERVICE, "reviews", spec=spec))
@@ -551,6 +571,9 @@ class World:
     def virtual_service(self) -> Document:
         return self.cluster.get(VIRTUAL_SERVICE, "shop", "reviews")
 
+    def at_edge(self) -> Document:
+        return self.cluster.get(VIRTUAL_SERVICE, "shop", EDGE)
+
     def with_ratings(self, routes: list[Document] | None = None) -> "World":
         """There are (but with None) routes to the Service that reviews calls."""
         if routes is not None:
@@ -582,15 +605,15 @@ class World:
             self._sent = Sent.by(document, self.pair, self.keys)
         return self._sent
 
-    def edit(self, change: Callable[[Document], None], manager: str = "kubectl") -> None:
-        """Somebody else edits the VirtualService."""
-        document = self.virtual_service()
+    def edit(self, change: Callable[[Document], None], manager: str = "kubectl", name: str = "reviews") -> None:
+        """Somebody else edits the VirtualService, or the one of this name."""
+        document = self.cluster.get(VIRTUAL_SERVICE, "shop", name)
         routes = copied(document["spec"]["http"])
         change(document)
         if document["spec"]["http"] != routes:
             owned: Document = {"f:spec": {"f:http": {}}}
             document["metadata"]["managedFields"] = [{"manager": manager, "time": str(self.now), "fieldsV1": owned}]
-        self.write_by_hand((VIRTUAL_SERVICE.name, "shop", "reviews"), document)
+        self.write_by_hand((VIRTUAL_SERVICE.name, "shop", name), document)
 
     def write_by_hand(self, key: Key, document: Document | None) -> None:
         """Somebody writes or deletes an object, past the engine."""
@@ -628,12 +651,13 @@ class World:
 
     @property
     def keys(self) -> tuple[str, ...]:
-        """Of the routes that are named."""
-        return tuple(f"name:{name}" for name in self.names)
+        """Of the routes that are named, as an attempt has them: AHEAD is where it goes to already."""
+        return tuple(f"{'!' if name == AHEAD else ''}name:{name}" for name in self.names)
 
     @property
     def names(self) -> tuple[str, ...]:
-        return (MAIN,) if self.named else ()
+        there = dict.fromkeys([*self.beside, *([API] if self.edge else [])])
+        return (MAIN,) * self.named + tuple(there)
 
     def request(self) -> Request:
         scale = Scale.AUTO if self.staff else Scale.WAIT
@@ -718,8 +742,10 @@ def of_ours(vs: Document) -> list[Document]:
 
 
 def for_all(route: Document) -> bool:
-    """Whether it is the route for everybody, also where it has a match."""
-    return not route.get("match") or route.get("name") == MAIN
+    """Whether it is the route for everybody, also where it has a match, or that of API, whatever it is called."""
+    if str(route.get("name", "")).startswith("rollout.dev/"):
+        return False
+    return route.get("match") in (None, AT_API["match"]) or route.get("name") == MAIN
 
 
 def routed(vs: Document) -> bool:
@@ -740,6 +766,11 @@ def repeated(vs: Document) -> float:
         to_canary = [m for m in route.get("mirrors") or [] if m["destination"].get("subset") == "v2"]
         found = max(found, *(part * float(m["percentage"]["value"]) for m in to_canary), 0.0)
     return found
+
+
+def shares(v1: int, v2: int) -> list[Document]:
+    """Destinations with these weights."""
+    return [{**_to("v1"), "weight": v1}, {**_to("v2"), "weight": v2}]
 
 
 def _to(subset: str) -> Document:

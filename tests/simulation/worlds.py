@@ -3,6 +3,7 @@
 import random
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Any
 
 from rollout.adapters.strategy_files import load
 from rollout.core.attempt import Attempt, Word
@@ -16,6 +17,10 @@ from rollout.ports import Question
 from tests.simulation.invariants import Violation, Watcher
 from tests.simulation.workloads import Staff
 from tests.simulation.world import (
+    AHEAD,
+    API,
+    AT_API,
+    EDGE,
     START,
     Crash,
     Faults,
@@ -31,6 +36,9 @@ from tests.simulation.world import (
 )
 
 BAD = 0.08
+TO_V1: Document = {"host": "reviews", "subset": "v1"}
+ODD = [{"uri": {"prefix": "/odd"}}]
+"""What a tester's rule matches."""
 TOLD = "https://slack.example/"
 SPEED = {"ab-test": 20, "blue-green": 10, "canary": 5, "cautious": 50, "dark-launch": 10, "fault-drill": 5}
 """With which the shortest bakes of the presets last six seconds."""
@@ -48,15 +56,20 @@ class Outcome:
 
 
 def play(
-    seed: int, preset: str = "", failing: float | None = None, staffed: bool = False, named: bool = False
+    seed: int,
+    preset: str = "",
+    failing: float | None = None,
+    staffed: bool = False,
+    named: bool = False,
+    beside: bool = False,
 ) -> Outcome:
     """Run the world of a seed to its end. Raises `Violation` with the way to see it again.
 
     With `preset` the rollout takes its steps, and a person lets it through each gate; with `failing` the canary fails
     so many requests (0 to 1), whatever the seed says. `staffed`: the canary is scaled as it goes. `named`: the route
-    for everybody has a match.
+    for everybody has a match. `beside`: routes with a match beside it are named, which lose their names by and by.
     """
-    world = _world(seed, staff_of(seed) if staffed else {}, named)
+    world = _world(seed, staff_of(seed) if staffed else {}, named, _beside(seed) if beside else {})
     world.strategy = shortened(preset) if preset else world.strategy
     world.failing["v2"] = world.failing["v2"] if failing is None else failing
     watcher = Watcher(world)
@@ -86,6 +99,7 @@ def play(
             + f" --failing {failing}" * (failing is not None)
             + " --staffed" * staffed
             + " --named" * named
+            + " --beside" * beside
         )
         raise Violation(f"seed {seed}: {error}\n{story}\nsee it again: {again}") from error
     attempt = world.attempt()
@@ -130,8 +144,15 @@ def staff_of(seed: int) -> dict[str, Staff]:
     return {"v1": stable, "v2": Staff(r.choice([0, 0, 1, 4]), r.choice([None, None, (1, 4), (1, 4), (1, 2)]))}
 
 
-def _world(seed: int, staff: dict[str, Staff], named: bool) -> World:
-    world = World(seed, strategy=strategy(gitops_managers=("argocd",)), staff=staff, named=named)
+def _beside(seed: int) -> dict[str, Any]:
+    """Which routes are named: one that moves, one that is there already, one at a gateway; or v2 serves before."""
+    return ({"beside": (API,)}, {"beside": (API, AHEAD)}, {"beside": (API,), "edge": True}, {"edge": True}, {
+        "beside": (API,), "behind": True, "edge": seed % 2 > 0,
+    })[seed % 5]  # fmt: skip
+
+
+def _world(seed: int, staff: dict[str, Staff], named: bool, beside: dict[str, Any]) -> World:
+    world = World(seed, strategy=strategy(gitops_managers=("argocd",)), staff=staff, named=named, **beside)
     r = world.random
     world.trouble = r.choice([0.0, 0.5, 1.0, 2.0])
     world.rps = r.choice([0, 3, 40, 120, 300]) if r.random() < 0.5 else 120
@@ -194,6 +215,7 @@ def events(world: World) -> None:
         (0.001, _abort), (0.01, _resume), (0.003, _whole), (0.0005, _elsewhere),
         *(((0.01, _ours_gone), (0.005, _ours_bent)) if world.strategy.steps[0].act else ()),
         *(((0.005, _scaled),) if world.staff else ()),
+        *(((0.004, _renamed), (0.003, _twice), (0.03, _told_apart)) if world.beside or world.edge else ()),
     ):  # fmt: skip
         if r.random() < chance * k:
             world.log.append(f"{world.now - START:.0f}: {event.__name__}")
@@ -236,6 +258,52 @@ def _elsewhere(world: World) -> None:
     """The route for everybody goes to another service: what we copied from it must not go on."""
     away = [{"destination": {"host": "maintenance"}}]
     world.edit(lambda vs: vs["spec"]["http"][-1].update({"route": away}))
+
+
+def _places(world: World) -> list[str]:
+    """The VirtualServices with a route of API."""
+    return (["reviews"] if API in world.beside else []) + ([EDGE] if world.edge else [])
+
+
+def _renamed(world: World) -> None:
+    """The route of API is called otherwise, with the weights that it has, or as Git has it.
+
+    Not where another is called so too: nobody could tell that the name has gone from one to the other.
+    """
+    whole = world.random.random() < 0.5
+
+    def change(vs: Document) -> None:
+        for route in (route for route in vs["spec"]["http"] if route.get("match") == AT_API["match"]):
+            if ODD not in [one.get("match") for one in vs["spec"]["http"]] and not str(
+                route.get("name", "")
+            ).startswith("rollout.dev/"):
+                route.update({"name": "another"} | ({"route": [{"destination": TO_V1}]} if whole else {}))
+
+    world.edit(change, "argocd", world.random.choice(_places(world)))
+
+
+def _twice(world: World) -> None:
+    """A tester's rule is called as the route of API."""
+    odd = {"name": API, "match": ODD, "route": [{"destination": {**TO_V1, "subset": "v2"}}]}
+
+    def change(vs: Document) -> None:
+        if API in [route.get("name") for route in vs["spec"]["http"]]:
+            vs["spec"]["http"].insert(0, odd)
+
+    world.edit(change, name=world.random.choice(_places(world)))
+
+
+def _told_apart(world: World) -> None:
+    """The route of API alone is called so again, wherever it is not."""
+
+    def change(vs: Document) -> None:
+        vs["spec"]["http"] = [r for r in vs["spec"]["http"] if r.get("match") != ODD]
+        for route in vs["spec"]["http"]:
+            if route.get("name") == "another":
+                route["name"] = API
+
+    for place in _places(world):
+        world.edit(change, name=place)
 
 
 def _ours_gone(world: World) -> None:
