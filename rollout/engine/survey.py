@@ -363,14 +363,14 @@ def _moving(found: Sequence[Document], pair: Pair, request: Request) -> list[tup
 
 @about("routes.names")
 def keyed(vs: Document, pair: Pair, names: Sequence[str]) -> tuple[str, ...]:
-    """The keys by which routes of these names move; after `LEFT` those of them that are at the canary already.
+    """The keys by which matched routes of these names move; after `LEFT` those of them that are at the canary already.
 
     Raises `InvalidInput` where one is at neither, for nobody knows what it is meant for, or two bear the same name.
     """
     keys, found = named(vs, pair.host, names), []
     for route in http_routes(vs):
-        if (key := key_of(route)) not in keys:
-            continue
+        if (key := key_of(route)) not in keys or not route.get("match"):
+            continue  # what has none is found by its destinations, named or not
         at = standing(vs, route, pair)
         if pair.stable not in at and at != {pair.canary}:
             told = ", ".join(sorted(one or "every version" for one in at)) or "no version"

@@ -289,6 +289,15 @@ def test_what_is_named_and_is_there_already_stays_there(there: Document) -> None
     assert pins(document, pair, found.routes[0].keys) == []
 
 
+@pytest.mark.parametrize("edge", [to("v1")[0], AT_V2, to("v2")[0], to("v3")[0]])
+def test_a_name_without_a_match_changes_nothing(edge: Document) -> None:
+    shop = Shop({"v1": 4, "v2": 4}, [{"name": "all", **to("v1")[0]}], BOTH)
+    spec = {"hosts": ["shop.example"], "gateways": ["gw"], "http": [{"name": "all", **edge}]}
+    shop.put(VIRTUAL_SERVICE, "edge", spec=spec)
+    plain, named = naming(shop, stable="v1"), naming(shop, "all", stable="v1")
+    assert named == replace(plain, names=("all",))
+
+
 def test_what_is_named_moves_where_it_has_a_share_of_what_serves() -> None:
     shop = Shop({"v1": 4, "v2": 4}, [{**API, "route": divided(90, 10)}, {**WEB, **UNPINNED[0]}, *to("v1")], BOTH)
     assert naming(shop, "api", "web").routes[0].keys == ("name:api", "name:web", "*")

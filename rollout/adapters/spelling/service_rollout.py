@@ -99,10 +99,13 @@ class RetireSpec(Spec):
 
 
 class RoutesSpec(Spec):
-    """Which routes move beside those that are found by their destinations."""
+    """Which routes move beside those that are found by their destinations.
+
+    A name of a route without a match is accepted and changes nothing, and a change of names alone begins nothing.
+    """
 
     names: list[Annotated[str, Field(min_length=1)]]
-    """HTTP routes of VirtualServices, by name, that are to move though they have a match."""
+    """HTTP routes that are to move though they have a match; before the first release, or once at what serves."""
 
 
 class ServiceRolloutSpec(Spec):
