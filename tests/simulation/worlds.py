@@ -224,10 +224,10 @@ def events(world: World) -> None:
 
 def _weights(world: World, canary: int, manager: str) -> None:
     def change(vs: dict) -> None:  # type: ignore[type-arg]
-        main = next(route for route in vs["spec"]["http"] if for_all(route))
-        for entry in main["route"]:
-            if len(main["route"]) > 1:
-                entry["weight"] = canary if entry["destination"].get("subset") == "v2" else 100 - canary
+        for route in (route for route in vs["spec"]["http"] if for_all(route)):
+            for entry in route["route"]:
+                if len(route["route"]) > 1:
+                    entry["weight"] = canary if entry["destination"].get("subset") == "v2" else 100 - canary
 
     world.edit(change, manager)
 
