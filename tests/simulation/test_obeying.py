@@ -172,6 +172,20 @@ def test_undo_asks_for_the_version_before(stage: Stage) -> None:
     assert (code, attempt.canary, stage.version()) == (0, "v1", "v1")
 
 
+def test_who_names_routes_that_are_for_the_next_release_is_told_so(
+    monkeypatch: pytest.MonkeyPatch, signals: None
+) -> None:
+    stage = Stage(monkeypatch, beside=("api",))
+    asked(stage.world, {"spec": {"version": "v2"}})
+    stage.when(25, lambda: None)
+    while stage.events:
+        clock.wait(1.0)
+    asked(stage.world, {"spec": {"routes": {"names": ["api"]}}})
+    attempt, code = stage.promote(order=stage.order(names=("api",)))
+    assert (code, attempt and attempt.names) == (0, ())
+    assert "it goes on with the routes that were named when it began: none" in stage.told
+
+
 def test_who_comes_second_follows_what_is_in_flight(stage: Stage) -> None:
     asked(stage.world, {"spec": {"version": "v2"}})
     stage.when(25, lambda: None)
