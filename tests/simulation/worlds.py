@@ -69,7 +69,7 @@ def play(
     so many requests (0 to 1), whatever the seed says. `staffed`: the canary is scaled as it goes. `named`: the route
     for everybody has a match. `beside`: routes with a match beside it are named, which lose their names by and by.
     """
-    world = _world(seed, staff_of(seed) if staffed else {}, named, _beside(seed) if beside else {})
+    world = _world(seed, staff_of(seed) if staffed else {}, named, beside_of(seed) if beside else {})
     world.strategy = shortened(preset) if preset else world.strategy
     world.failing["v2"] = world.failing["v2"] if failing is None else failing
     watcher = Watcher(world)
@@ -144,7 +144,7 @@ def staff_of(seed: int) -> dict[str, Staff]:
     return {"v1": stable, "v2": Staff(r.choice([0, 0, 1, 4]), r.choice([None, None, (1, 4), (1, 4), (1, 2)]))}
 
 
-def _beside(seed: int) -> dict[str, Any]:
+def beside_of(seed: int) -> dict[str, Any]:
     """Which routes are named: one that moves, one that is there already, one at a gateway; or v2 serves before."""
     return ({"beside": (API,)}, {"beside": (API, AHEAD)}, {"beside": (API,), "edge": True}, {"edge": True}, {
         "beside": (API,), "behind": True, "edge": seed % 2 > 0,
