@@ -114,7 +114,8 @@ class Together:
         batch = {target: edges}
         if now >= self._alone_until:
             for one, other in group.items():
-                if len(batch) < MOST and not other.under_way and _same(other.next, at):
+                waits = not other.under_way and _same(other.next, at) and other.known(other.edges, at, now) is None
+                if waits and len(batch) < MOST:
                     batch.setdefault(one, other.edges)
         return batch
 

@@ -193,3 +193,12 @@ def test_who_has_not_asked_for_long_is_forgotten(store: Store, now: list[float],
     now[0] += together.PAST + 1
     look(metrics, A, 700.0)
     assert [len(group) for group in metrics._groups.values()] == [1]
+
+
+def test_who_has_his_answer_and_did_not_come_for_it_yet_is_not_asked_for_again(
+    store: Store, metrics: Together, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(together, "MOST", 2)
+    for one in (A, C, B):
+        look(metrics, one, 12.0)
+    assert [who for who, _ in store.asked] == ["ab", "c"]
