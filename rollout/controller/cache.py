@@ -131,7 +131,8 @@ class Cache:
             if reader:
                 self._readers.listed(reader, (kind.name, namespace), pairs(labels))
             shelf = self._shelves[kind.name]
-            found, why = shelf.selected(namespace, labels), shelf.refused(namespace, labels)
+            found = shelf.selected(namespace, labels)
+            why = shelf.refused(namespace, labels) if found is None else ""
         if found is None and why:
             raise Forbidden(why)
         return found

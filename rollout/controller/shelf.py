@@ -112,6 +112,8 @@ class Shelf:
     _named: defaultdict[tuple[str, str, str], set[str]] = field(default_factory=lambda: defaultdict(set))
     """By namespace, label and its value: the names."""
     _gone: dict[Name, int] = field(default_factory=dict)
+    _lists: defaultdict[str | None, dict[Labels, list[Document]]] = field(default_factory=lambda: defaultdict(dict))
+    """What was selected from a namespace (None: from all) since anything changed there."""
 
     def cover(self, scope: Scope) -> None:
         """Keep what this scope holds from now on."""
@@ -205,11 +207,18 @@ class Shelf:
         return self._trusted(namespace, frozenset()), None
 
     def selected(self, namespace: str | None, labels: Mapping[str, str]) -> list[Document] | None:
-        """The objects with these labels, by namespace and name; None if nobody keeps them current."""
-        if not self._trusted(namespace, pairs(labels)):
+        """The objects with these labels, by namespace and name; None if nobody keeps them current.
+
+        Who looks each second at what seldom changes is given the same list again, which nobody changes.
+        """
+        wanted = pairs(labels)
+        if not self._trusted(namespace, wanted):
             return None
-        spaces = sorted(self._kept) if namespace is None else [namespace]
-        return [one for space in spaces for one in self._carrying(space, labels)]
+        lists = self._lists[namespace]
+        if wanted not in lists:
+            spaces = sorted(self._kept) if namespace is None else [namespace]
+            lists[wanted] = [one for space in spaces for one in self._carrying(space, labels)]
+        return lists[wanted]
 
     def refused(self, namespace: str | None, labels: Mapping[str, str]) -> str:
         """Why we may not list there, in words, if that was said."""
@@ -258,6 +267,8 @@ class Shelf:
 
     def _put(self, name: Name, document: Document | None) -> Difference:
         space, own = name
+        for changed in (space, None):
+            self._lists.pop(changed, None)
         kept = self._kept.setdefault(space, {})
         before = kept.pop(own, None)
         for pair in labels_of(before).items() if before else ():

@@ -238,7 +238,8 @@ class Engine:
             return Tick(self._tell(attempt, now), 0.5)
         scene = read_scene(self._cluster, attempt)
         observation = self._judged(attempt, scene, now)
-        attempt = replace(attempt, landed=observation.attempt.landed)
+        if attempt.landed != observation.attempt.landed:
+            attempt = replace(attempt, landed=observation.attempt.landed)
         if lost:
             decision = take_back(observation, Reason.STATE_LOST, "its record was deleted or damaged")
         else:
@@ -352,13 +353,12 @@ class Engine:
             return replace(seen, reached=reached)
         a = landed(seen)
         seen = self._gated(replace(seen, attempt=a, scaling=self._scales.said))
-        reading, silence, checkpoint = self._eyes.reading(seen, scene.target(a))
+        reading, silence = self._eyes.reading(seen, scene.target(a))
         answers, unheard = self._queries.measured(a, now, self._eyes.interval)
         probed = self._prober.probed(a)
-        known = replace(a, checkpoint=checkpoint, measured=answers, probed=probed or a.probed)
-        return replace(
-            seen, attempt=known, reading=reading, silence=silence or unheard, measured=answers, probed=probed
-        )
+        if (answers, probed or a.probed) != (a.measured, a.probed):
+            a = replace(a, measured=answers, probed=probed or a.probed)
+        return replace(seen, attempt=a, reading=reading, silence=silence or unheard, measured=answers, probed=probed)
 
     def _gated(self, seen: Observation) -> Observation:
         """With what the webhook says at whose gate the attempt waits."""
@@ -437,7 +437,7 @@ class Engine:
         return after != before and now - self._recorded >= CHECKPOINT_EVERY
 
     def _record(self, attempt: Attempt, now: float, again: bool = False) -> None:
-        self.states.write(replace(self.states.record, attempt=attempt), now, again)
+        self.states.write(replace(self.states.record, attempt=self._eyes.remembered_by(attempt)), now, again)
         self._know(attempt)
         self._recorded = now
 

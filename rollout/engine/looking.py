@@ -60,17 +60,15 @@ class Eyes:
         self.due = 0.0
         """When the next look can be there at the earliest (epoch seconds)."""
 
-    def reading(
-        self, seen: Observation, target: Target, until: float = math.inf
-    ) -> tuple[Reading | None, str, dict[str, Any]]:
-        """The verdict at the moment of the observation, why there is none, and the checkpoint to keep.
+    def reading(self, seen: Observation, target: Target, until: float = math.inf) -> tuple[Reading | None, str]:
+        """The verdict at the moment of the observation, or why there is none.
 
         No look is taken that ends after `until` (epoch seconds).
         """
         attempt = seen.attempt
         if not attempt.strategy.checks:
-            return Reading(Verdict.ADVANCE, "nothing is compared", seen.now, True), "", {}
-        if self._attempt != attempt.id or self._evidence.at < float(attempt.checkpoint.get("at", 0)):
+            return Reading(Verdict.ADVANCE, "nothing is compared", seen.now, True), ""
+        if self._knows_less(attempt):
             self._attempt, self.due, self._every = attempt.id, 0.0, 0.0
             self._evidence = _restored(attempt.checkpoint)
         if attempt.landed != self._landed:
@@ -86,16 +84,17 @@ class Eyes:
         except Unreachable as error:
             silence, self.due = str(error), 0.0
         pods = Tally(*seen.stable_pods), Tally(*seen.canary_pods)
-        self._evidence = restarted(self._evidence, *pods, terms_of(attempt))
+        if self._evidence.restarts != tuple(one.hits for one in pods):
+            self._evidence = restarted(self._evidence, *pods, terms_of(attempt))
         found = reading_of(self._evidence, attempt, seen.now)
         if silence and found.verdict is not Verdict.ROLLBACK:
-            return None, silence, self.checkpoint()
+            return None, silence
         if self._reporter == PODS:
             found = replace(found, text=f"{found.text}; counted by the pods' own proxies, which see no refused request")
         if found.check == Kind.RESTARTS and seen.canary_starved:
             told = f"{seen.canary_starved} of {attempt.canary}'s containers were killed for memory last (OOMKilled)"
             found = replace(found, text=f"{found.text}; {told}")
-        return found, "", self.checkpoint()
+        return found, ""
 
     def ask(self, attempt: Attempt, target: Target) -> Load | None:
         """Find out whether there is what the checks need, and what stable served in the last half hour.
@@ -147,9 +146,15 @@ class Eyes:
         """What was counted at the attempt's weight so far."""
         return self._evidence.counts if self._evidence.weight_since == attempt.landed else Counts()
 
-    def checkpoint(self) -> dict[str, Any]:
-        """The evidence as data."""
-        return {"form": FORM, **_EVIDENCE.dump_python(self._evidence, mode="json")}
+    def remembered_by(self, attempt: Attempt) -> Attempt:
+        """The attempt with the evidence as data, to be recorded; as it is where it says more than is known here."""
+        if self._knows_less(attempt):
+            return attempt
+        return replace(attempt, checkpoint={"form": FORM, **_EVIDENCE.dump_python(self._evidence, mode="json")})
+
+    def _knows_less(self, attempt: Attempt) -> bool:
+        """Whether another process, or nobody yet, looked at the attempt last."""
+        return self._attempt != attempt.id or self._evidence.at < float(attempt.checkpoint.get("at", 0))
 
     def _look(self, seen: Observation, target: Target, until: float) -> None:
         attempt, strategy = seen.attempt, seen.attempt.strategy

@@ -179,7 +179,7 @@ class Watch:
             until = left = later[0].landed if later else math.inf
             if later and not later[0].weight:  # what a last look has of the weight before still counts
                 until += 2 * max(attempt.strategy.look, self._eyes.interval)
-            said, silence, _ = self._eyes.reading(replace(seen, attempt=attempt), scene.target(attempt), until)
+            said, silence = self._eyes.reading(replace(seen, attempt=attempt), scene.target(attempt), until)
             self._note(attempt, min(seen.now, left), seen.now, said)
             if not later or self._eyes.horizon < until:
                 return attempt.weight, said, silence

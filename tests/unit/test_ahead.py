@@ -191,7 +191,8 @@ def judged(kind: type[Ahead], ahead: float, late: float, monkeypatch: pytest.Mon
             world.pass_time(2.5 if second == 7 else 1)  # more than a look comes at once
             scene = read_scene(world.cluster, attempt)
             seen = observe(world.cluster, attempt, scene, world.now)
-            found.append(eyes.reading(seen, scene.target(attempt))[2])
+            eyes.reading(seen, scene.target(attempt))
+            found.append(eyes.remembered_by(attempt).checkpoint)
     return found
 
 

@@ -78,7 +78,7 @@ def test_the_next_attempt_of_the_same_eyes_asks_before_its_first_weight(monkeypa
         found = survey(world.cluster, world.request(), number, world.now)
         attempt = replace(found, phase=Phase.SHIFTING, landed=world.now)
         scene = read_scene(world.cluster, attempt)
-        return eyes.reading(observe(world.cluster, attempt, scene, world.now), scene.target(attempt))[:2]
+        return eyes.reading(observe(world.cluster, attempt, scene, world.now), scene.target(attempt))
 
     assert said(1)[1] == ""
     world.pass_time(2.0)
@@ -95,11 +95,11 @@ def test_before_the_first_weight_nobody_asks_and_all_is_judged_with_the_first_lo
     scene = read_scene(world.cluster, attempt)
     for _ in range(10):
         world.pass_time(1.0)
-        before = eyes.reading(observe(world.cluster, attempt, scene, world.now), scene.target(attempt))[2]
-    assert before["at"] == 0.0
+        eyes.reading(observe(world.cluster, attempt, scene, world.now), scene.target(attempt))
+    assert eyes.remembered_by(attempt).checkpoint["at"] == 0.0
     attempt = replace(attempt, phase=Phase.SHIFTING, landed=world.now)
-    after = eyes.reading(observe(world.cluster, attempt, scene, world.now), scene.target(attempt))[2]
-    assert after["at"] >= world.now - 4.0
+    eyes.reading(observe(world.cluster, attempt, scene, world.now), scene.target(attempt))
+    assert eyes.remembered_by(attempt).checkpoint["at"] >= world.now - 4.0
 
 
 def test_after_a_question_that_was_not_answered_it_is_silent_until_one_is(monkeypatch: pytest.MonkeyPatch) -> None:
