@@ -18,6 +18,8 @@ from tests.real.servers import ApiServer
 
 EVERYTHING = [{"apiGroups": ["*"], "resources": ["*"], "verbs": ["*"]}, {"nonResourceURLs": ["*"], "verbs": ["get"]}]
 SETTLING, CALM = 600.0, 8.0
+AGED = 65.0
+"""Seconds after which all proxies know a DestinationRule: between two releases none is younger."""
 
 
 @dataclass(frozen=True)
@@ -66,13 +68,14 @@ class Stage:
         self.candidate.prepare()
         self.candidate.start()
         self.candidate.create(self.services)
+        created = time.monotonic()
         self.until(Phase.IDLE, SETTLING)
         time.sleep(CALM)
         self.candidate.kill()
         time.sleep(2.0)
         self.idle = min(self._share(10.0) for _ in range(3))  # what was there to tidy up is no idleness
         self.candidate.start()
-        time.sleep(CALM + 0.05 * len(self.services))
+        time.sleep(max(CALM + 0.05 * len(self.services), created + AGED - time.monotonic()))
 
     def _share(self, seconds: float) -> float:
         """Of a core, which the API server takes now."""

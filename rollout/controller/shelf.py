@@ -181,6 +181,7 @@ class Shelf:
         """Keep no longer what no other scope covers."""
         if self.scopes.pop(scope, None) is None:
             return
+        self._lists.clear()
         place = self._places[scope.namespace, scope.clue]
         place.remove(scope)
         if not place:

@@ -434,7 +434,7 @@ class Engine:
         names = {"notices"} if passing else LASTING
         if any(getattr(after, name) != getattr(before, name) for name in names):
             return True
-        return after != before and now - self._recorded >= CHECKPOINT_EVERY
+        return now - self._recorded >= CHECKPOINT_EVERY and (after != before or self._eyes.news)
 
     def _record(self, attempt: Attempt, now: float, again: bool = False) -> None:
         self.states.write(replace(self.states.record, attempt=self._eyes.remembered_by(attempt)), now, again)

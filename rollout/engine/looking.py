@@ -54,7 +54,7 @@ class Eyes:
         self._reporter = ""
         self._attempt = ""
         self._landed = self._every = 0.0
-        self._evidence = Evidence()
+        self._evidence = self._recorded = Evidence()
         self.horizon = 0.0
         """Up to when the counters were there at the last look (epoch seconds)."""
         self.due = 0.0
@@ -70,7 +70,7 @@ class Eyes:
             return Reading(Verdict.ADVANCE, "nothing is compared", seen.now, True), ""
         if self._knows_less(attempt):
             self._attempt, self.due, self._every = attempt.id, 0.0, 0.0
-            self._evidence = _restored(attempt.checkpoint)
+            self._evidence = self._recorded = _restored(attempt.checkpoint)
         if attempt.landed != self._landed:
             self._landed, every = attempt.landed, min(self._every, self.interval)
             # Where the last question was answered, and this weight bakes, the next look can be there no sooner.
@@ -150,7 +150,13 @@ class Eyes:
         """The attempt with the evidence as data, to be recorded; as it is where it says more than is known here."""
         if self._knows_less(attempt):
             return attempt
+        self._recorded = self._evidence
         return replace(attempt, checkpoint={"form": FORM, **_EVIDENCE.dump_python(self._evidence, mode="json")})
+
+    @property
+    def news(self) -> bool:
+        """Whether there is evidence that was not given to be recorded."""
+        return self._evidence is not self._recorded
 
     def _knows_less(self, attempt: Attempt) -> bool:
         """Whether another process, or nobody yet, looked at the attempt last."""

@@ -10,6 +10,7 @@ from rollout.core.attempt import Word
 from rollout.core.errors import InvalidInput
 from rollout.core.lifecycle import Phase, Reason
 from rollout.core.strategy import Act, Bake, Gate, OnNo, OnTimeout, Pause, Step
+from rollout.engine.engine import CHECKPOINT_EVERY
 from tests.simulation.invariants import Watcher
 from tests.simulation.world import START, Faults, World, drive, strategy
 
@@ -175,3 +176,17 @@ def test_a_word_where_nobody_asks_is_refused() -> None:
                 world.engine("person", Faults()).answer(Word(True, "ann"), world.now)
 
     assert ended(played(world, each)) == (Phase.PROMOTED, None)
+
+
+def test_what_is_seen_while_it_waits_is_recorded_now_and_then_too() -> None:
+    """Who takes over would else have to read all of it again from a store that may have forgotten it."""
+    world, ages = world_with(Gate(), lasts=300.0), list[float]()
+
+    def each(world: World) -> None:
+        attempt = world.attempt()
+        if attempt is not None and attempt.phase is Phase.WAITING:
+            ages.append(world.now - float(attempt.checkpoint["at"]))
+
+    played(world, each)
+    assert len(ages) > 100
+    assert max(ages) <= CHECKPOINT_EVERY + 10
