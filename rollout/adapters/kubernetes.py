@@ -58,6 +58,7 @@ class KubernetesCluster:
     def __init__(self, context: str | None = None, kubeconfig: str | None = None) -> None:
         settings = client.Configuration()
         self.default_namespace = _configure(settings, context, kubeconfig)
+        settings.proxy = settings.proxy  # what the environment says: it would be read again with every request
         settings.retries = False
         settings.connection_pool_maxsize = CONNECTIONS
         settings.socket_options = tcp_keepalive_socket_options(**KEEPALIVE)
