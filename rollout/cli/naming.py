@@ -3,20 +3,17 @@
 from collections.abc import Sequence
 
 from rollout.adapters.spelling.service_rollout import declared
-from rollout.core.errors import Forbidden
+from rollout.core.errors import Forbidden, InvalidInput
 from rollout.engine.objects import object_seen
 from rollout.ports import Cluster
 
 
 def in_force(cluster: Cluster, service: str, namespace: str, names: Sequence[str]) -> tuple[tuple[str, ...], str]:
-    """These names, or where there is none those that the object has, and what people should know of that, or nothing.
-
-    Raises `InvalidInput` where the object cannot be understood.
-    """
+    """These names, or where there is none the object's, and what people should know of that, or nothing."""
     if names:
         return tuple(names), ""
     try:
         document = object_seen(cluster, service, namespace)
-    except Forbidden as error:
+        return (declared(document).names if document else ()), ""
+    except (Forbidden, InvalidInput) as error:
         return (), f"whether a ServiceRollout names routes that move though they have a match is not known: {error}"
-    return (declared(document).names if document else ()), ""

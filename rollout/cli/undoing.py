@@ -1,6 +1,7 @@
 """Back to the version before: scale it up if it was scaled away, wait for it, then give it everything at once."""
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from decimal import Decimal
 
@@ -16,7 +17,7 @@ from rollout.core.documents import (
     selector_of,
     version_of,
 )
-from rollout.core.errors import InvalidInput
+from rollout.core.errors import Forbidden, InvalidInput
 from rollout.core.lifecycle import Phase
 from rollout.core.quantities import spoken
 from rollout.core.strategy import Bake, Step, Strategy
@@ -67,9 +68,12 @@ def as_declared(cluster: Cluster, asked: Request, names: tuple[str, ...]) -> Req
 
     Raises `InvalidInput` where one cannot be obeyed, so that nothing is scaled for what could not begin.
     """
-    pair, found = _found(cluster, asked)
-    demand_borne(found, pair.host, asked.service, names)
-    return _told(replace(asked, names=names), pair, found)
+    asked = replace(asked, names=names)
+    with suppress(Forbidden):  # who may not look is told by the controller
+        pair, found = _found(cluster, asked)
+        demand_borne(found, pair.host, asked.service, names)
+        return _told(asked, pair, found)
+    return asked
 
 
 def _found(cluster: Cluster, asked: Request) -> tuple[Pair, list[Document]]:

@@ -38,6 +38,7 @@ from rollout.engine.objects import (
     version_instead,
     version_written,
 )
+from rollout.engine.observing import returned
 from rollout.engine.state import StatusShelf
 from rollout.engine.status import (
     IDLE,
@@ -476,11 +477,11 @@ class _Flight:
             return False
         where = (self._cluster, wanted.service, wanted.namespace)
         back = last is not None and last.phase is Phase.ROLLED_BACK and last.stable == wanted.version
-        # Whether it is back where it was, those routes tell that it had moved: what is named since was never with it.
-        names = (last.names if back and last else ()) or wanted.names
-        if serves(*where, wanted.version, names):
+        if serves(*where, wanted.version, wanted.names):
             return False
-        if back and last is not None and not serves(*where, last.canary, names):
+        if back and last is not None and (last.names or wanted.names) and returned(self._cluster, last):
+            return False  # what it had moved is back; what is named since, or was elsewhere before, was never with it
+        if back and last is not None and not serves(*where, last.canary, wanted.names):
             # Who shares it out by hand is not to find, of all things, what went back at 100 %: a release begins at 0.
             raise InvalidInput(
                 f"{last.canary} went back to {last.stable}, and somebody has given others than {last.stable} a share "

@@ -16,6 +16,8 @@ from rollout.core.strategy import Gate, OnInconclusive, OnNo, OnTimeout, Overlay
 FIGHT_COUNT, FIGHT_SECONDS = 3, 60.0
 DRIFT_FIGHT = "DriftFight"
 """The word for a pause because somebody else goes on writing the weights."""
+MENDED = ", then `rollout promote` goes on, or `rollout abort` takes back"
+"""What follows where somebody has to mend a route."""
 ASK_SELDOM = 60.0
 """Seconds between two questions to a webhook that does not say yes, at most."""
 LONG_AGO = 60.0
@@ -41,7 +43,8 @@ class RouteState:
     `editor` is the last foreign writer by managedFields; `taken_back` the reason that a take-back left, at `taken_at`;
     `put_at` when our claim's weight was put there (0: not known); `sealed` that its claim says promoted. `dressed` says
     that the routes of ours in it are those that the attempt's step asks for, no more and no less; `lacking` that one of
-    them is not there; `bare` that nothing of ours is; `trouble` why those asked for cannot be made.
+    them is not there; `bare` that nothing of ours is; `trouble` why those asked for cannot be made;
+    `stray` which route is not any more what the attempt knows by its name.
     """
 
     name: str
@@ -57,6 +60,7 @@ class RouteState:
     lacking: bool = False
     bare: bool = True
     trouble: str = ""
+    stray: str = ""
 
     @property
     def actual(self) -> Decimal:
@@ -237,7 +241,7 @@ def _sealed(o: Observation) -> Answer:
         return Decision(a, weight=a.weight, seal=True)
     text = f"{a.canary} serves all of it" + (f" that namespace {a.namespace} shows" if a.narrow else "")
     # What strayed after one claim said so cannot hold back the others any more, but is not passed over in silence.
-    text = "; but ".join([text, *(r.trouble for r in o.routes if r.trouble)])
+    text = "; but ".join([text, *(r.stray for r in o.routes if r.stray)])
     return Decision(a.noted(o.now, text, phase=Phase.PROMOTED, ended=o.now))
 
 
@@ -304,7 +308,7 @@ def _drifted(o: Observation) -> Answer:
     for route in o.routes:
         if not route.present:
             gone = f"{route.name} is gone, or lost its routes to {a.stable}"
-            return _pause(o, f"{route.trouble}; {gone}" if route.trouble else gone)
+            return _pause(o, f"{route.stray}{MENDED}; {gone}" if route.stray else gone)
         if route.trouble:
             return _pause(o, route.trouble)
         reference = a.weight if route.claimed is None else route.claimed
@@ -320,7 +324,8 @@ def _drifted(o: Observation) -> Answer:
         if down and route.editor not in a.strategy.gitops_managers:
             return _pause(o, f"{text}; it stands. `rollout promote` goes on, `rollout abort` takes back")
         return _put_back(o, text)
-    return None
+    stray = next((route.stray for route in o.routes if route.stray), "")
+    return _pause(o, f"{stray}{MENDED}") if stray else None
 
 
 def _undressed(a: Attempt, route: RouteState) -> str:

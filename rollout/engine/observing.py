@@ -16,7 +16,7 @@ from rollout.mesh import drills
 from rollout.mesh.claims import annotation, claim_of
 from rollout.mesh.hosts import fqdn
 from rollout.mesh.overlays import bare, dressed
-from rollout.mesh.routes import NAME, Pair, borne, http_routes, ours, percents
+from rollout.mesh.routes import LEFT, NAME, Pair, alike, http_routes, key_of, leads, ours, percents, standing
 from rollout.mesh.subsets import find, labels_for, owner, seen_from
 from rollout.ports import Cluster, Target
 
@@ -57,6 +57,12 @@ def read_scene(cluster: Cluster, attempt: Attempt) -> Scene:
         tuple(rules_for(cluster, spaces_of(attempt))),
         drilled=tuple(found(cluster, VIRTUAL_SERVICE, one.namespace, one.name) for one in attempt.drills),
     )
+
+
+def returned(cluster: Cluster, attempt: Attempt) -> bool:
+    """Whether all that the attempt moved, as far as it is there, gives its canary nothing."""
+    read = zip(read_scene(cluster, attempt).routes, attempt.routes, strict=True)
+    return not any(any(percents(vs, pair_of(attempt), route.keys)) for vs, route in read if vs is not None)
 
 
 class Known:
@@ -140,8 +146,7 @@ def _route(vs: Document | None, ref: RouteRef, attempt: Attempt) -> RouteState:
     if vs is None:
         return RouteState(title, None, (), present=False)
     clothes = {"bare": bare(vs, pair_of(attempt).host), **_clothes(vs, ref, attempt)}
-    if strays := _strays(vs, title, ref, attempt):
-        clothes["trouble"] = strays
+    clothes["stray"] = _stray(vs, title, ref, attempt)
     if not given:
         return RouteState(title, None, (), present=False, **clothes)
     claim = claim_of(vs, annotation(attempt.service, attempt.namespace))
@@ -154,17 +159,24 @@ def _route(vs: Document | None, ref: RouteRef, attempt: Attempt) -> RouteState:
     )  # fmt: skip
 
 
-def _strays(vs: Document, title: str, ref: RouteRef, attempt: Attempt) -> str:
-    """Which of the named routes that move there cannot be told any more, and what to do; empty where all can.
+def _stray(vs: Document, title: str, ref: RouteRef, attempt: Attempt) -> str:
+    """Which route by name is not any more what the attempt knows by it, and what to do; empty where all are.
 
     Without it the rest would be promoted, and who comes by that route would stay behind unseen.
     """
-    for name in attempt.names:
-        if (key := NAME + name) not in ref.keys or (count := borne(vs, key)) == 1:
+    pair = pair_of(attempt)
+    for key in ref.keys:
+        known = key.removeprefix(LEFT)
+        bearers = [r for r in http_routes(vs) if key_of(r) == known and leads(r, vs, pair.host)]
+        name, count = known.removeprefix(NAME), len(bearers)
+        if not known.startswith(NAME) or (not count and name not in attempt.names):
             continue
-        what = f"has {count} routes of the name {name}" if count else f"has no route of the name {name} any more"
-        mend = "leave it to the one that moves" if count else "give it back to the route that moves"
-        return f"{title} {what}; {mend}, then `rollout promote` goes on, or `rollout abort` takes back"
+        if key != known and any(standing(vs, route, pair) != {pair.canary} for route in bearers):
+            return f"the route {name} of {title} was at {pair.canary} and is not any more; bring it back there"
+        if not count:
+            return f"{title} has no route of the name {name} any more; give it back to the route that moves"
+        if count > 1 and (name in attempt.names or key in alike(vs, pair, ref.keys)):
+            return f"{title} has {count} routes of the name {name}; leave it to the one that moves"
     return ""
 
 

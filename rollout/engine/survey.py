@@ -33,6 +33,7 @@ from rollout.mesh.routes import (
     LEFT,
     NAME,
     Pair,
+    alike,
     bearing,
     demand_unlike,
     doubled,
@@ -355,7 +356,9 @@ def _moving(found: Sequence[Document], pair: Pair, request: Request) -> list[tup
             "; name the version that serves with --from, such a route with --route, or add one",
         )
     for vs, keys in moving:
-        demand_unlike(vs, route_ref(vs, pair, keys).keys)  # the attempt finds its routes again by their names alone
+        known = route_ref(vs, pair, keys).keys  # by these alone the attempt finds its routes again
+        moves_more = shifted(vs, pair, known) != shifted(vs, pair, keys)
+        demand_unlike(vs, known if moves_more else alike(vs, pair, known))
         if twice := doubled(vs, pair, keys):
             raise InvalidInput(f"{ref(VIRTUAL_SERVICE, vs)}: a route names {twice} twice; make it one destination")
     return moving

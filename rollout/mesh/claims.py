@@ -63,7 +63,7 @@ def claim_of(vs: Document, key: str) -> Claim | None:
             Decimal(raw["weight"]),
             str(raw["stable"]),
             str(raw["canary"]),
-            tuple(raw["routes"]),
+            tuple(map(str, raw["routes"])),
             int(raw.get("capacity", 0)),
             {k: int(v) for k, v in raw.get("scales", {}).items()},
             Reason(back["reason"]) if back else None,

@@ -113,14 +113,15 @@ def named(vs: Document, host: str, names: Collection[str]) -> tuple[str, ...]:
 
 def demand_unlike(vs: Document, keys: Collection[str]) -> None:
     """Raise `InvalidInput` where one of these names is borne by two routes: nobody could tell them apart."""
-    if twice := next((key for key in keys if key.startswith(NAME) and borne(vs, key) > 1), ""):
+    there = [key_of(route) for route in http_routes(vs)]
+    if twice := next((key for key in keys if key.startswith(NAME) and there.count(key) > 1), ""):
         name = twice.removeprefix(NAME)
         raise InvalidInput(f"{ref(VIRTUAL_SERVICE, vs)} has more than one route of the name {name}; give each its own")
 
 
-def borne(vs: Document, key: str) -> int:
-    """How many of its http routes have this key."""
-    return [key_of(route) for route in http_routes(vs)].count(key)
+def borne(vs: Document, host: str, key: str) -> int:
+    """How many of its http routes that lead to `host` have this key."""
+    return sum(key_of(route) == key and leads(route, vs, host) for route in http_routes(vs))
 
 
 def leads(route: Document, vs: Document, host: str) -> bool:
@@ -219,18 +220,18 @@ def shifted(vs: Document, pair: Pair, keys: Collection[str] = ()) -> list[int]:
     found, there = [], [key_of(route) for route in http_routes(vs)]
     left = {key.removeprefix(LEFT) for key in keys if key.startswith(LEFT)}
     lost = set(keys) - set(there) - {LEFT + key for key in left}
-    # A name that somebody gave to one more route since tells of neither: each moves as if it had none. So the one that
-    # still divides as we wrote it goes back, and a tester's, to one version by a match, stays as it is.
-    known = {key for key in keys if not (key.startswith(NAME) and there.count(key) > 1)}
     for index, route in enumerate(http_routes(vs)):
-        stable, canary = places(vs, route, pair)
+        key, (stable, canary) = key_of(route), places(vs, route, pair)
         units, open_to_all = _units(route), not route.get("match")
-        live = any(units[i] for i in canary)
-        if not live and not any(units[i] for i in stable):
+        live, kept = any(units[i] for i in canary), any(units[i] for i in stable)
+        if not live and not kept:
             continue  # neither has a share here: there is nothing to divide
-        if ours(route) or key_of(route) in left:
+        pin = not open_to_all and not (live and kept)
+        if ours(route) or (pin and key in left):
             continue
-        if key_of(route) in known or (stable and (open_to_all or live)) or (lost and open_to_all and live):
+        # A tester's rule to the canary, to which somebody gave the name of one that moves, is not what the name meant.
+        meant = key in keys and not (pin and live and borne(vs, pair.host, key) > 1)
+        if meant or (stable and (open_to_all or live)) or (lost and open_to_all and live):
             found.append(index)
     return found
 
@@ -242,6 +243,13 @@ def doubled(vs: Document, pair: Pair, keys: Collection[str] = ()) -> str:
             if len(found) > 1:
                 return name
     return ""
+
+
+def alike(vs: Document, pair: Pair, keys: Collection[str]) -> list[str]:
+    """Those of an attempt's keys that are the name of a route to the host which does not move, too."""
+    routes, moved = http_routes(vs), shifted(vs, pair, keys)
+    moving = [key_of(routes[index]) for index in moved]
+    return [key for key in keys if key.startswith(NAME) and borne(vs, pair.host, key) > max(1, moving.count(key))]
 
 
 def pins(vs: Document, pair: Pair, keys: Collection[str] = ()) -> list[str]:

@@ -230,7 +230,7 @@ def test_what_cannot_be_told_by_its_name_any_more_stands_still_and_is_never_left
     )  # fmt: skip
     watcher = Watcher(world)
     attempt = stands(world, when, edit, place)
-    bare = place == EDGE and (edit, when) not in ((otherwise, A_QUARTER), (called_twice, A_QUARTER))
+    bare = place == EDGE and edit is not called_twice and (edit, when) != (otherwise, A_QUARTER)
     gone = f"; VirtualService shop/{place} is gone, or lost its routes to v1" if bare else ""
     assert (attempt.phase, attempt.message) == (Phase.PAUSED, said.format(place, API) + gone)
     vs = {"reviews": world.virtual_service(), EDGE: world.at_edge()}[place]

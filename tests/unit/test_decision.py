@@ -7,7 +7,7 @@ from decimal import Decimal
 import pytest
 
 from rollout.core.attempt import Attempt, Reading, RouteRef, Verdict
-from rollout.core.decision import EASE_EVERY, Observation, RouteState, decide, remaining, take_back, wanted
+from rollout.core.decision import EASE_EVERY, MENDED, Observation, RouteState, decide, remaining, take_back, wanted
 from rollout.core.lifecycle import Phase, Reason
 from rollout.core.query import Effect, Measured
 from rollout.core.strategy import Bake, Mirror, Safe, Step, Strategy
@@ -46,17 +46,17 @@ def test_what_never_started_is_not_taken_back_to_subsets_that_may_not_exist() ->
 def test_what_strayed_is_said_where_a_claim_says_promoted_already() -> None:
     """Of two VirtualServices one was sealed when the other's route lost its name: nothing goes back any more."""
     sealed = RouteState("vs", Decimal(100), (Decimal(100),), sealed=True)
-    o = seen(attempt(100, Phase.CONFIRMING), routes=(sealed, replace(sealed, name="edge", trouble="api is lost")))
+    o = seen(attempt(100, Phase.CONFIRMING), routes=(sealed, replace(sealed, name="edge", stray="api is lost")))
     d = decide(o)
     assert (d.attempt.phase, d.attempt.message) == (Phase.PROMOTED, "v2 serves all of it; but api is lost")
 
 
 def test_what_strayed_pauses_though_all_that_is_seen_stands_where_it_should() -> None:
-    state = RouteState("vs", Decimal(50), (Decimal(50),), trouble="api is lost")
+    state = RouteState("vs", Decimal(50), (Decimal(50),), stray="api is lost")
     d = decide(seen(attempt(50), routes=(state,)))
-    assert (d.attempt.phase, d.attempt.message, d.weight) == (Phase.PAUSED, "api is lost", None)
+    assert (d.attempt.phase, d.attempt.message, d.weight) == (Phase.PAUSED, f"api is lost{MENDED}", None)
     gone = decide(seen(attempt(50), routes=(replace(state, percents=(), present=False),)))
-    assert gone.attempt.message == "api is lost; vs is gone, or lost its routes to v1"
+    assert gone.attempt.message == f"api is lost{MENDED}; vs is gone, or lost its routes to v1"
 
 
 def test_a_lowering_of_one_of_two_routes_stands_and_nothing_else_moves() -> None:

@@ -1,5 +1,6 @@
 """Editing routes: the weights are what was asked for, and everything else stays."""
 
+import json
 from copy import deepcopy
 from decimal import Decimal
 from fractions import Fraction
@@ -11,8 +12,10 @@ from hypothesis import strategies as st
 
 from rollout.core.documents import Document
 from rollout.core.errors import InvalidInput
+from rollout.mesh.claims import claim_of
 from rollout.mesh.routes import (
     Pair,
+    alike,
     doubled,
     lagging,
     movable,
@@ -147,7 +150,7 @@ def test_a_name_that_one_more_route_bears_since_moves_neither_but_what_divides()
             assert after[place] == tester
             assert [[e["weight"] for e in r["route"]] for r in after if r is not after[place]] == [left, left]
     git = vs(tester, API, main)
-    assert percents(git, PAIR, ("name:api", "*")) == [Decimal(50)]
+    assert percents(git, PAIR, ("name:api", "*")) == [Decimal(0), Decimal(50)], "which goes on being known by its name"
 
 
 def test_a_key_that_is_left_moves_nothing_and_is_not_lost() -> None:
@@ -226,3 +229,27 @@ def test_what_sends_nothing_to_a_version_is_removed_and_nothing_else() -> None:
     patch = relieving_patch(document, PAIR.host, "v1")
     assert patch == {"spec": {"http": [pin, {"timeout": "3s", "route": [to("v2", 100)]}, other]}}
     assert relieving_patch(vs(*patch["spec"]["http"]), PAIR.host, "v1") == {}
+
+
+def test_a_twin_that_leads_elsewhere_takes_nothing_from_a_name() -> None:
+    main, redirect = {"name": "api", "route": [to("v2")]}, {"name": "api", "match": [{}], "redirect": {"uri": "/y"}}
+    assert percents(vs(redirect, main), PAIR, ("name:api",)) == [Decimal(100)]
+    assert alike(vs(redirect, main), PAIR, ("name:api",)) == []
+    assert alike(vs({**API, "route": [to("v2")]}, main), PAIR, ("name:api",)) == ["name:api"]
+
+
+@pytest.mark.parametrize("match", [{}, {"match": [{"uri": {"prefix": "/x"}}]}])
+def test_what_divides_moves_though_it_got_the_name_of_one_that_was_left(match: Document) -> None:
+    divides = {"name": "qa", **match, "route": [to("v1", 50), to("v2", 50)]}
+    assert percents(vs(divides), PAIR, ("*", "!name:qa")) == [Decimal(50)]
+    there = {"name": "qa", "match": [{}], "route": [to("v1", 0), to("v2", 100)]}
+    assert percents(vs(there), PAIR, ("*", "!name:qa")) == []
+
+
+def test_a_claim_of_odd_keys_is_one_of_keys_that_no_route_has() -> None:
+    text = json.dumps({"attempt": "a", "fence": 1, "weight": "5", "stable": "v1", "canary": "v2", "routes": [None, 1]})
+    document = vs(API)
+    document["metadata"]["annotations"] = {"k": text}
+    claim = claim_of(document, "k")
+    assert claim is not None
+    assert percents(document, PAIR, claim.keys) == []

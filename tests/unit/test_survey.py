@@ -312,6 +312,9 @@ def test_a_name_by_which_an_attempt_would_find_its_route_is_borne_by_no_other(na
     assert refused(shop, names=("api",)) == ("routes.names", text, "")
     pins_alone = Shop({"v1": 4, "v2": 4}, [pin, pin, *to("v1")], BOTH)
     assert naming(pins_alone).routes[0].keys == ("*",)
+    redirect = {"name": "api", "match": [{"uri": {"exact": "/x"}}], "redirect": {"uri": "/y"}}
+    beside = Shop({"v1": 4, "v2": 4}, [redirect, {"name": "api", **to("v1")[0]}], BOTH)
+    assert naming(beside).routes[0].keys == ("name:api",), "what leads elsewhere is no twin"
 
 
 def test_where_every_route_has_a_match_it_is_said_what_to_write() -> None:
