@@ -169,8 +169,9 @@ def _stray(vs: Document, title: str, ref: RouteRef, attempt: Attempt) -> str:
         known = key.removeprefix(LEFT)
         bearers = [r for r in http_routes(vs) if key_of(r) == known and leads(r, vs, pair.host)]
         name, count = known.removeprefix(NAME), len(bearers)
-        if not known.startswith(NAME) or (not count and name not in attempt.names):
-            continue
+        lost = name in attempt.names and not any(key_of(route) == known for route in http_routes(vs))
+        if not known.startswith(NAME) or not (count or lost):
+            continue  # what leads elsewhere now leads nobody to either version
         if key != known and any(standing(vs, route, pair) != {pair.canary} for route in bearers):
             return f"the route {name} of {title} was at {pair.canary} and is not any more; bring it back there"
         if not count:
