@@ -3,6 +3,7 @@
 import threading
 from collections import defaultdict
 from dataclasses import dataclass
+from typing import TypeVar
 
 from rollout.adapters import clock
 from rollout.core.errors import Unintelligible, Unreachable
@@ -10,6 +11,7 @@ from rollout.core.query import Points
 from rollout.judge.looks import Snapshot
 from rollout.ports import Asked, Edges, Metrics, Settled, Target
 
+T = TypeVar("T")
 MOST = 50
 """Targets of one question: what it costs to take its answer apart delays them all."""
 FRESH = 0.25
@@ -77,6 +79,8 @@ class Together:
 
     def __init__(self, metrics: Metrics) -> None:
         self._metrics = metrics
+        self.answered = 0.0
+        """When the port behind this one answered last (epoch seconds)."""
         self._groups: defaultdict[tuple[str, str], dict[Target, _Follower]] = defaultdict(dict)
         """By namespace and reporter."""
         self._turn = threading.Condition()
@@ -85,7 +89,7 @@ class Together:
     def settled(self, asked: Asked, at: float) -> dict[Target, Settled]:
         """See the port."""
         if len(asked) != 1:
-            return self._metrics.settled(asked, at)
+            return self._heard(self._metrics.settled(asked, at))
         ((target, edges),) = asked.items()
         with self._turn:
             group = self._groups[target.namespace, target.reporter]
@@ -141,7 +145,7 @@ class Together:
 
     def _question(self, batch: dict[Target, Edges], target: Target, at: float) -> dict[Target, Settled]:
         try:
-            found = self._metrics.settled(batch, at)
+            found = self._heard(self._metrics.settled(batch, at))
             if len(batch) > 1:
                 self._alone = ALONE
             return found
@@ -152,20 +156,24 @@ class Together:
             if not isinstance(error, Unintelligible):
                 raise
             self._alone = min(2 * self._alone, LONGEST)
-        return self._metrics.settled({target: batch[target]}, at)
+        return self._heard(self._metrics.settled({target: batch[target]}, at))
+
+    def _heard(self, found: T) -> T:
+        self.answered = clock.now()
+        return found
 
     def snapshots(self, target: Target, start: float, end: float, step: float, edges: Edges = ()) -> list[Snapshot]:
         """See the port."""
-        return self._metrics.snapshots(target, start, end, step, edges)
+        return self._heard(self._metrics.snapshots(target, start, end, step, edges))
 
     def horizon(self, target: Target) -> float | None:
         """See the port."""
-        return self._metrics.horizon(target)
+        return self._heard(self._metrics.horizon(target))
 
     def interval(self, target: Target) -> float | None:
         """See the port."""
-        return self._metrics.interval(target)
+        return self._heard(self._metrics.interval(target))
 
     def values(self, promql: str, start: float, end: float, step: float) -> list[Points]:
         """See the port."""
-        return self._metrics.values(promql, start, end, step)
+        return self._heard(self._metrics.values(promql, start, end, step))

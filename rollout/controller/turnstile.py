@@ -20,13 +20,15 @@ class Turnstile:
     """The Metrics port before another one, which at most `most` ask at once.
 
     While the store hangs nobody waits for it: who asks is told so at once, and what was asked goes to the store from a
-    thread of its own, until one such question is answered.
+    thread of its own, until one such question is answered. `answered` says when the store itself answered last (epoch
+    seconds), where the other port has answers of its own; else every answer is the store's.
     """
 
-    def __init__(self, metrics: Metrics, most: int) -> None:
+    def __init__(self, metrics: Metrics, most: int, answered: Callable[[], float] | None = None) -> None:
         self._metrics = metrics
         self._free = threading.Semaphore(most)
-        self._answered = 0.0
+        self._last = 0.0
+        self._answered = answered or (lambda: self._last)
         self._hangs = ""
 
     def snapshots(self, target: Target, start: float, end: float, step: float, edges: Edges = ()) -> list[Snapshot]:
@@ -73,7 +75,7 @@ class Turnstile:
             raise
         finally:
             if not silent:
-                self._answered = clock.now()
-            if not silent or self._answered < began:
+                self._last = clock.now()
+            if not silent or self._answered() < began:
                 self._hangs = silent
             self._free.release()

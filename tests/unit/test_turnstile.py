@@ -116,3 +116,21 @@ def test_a_store_that_refuses_at_once_holds_nobody(store: Store, monkeypatch: py
 def test_no_question_passes_by() -> None:
     asked = {name for name in vars(Metrics) if not name.startswith("_")}
     assert asked <= vars(Turnstile).keys()
+
+
+def test_who_knows_an_answer_already_is_no_sign_of_a_store_that_lives() -> None:
+    """Else who asks waits for it again and again while others are told what they had asked for before it hung."""
+    store = Store()
+    metrics = Turnstile(store, 2, answered=lambda: 0.0)
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(metrics.horizon, TARGET)
+        while not store.under_way:
+            time.sleep(0.001)
+        store.settled = lambda asked, at: {}  # type: ignore[method-assign]
+        assert metrics.settled({}, 0.0) == {}
+        time.sleep(turnstile.LONG)
+        store.gone.set()
+        with pytest.raises(Unavailable):
+            waiting.result(5.0)
+    with pytest.raises(Unavailable, match="it does not answer"):
+        metrics.interval(TARGET)
