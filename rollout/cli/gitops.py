@@ -127,7 +127,7 @@ def _moving(
     found = routing_to(every, host)
     if not found:
         raise InvalidInput(no_route(service, namespace))
-    lost = {name: error for name in asked if (error := _lost(found, host, service, name))}
+    lost = naming.refused(asked, lambda name: demand_borne(found, host, service, (name,)))
     left = [name for name in asked if name not in lost]
     keyed = [(vs, named(vs, host, left)) for vs in found]
     moving = [(vs, keys) for vs, keys in keyed if movable(vs, host, keys)]
@@ -143,15 +143,6 @@ def _moving(
         )
     notes = [f"left out: {error.text}" for error in lost.values()] + [unread] * bool(unread)
     return moving, every, notes
-
-
-def _lost(found: Sequence[Document], host: str, service: str, name: str) -> InvalidInput | None:
-    """Why what is named cannot be told; None where it can."""
-    try:
-        demand_borne(found, host, service, (name,))
-    except InvalidInput as error:
-        return error
-    return None
 
 
 def _named(service: str, namespace: str) -> Document:

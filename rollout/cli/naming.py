@@ -1,6 +1,6 @@
-"""Which routes with a match are named: at the command line, else in the ServiceRollout, as far as that may be read."""
+"""Which routes with a match are named, at the command line or else in the ServiceRollout, and which names are refused."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from rollout.adapters.spelling.service_rollout import declared
 from rollout.core.errors import Forbidden, InvalidInput
@@ -17,3 +17,14 @@ def in_force(cluster: Cluster, service: str, namespace: str, names: Sequence[str
         return (declared(document).names if document else ()), ""
     except (Forbidden, InvalidInput) as error:
         return (), f"whether a ServiceRollout names routes that move though they have a match is not known: {error}"
+
+
+def refused(names: Sequence[str], demand: Callable[[str], object]) -> dict[str, InvalidInput]:
+    """Those of the names that `demand` refuses, and why."""
+    found = {}
+    for name in names:
+        try:
+            demand(name)
+        except InvalidInput as error:
+            found[name] = error
+    return found

@@ -6,6 +6,7 @@ from dataclasses import replace
 from decimal import Decimal
 
 from rollout.adapters import clock
+from rollout.cli.naming import refused
 from rollout.core.attempt import Record
 from rollout.core.documents import (
     DEPLOYMENT,
@@ -58,9 +59,9 @@ def as_it_is(cluster: Cluster, asked: Request) -> Request:
     `why` says which, and what else still sends to the version that is undone.
     """
     pair, found = _found(cluster, asked)
-    lost = {name: why for name in asked.names if (why := _lost(found, pair, asked.service, name))}
+    lost = refused(asked.names, lambda name: _demand_movable(found, pair, asked.service, name))
     left = tuple(name for name in asked.names if name not in lost)
-    return _told(replace(asked, names=left), pair, found, tuple(lost.values()))
+    return _told(replace(asked, names=left), pair, found, [error.text for error in lost.values()])
 
 
 def as_declared(cluster: Cluster, asked: Request, names: tuple[str, ...]) -> Request:
@@ -91,15 +92,11 @@ def _told(asked: Request, pair: Pair, found: Sequence[Document], why: Sequence[s
     return replace(asked, why="; ".join([*(f"left alone: {one}" for one in why), *still]))
 
 
-def _lost(found: Sequence[Document], pair: Pair, service: str, name: str) -> str:
-    """Why what was named at the promotion cannot move now; empty where it can."""
-    try:
-        demand_borne(found, pair.host, service, (name,))
-        for vs in found:
-            keyed(vs, pair, (name,))
-    except InvalidInput as error:
-        return error.text
-    return ""
+def _demand_movable(found: Sequence[Document], pair: Pair, service: str, name: str) -> None:
+    """Raise `InvalidInput` where what was named at the promotion cannot move now."""
+    demand_borne(found, pair.host, service, (name,))
+    for vs in found:
+        keyed(vs, pair, (name,))
 
 
 def once(document: Document, service: str) -> None:

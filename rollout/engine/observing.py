@@ -16,7 +16,7 @@ from rollout.mesh import drills
 from rollout.mesh.claims import annotation, claim_of
 from rollout.mesh.hosts import fqdn
 from rollout.mesh.overlays import bare, dressed
-from rollout.mesh.routes import LEFT, NAME, Pair, alike, http_routes, key_of, leads, ours, percents, standing
+from rollout.mesh.routes import LEFT, NAME, Pair, alike, bearers, http_routes, key_of, ours, percents, standing
 from rollout.mesh.subsets import find, labels_for, owner, seen_from
 from rollout.ports import Cluster, Target
 
@@ -167,12 +167,12 @@ def _stray(vs: Document, title: str, ref: RouteRef, attempt: Attempt) -> str:
     pair = pair_of(attempt)
     for key in ref.keys:
         known = key.removeprefix(LEFT)
-        bearers = [r for r in http_routes(vs) if key_of(r) == known and leads(r, vs, pair.host)]
-        name, count = known.removeprefix(NAME), len(bearers)
+        there = bearers(vs, pair.host, known)
+        name, count = known.removeprefix(NAME), len(there)
         lost = name in attempt.names and not any(key_of(route) == known for route in http_routes(vs))
         if not known.startswith(NAME) or not (count or lost):
             continue  # what leads elsewhere now leads nobody to either version
-        if key != known and any(standing(vs, route, pair) != {pair.canary} for route in bearers):
+        if key != known and any(standing(vs, route, pair) != {pair.canary} for route in there):
             return f"the route {name} of {title} was at {pair.canary} and is not any more; bring it back there"
         if not count:
             return f"{title} has no route of the name {name} any more; give it back to the route that moves"

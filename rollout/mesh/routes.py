@@ -119,9 +119,9 @@ def demand_unlike(vs: Document, keys: Collection[str]) -> None:
         raise InvalidInput(f"{ref(VIRTUAL_SERVICE, vs)} has more than one route of the name {name}; give each its own")
 
 
-def borne(vs: Document, host: str, key: str) -> int:
-    """How many of its http routes that lead to `host` have this key."""
-    return sum(key_of(route) == key and leads(route, vs, host) for route in http_routes(vs))
+def bearers(vs: Document, host: str, key: str) -> list[Document]:
+    """Its http routes that lead to `host` and have this key."""
+    return [route for route in http_routes(vs) if key_of(route) == key and leads(route, vs, host)]
 
 
 def leads(route: Document, vs: Document, host: str) -> bool:
@@ -230,7 +230,7 @@ def shifted(vs: Document, pair: Pair, keys: Collection[str] = ()) -> list[int]:
         if ours(route) or (pin and key in left):
             continue
         # A tester's rule to the canary, to which somebody gave the name of one that moves, is not what the name meant.
-        meant = key in keys and not (pin and live and borne(vs, pair.host, key) > 1)
+        meant = key in keys and not (pin and live and len(bearers(vs, pair.host, key)) > 1)
         if meant or (stable and (open_to_all or live)) or (lost and open_to_all and live):
             found.append(index)
     return found
@@ -247,31 +247,26 @@ def doubled(vs: Document, pair: Pair, keys: Collection[str] = ()) -> str:
 
 def alike(vs: Document, pair: Pair, keys: Collection[str]) -> list[str]:
     """Those of an attempt's keys that are the name of a route to the host which does not move, too."""
-    routes, moved = http_routes(vs), shifted(vs, pair, keys)
-    moving = [key_of(routes[index]) for index in moved]
-    return [key for key in keys if key.startswith(NAME) and borne(vs, pair.host, key) > max(1, moving.count(key))]
+    moving = [key_of(http_routes(vs)[index]) for index in shifted(vs, pair, keys)]
+    names = (key for key in keys if key.startswith(NAME))
+    return [key for key in names if len(bearers(vs, pair.host, key)) > max(1, moving.count(key))]
 
 
 def pins(vs: Document, pair: Pair, keys: Collection[str] = ()) -> list[str]:
     """The keys of the routes that name one of the versions and are left alone, but for those after `LEFT`."""
-    moved = shifted(vs, pair, keys)
-    return [
-        key_of(route)
-        for index, route in enumerate(http_routes(vs))
-        if index not in moved
-        and any(places(vs, route, pair))
-        and not ours(route)
-        and f"{LEFT}{key_of(route)}" not in keys
-    ]
+    still = (key_of(route) for route in _still(vs, pair, keys) if any(places(vs, route, pair)))
+    return [key for key in still if f"{LEFT}{key}" not in keys]
 
 
 def lagging(vs: Document, pair: Pair, keys: Collection[str] = ()) -> list[str]:
     """The keys of the routes that send to stable and do not move."""
+    return [key_of(route) for route in _still(vs, pair, keys) if pair.stable in standing(vs, route, pair)]
+
+
+def _still(vs: Document, pair: Pair, keys: Collection[str]) -> list[Document]:
+    """The routes of the user's that do not move."""
     moved = shifted(vs, pair, keys)
-    still = (index for index, route in enumerate(http_routes(vs)) if pair.stable in standing(vs, route, pair))
-    return [
-        key_of(http_routes(vs)[index]) for index in still if index not in moved and not ours(http_routes(vs)[index])
-    ]
+    return [route for index, route in enumerate(http_routes(vs)) if index not in moved and not ours(route)]
 
 
 def unpinned(vs: Document, pair: Pair, keys: Collection[str] = ()) -> bool:
