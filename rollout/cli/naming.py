@@ -1,4 +1,4 @@
-"""Which routes with a match are named, at the command line or else in the ServiceRollout, and which names are refused."""
+"""Which routes with a match are named: on the command line, else in the ServiceRollout; and which names are refused."""
 
 from collections.abc import Callable, Sequence
 

@@ -2,11 +2,12 @@
 
 import threading
 from collections import defaultdict
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeVar
 
 from rollout.adapters import clock
-from rollout.core.errors import Unintelligible, Unreachable
+from rollout.core.errors import Unavailable, Unintelligible, Unreachable
 from rollout.core.query import Points
 from rollout.judge.looks import Snapshot
 from rollout.ports import Asked, Edges, Metrics, Settled, Target
@@ -89,7 +90,7 @@ class Together:
     def settled(self, asked: Asked, at: float) -> dict[Target, Settled]:
         """See the port."""
         if len(asked) != 1:
-            return self._heard(self._metrics.settled(asked, at))
+            return self._heard(lambda: self._metrics.settled(asked, at))
         ((target, edges),) = asked.items()
         with self._turn:
             group = self._groups[target.namespace, target.reporter]
@@ -145,7 +146,7 @@ class Together:
 
     def _question(self, batch: dict[Target, Edges], target: Target, at: float) -> dict[Target, Settled]:
         try:
-            found = self._heard(self._metrics.settled(batch, at))
+            found = self._heard(lambda: self._metrics.settled(batch, at))
             if len(batch) > 1:
                 self._alone = ALONE
             return found
@@ -156,24 +157,32 @@ class Together:
             if not isinstance(error, Unintelligible):
                 raise
             self._alone = min(2 * self._alone, LONGEST)
-        return self._heard(self._metrics.settled({target: batch[target]}, at))
+        return self._heard(lambda: self._metrics.settled({target: batch[target]}, at))
 
-    def _heard(self, found: T) -> T:
-        self.answered = clock.now()
-        return found
+    def _heard(self, question: Callable[[], T]) -> T:
+        """What the port behind this one answers; that it did is remembered, though what it said be of no use."""
+        answered = True
+        try:
+            return question()
+        except Unavailable as error:
+            answered = isinstance(error, Unintelligible)
+            raise
+        finally:
+            if answered:
+                self.answered = clock.now()
 
     def snapshots(self, target: Target, start: float, end: float, step: float, edges: Edges = ()) -> list[Snapshot]:
         """See the port."""
-        return self._heard(self._metrics.snapshots(target, start, end, step, edges))
+        return self._heard(lambda: self._metrics.snapshots(target, start, end, step, edges))
 
     def horizon(self, target: Target) -> float | None:
         """See the port."""
-        return self._heard(self._metrics.horizon(target))
+        return self._heard(lambda: self._metrics.horizon(target))
 
     def interval(self, target: Target) -> float | None:
         """See the port."""
-        return self._heard(self._metrics.interval(target))
+        return self._heard(lambda: self._metrics.interval(target))
 
     def values(self, promql: str, start: float, end: float, step: float) -> list[Points]:
         """See the port."""
-        return self._heard(self._metrics.values(promql, start, end, step))
+        return self._heard(lambda: self._metrics.values(promql, start, end, step))

@@ -202,3 +202,19 @@ def test_who_has_his_answer_and_did_not_come_for_it_yet_is_not_asked_for_again(
     for one in (A, C, B):
         look(metrics, one, 12.0)
     assert [who for who, _ in store.asked] == ["ab", "c"]
+
+
+def test_only_what_the_store_itself_says_shows_that_it_lives(store: Store, now: list[float], metrics: Together) -> None:
+    now[0] += 1
+    look(metrics, A, 12.0)
+    assert metrics.answered == now[0]
+    now[0] += 1
+    look(metrics, B, 12.0)
+    assert metrics.answered == now[0] - 1, "that was known"
+    store.refuses = {1: Unintelligible("a page of HTML"), 3: Unavailable("away")}
+    with pytest.raises(Unavailable):
+        look(metrics, C, 13.0)
+    assert metrics.answered == now[0] - 1
+    with pytest.raises(Unintelligible):
+        look(metrics, C, 17.0)
+    assert metrics.answered == now[0], "of no use, and an answer"
