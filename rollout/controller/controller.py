@@ -120,8 +120,7 @@ class Controller:
         self.reflectors = Reflectors(cluster, self.cache)
         self.queue: Queue[Key] = Queue(clock.now)
         self.leader = Leader(cluster, settings.home, identity, settings.spaces, settings.lease, settings.drains)
-        together = Together(metrics)
-        turnstile = Turnstile(together, max(1, settings.workers - SPARE), lambda: together.answered)
+        turnstile = Turnstile(Together(metrics), max(1, settings.workers - SPARE))
         world = World(
             self._view, turnstile, webhooks, probes, self._follow, self._deployments, self._others, settings.labels
         )

@@ -20,6 +20,8 @@ FRESH = 0.25
 ALONE, LONGEST = 60.0, 3600.0
 """Seconds without questions for many, after one that could not be answered: it may be one of them, or too much. After
 the next twice as many, and so on."""
+LONG = 1.0
+"""Seconds after which no answer is a sign that the store hangs; who refuses at once does not."""
 PAST = 600.0
 """Seconds after which who asked no more is forgotten."""
 
@@ -81,7 +83,7 @@ class Together:
     def __init__(self, metrics: Metrics) -> None:
         self._metrics = metrics
         self.answered = 0.0
-        """When the port behind this one answered last (epoch seconds)."""
+        """When the port behind this one answered last, or refused at once (epoch seconds)."""
         self._groups: defaultdict[tuple[str, str], dict[Target, _Follower]] = defaultdict(dict)
         """By namespace and reporter."""
         self._turn = threading.Condition()
@@ -161,11 +163,11 @@ class Together:
 
     def _heard(self, question: Callable[[], T]) -> T:
         """What the port behind this one answers; that it did is remembered, though what it said be of no use."""
-        answered = True
+        began, answered = clock.now(), True
         try:
             return question()
         except Unavailable as error:
-            answered = isinstance(error, Unintelligible)
+            answered = isinstance(error, Unintelligible) or clock.now() - began < LONG
             raise
         finally:
             if answered:

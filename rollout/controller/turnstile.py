@@ -6,29 +6,28 @@ from contextlib import suppress
 from typing import TypeVar
 
 from rollout.adapters import clock
-from rollout.core.errors import Unavailable, Unintelligible
+from rollout.controller.together import Together
+from rollout.core.errors import Unavailable
 from rollout.core.query import Points
 from rollout.judge.looks import Snapshot
-from rollout.ports import Asked, Edges, Metrics, Settled, Target
+from rollout.ports import Asked, Edges, Settled, Target
 
 T = TypeVar("T")
-PATIENCE, LONG = 0.5, 1.0
-"""Seconds to wait until one of those who ask is answered, and after which no answer is a sign that the store hangs."""
+PATIENCE = 0.5
+"""Seconds to wait until one of those who ask is answered."""
 
 
 class Turnstile:
-    """The Metrics port before another one, which at most `most` ask at once.
+    """The Metrics port before the shared one, which at most `most` ask at once.
 
     While the store hangs nobody waits for it: who asks is told so at once, and what was asked goes to the store from a
-    thread of its own, until one such question is answered. `answered` says when the store itself answered last (epoch
-    seconds), where the other port has answers of its own; else every answer is the store's.
+    thread of its own, until one such question is answered. Whether it lives is told by what the store says itself,
+    never by what one who asks is told: that may have been known already, or be what another was told.
     """
 
-    def __init__(self, metrics: Metrics, most: int, answered: Callable[[], float] | None = None) -> None:
+    def __init__(self, metrics: Together, most: int) -> None:
         self._metrics = metrics
         self._free = threading.Semaphore(most)
-        self._last = 0.0
-        self._answered = answered or (lambda: self._last)
         self._hangs = ""
 
     def snapshots(self, target: Target, start: float, end: float, step: float, edges: Edges = ()) -> list[Snapshot]:
@@ -70,12 +69,11 @@ class Turnstile:
         try:
             return question()
         except Unavailable as error:
-            answered = isinstance(error, Unintelligible) or clock.now() - began < LONG
-            silent = "" if answered else str(error)
+            silent = str(error)
             raise
         finally:
-            if not silent:
-                self._last = clock.now()
-            if not silent or self._answered() < began:
+            if self._metrics.answered >= began:
+                self._hangs = ""
+            elif silent:
                 self._hangs = silent
             self._free.release()

@@ -204,7 +204,10 @@ def test_who_has_his_answer_and_did_not_come_for_it_yet_is_not_asked_for_again(
     assert [who for who, _ in store.asked] == ["ab", "c"]
 
 
-def test_only_what_the_store_itself_says_shows_that_it_lives(store: Store, now: list[float], metrics: Together) -> None:
+def test_only_what_the_store_itself_says_shows_that_it_lives(
+    store: Store, now: list[float], metrics: Together, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(together, "LONG", 0.0)
     now[0] += 1
     look(metrics, A, 12.0)
     assert metrics.answered == now[0]

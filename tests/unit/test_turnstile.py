@@ -7,7 +7,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from rollout.controller import turnstile
+from rollout.controller import together, turnstile
+from rollout.controller.together import Together
 from rollout.controller.turnstile import Turnstile
 from rollout.core.errors import InvalidInput, Unavailable
 from rollout.judge.looks import Snapshot
@@ -45,7 +46,7 @@ class Store(Unqueried):
 @pytest.fixture
 def store(monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
     monkeypatch.setattr(turnstile, "PATIENCE", 0.05)
-    monkeypatch.setattr(turnstile, "LONG", 0.0)
+    monkeypatch.setattr(together, "LONG", 0.0)
     made = Store()
     yield made
     made.answers.set()
@@ -60,7 +61,7 @@ def until(there: Callable[[], bool]) -> None:
 
 
 def test_few_wait_for_a_store_that_hangs_and_then_nobody(store: Store) -> None:
-    metrics = Turnstile(store, 2)
+    metrics = Turnstile(Together(store), 2)
     with ThreadPoolExecutor(2) as pool:
         held = [pool.submit(metrics.horizon, TARGET) for _ in range(2)]
         until(lambda: store.under_way == 2)
@@ -89,7 +90,7 @@ def _answer(metrics: Turnstile) -> float | None:
 
 
 def test_one_question_that_is_slow_is_no_store_that_hangs(store: Store) -> None:
-    metrics = Turnstile(store, 2)
+    metrics = Turnstile(Together(store), 2)
     store.answers.set()
     with ThreadPoolExecutor(1) as pool:
         slow = pool.submit(metrics.horizon, Target(SLOW, "shop", (), "v1", "v2"))
@@ -102,8 +103,8 @@ def test_one_question_that_is_slow_is_no_store_that_hangs(store: Store) -> None:
 
 
 def test_a_store_that_refuses_at_once_holds_nobody(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(turnstile, "LONG", 60.0)
-    metrics = Turnstile(store, 1)
+    monkeypatch.setattr(together, "LONG", 60.0)
+    metrics = Turnstile(Together(store), 1)
     store.gone.set()
     for _ in range(3):
         with pytest.raises(Unavailable, match="it does not answer"):
@@ -118,19 +119,29 @@ def test_no_question_passes_by() -> None:
     assert asked <= vars(Turnstile).keys()
 
 
-def test_who_knows_an_answer_already_is_no_sign_of_a_store_that_lives() -> None:
-    """Else who asks waits for it again and again while others are told what they had asked for before it hung."""
-    store = Store()
-    metrics = Turnstile(store, 2, answered=lambda: 0.0)
+def test_what_others_are_told_is_no_sign_of_a_store_that_lives(store: Store) -> None:
+    """Else who asks waits for it again and again: be it an answer that was known, or a failure that came to another."""
+    shared = Together(store)
+    metrics = Turnstile(shared, 2)
     with ThreadPoolExecutor(1) as pool:
         waiting = pool.submit(metrics.horizon, TARGET)
-        while not store.under_way:
-            time.sleep(0.001)
-        store.settled = lambda asked, at: {}  # type: ignore[method-assign]
-        assert metrics.settled({}, 0.0) == {}
-        time.sleep(turnstile.LONG)
+        until(lambda: store.under_way == 1)
         store.gone.set()
+        assert isinstance(waiting.exception(), Unavailable)
+    said = shared.answered
+    for tells in (known, failed):
+        shared.interval = tells  # type: ignore[method-assign]
+        with pytest.raises(Unavailable, match="it does not answer"):
+            metrics.interval(TARGET)
+        until(lambda: metrics._free._value == 2)
         with pytest.raises(Unavailable):
-            waiting.result(5.0)
-    with pytest.raises(Unavailable, match="it does not answer"):
-        metrics.interval(TARGET)
+            metrics.interval(TARGET)
+    assert shared.answered == said
+
+
+def known(target: Target) -> float | None:
+    return 15.0
+
+
+def failed(target: Target) -> float | None:
+    raise Unavailable("it does not answer")
