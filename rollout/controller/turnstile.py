@@ -51,12 +51,11 @@ class Turnstile:
         return self._asked(lambda: self._metrics.values(promql, start, end, step))
 
     def _asked(self, question: Callable[[], T]) -> T:
-        if hangs := self._hangs:
-            if self._free.acquire(blocking=False):
-                threading.Thread(target=self._tried, args=(question,), daemon=True).start()
+        if not self._free.acquire(timeout=0.0 if self._hangs else PATIENCE):
+            raise Unavailable(self._hangs or "those who ask the metrics store wait for it, and more may not")
+        if hangs := self._hangs:  # maybe since a moment ago: whose turn this was waited for nothing
+            threading.Thread(target=self._tried, args=(question,), daemon=True).start()
             raise Unavailable(hangs)
-        if not self._free.acquire(timeout=PATIENCE):
-            raise Unavailable("those who ask the metrics store wait for it, and more may not")
         return self._put(question)
 
     def _tried(self, question: Callable[[], object]) -> None:

@@ -25,8 +25,10 @@ class Store(Unqueried):
     def __init__(self) -> None:
         self.answers, self.gone = threading.Event(), threading.Event()
         self.under_way = self.most = 0
+        self.asked_by: list[threading.Thread] = []
 
     def horizon(self, target: Target) -> float | None:
+        self.asked_by.append(threading.current_thread())
         self.under_way += 1
         self.most = max(self.most, self.under_way)
         if target.service == SLOW or not self.answers.is_set():
@@ -87,6 +89,19 @@ def _answer(metrics: Turnstile) -> float | None:
         return metrics.horizon(TARGET)
     except Unavailable:
         return None
+
+
+def test_who_gets_a_turn_from_one_that_waited_in_vain_is_told_so(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(turnstile, "PATIENCE", 5.0)
+    metrics = Turnstile(Together(store), 1)
+    with ThreadPoolExecutor(1) as first, ThreadPoolExecutor(1) as second:
+        asks = first.submit(metrics.horizon, TARGET)
+        until(lambda: store.under_way == 1)
+        waits = second.submit(metrics.horizon, TARGET)
+        time.sleep(0.1)  # until it waits for its turn
+        store.gone.set()
+        assert [str(one.exception()) for one in (asks, waits)] == ["it does not answer"] * 2
+        assert not second._threads & set(store.asked_by), "it would have waited as long"
 
 
 def test_one_question_that_is_slow_is_no_store_that_hangs(store: Store) -> None:
