@@ -223,7 +223,7 @@ class Hands:
             given = percents(vs, pair_of(a), route.keys) if vs else []
             if vs is None or not (given or (claim.taken_back and not bare(vs, self._host))):
                 continue
-            weight = min([claim.weight, *given]) if claim.taken_back else claim.weight
+            weight = min(claim.weight, max(given, default=Decimal(0))) if claim.taken_back else claim.weight
             if claim.taken_back and not a.since and claim_of(vs, self._key) is None:
                 continue
             try:

@@ -84,10 +84,10 @@ def undressing_patch(vs: Document, host: str) -> Document:
 def claiming_patch(vs: Document, key: str, pair: Pair, claim: Claim, acts: Sequence[Overlay]) -> Document:
     """The merge patch that puts the weights, the routes for `acts` and the claim where they belong, in one write.
 
-    Raises `InvalidInput` where no route can be made for it.
+    A claim that takes back raises no route. Raises `InvalidInput` where no route can be made for it.
     """
-    before = claim_of(vs, key)
-    routes, scales = laid_out(vs, pair, claim.keys, claim.weight, acts, before.scales if before else {})
+    before, back = claim_of(vs, key), claim.taken_back is not None
+    routes, scales = laid_out(vs, pair, claim.keys, claim.weight, acts, before.scales if before else {}, back)
     stands = before and before.attempt == claim.attempt
     if not claim.taken_back:
         stands = stands and before and before.weight == claim.weight and routes == http_routes(vs)

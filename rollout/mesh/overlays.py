@@ -48,14 +48,20 @@ def bare(vs: Document, host: str) -> bool:
 
 
 def laid_out(
-    vs: Document, pair: Pair, keys: Collection[str], weight: Decimal, acts: Sequence[Overlay], scales: dict[str, int]
+    vs: Document,
+    pair: Pair,
+    keys: Collection[str],
+    weight: Decimal,
+    acts: Sequence[Overlay],
+    scales: dict[str, int],
+    back: bool = False,
 ) -> tuple[list[Document], dict[str, int]]:
     """The http routes with the canary at `weight` and what `acts` ask for, and the scales in use (see `with_weight`).
 
     Raises `InvalidInput` where a route of ours cannot be made.
     """
     theirs = without(vs, pair.host)
-    routes, used = with_weight(theirs, pair, keys, weight, scales)
+    routes, used = with_weight(theirs, pair, keys, weight, scales, back)
     return dressed(with_routes(theirs, routes), pair, keys, acts), used
 
 

@@ -284,33 +284,35 @@ def percents(vs: Document, pair: Pair, keys: Collection[str] = ()) -> list[Decim
 
     An unpinned route counts as 100: nobody can say what the canary gets.
     """
-    found = []
-    for index in shifted(vs, pair, keys):
-        route = http_routes(vs)[index]
-        if _unpinned(vs, route, pair):
-            found.append(Decimal(100))
-            continue
-        stable, canary = places(vs, route, pair)
-        units = _units(route)
-        mine = sum(units[i] for i in canary)
-        percent = Fraction(100 * mine, mine + sum(units[i] for i in stable))
-        found.append(Decimal(percent.numerator) / Decimal(percent.denominator))
-    return found
+    return [_percent(vs, http_routes(vs)[index], pair) for index in shifted(vs, pair, keys)]
+
+
+def _percent(vs: Document, route: Document, pair: Pair) -> Decimal:
+    if _unpinned(vs, route, pair):
+        return Decimal(100)
+    stable, canary = places(vs, route, pair)
+    units = _units(route)
+    mine = sum(units[i] for i in canary)
+    percent = Fraction(100 * mine, mine + sum(units[i] for i in stable))
+    return Decimal(percent.numerator) / Decimal(percent.denominator)
 
 
 def with_weight(
-    vs: Document, pair: Pair, keys: Collection[str], weight: Decimal, scales: dict[str, int]
+    vs: Document, pair: Pair, keys: Collection[str], weight: Decimal, scales: dict[str, int], back: bool = False
 ) -> tuple[list[Document], dict[str, int]]:
     """The http routes with the canary at `weight` percent of both versions' share, and the scales in use.
 
-    Everything else stays: order, other destinations' share, unknown fields. Where the share cannot be expressed in
-    whole weights, all weights of the route are multiplied by a power of ten, its scale; it is divided out again as
-    soon as it can be. `scales` are those that the present weights carry.
+    Where it goes `back`, a route that gives the canary less keeps that. Everything else stays: order, other
+    destinations' share, unknown fields. Where the share cannot be expressed in whole weights, all weights of the route
+    are multiplied by a power of ten, its scale; it is divided out again as soon as it can be. `scales` are those that
+    the present weights carry.
     """
     routes, used = copied(http_routes(vs)), {}
     for index in shifted(vs, pair, keys):
         key = key_of(routes[index])
-        scale = _set_weight(vs, routes[index], pair, weight, scales.get(key, 1))
+        scale = scales.get(key, 1)
+        if not back or _percent(vs, routes[index], pair) >= weight:
+            scale = _set_weight(vs, routes[index], pair, weight, scale)
         if scale != 1:
             used[key] = scale
     return routes, used

@@ -290,6 +290,26 @@ def test_a_route_that_goes_in_the_middle_is_lost_and_goes_back_when_it_is_there_
     assert main_of(world)["match"] == [{"uri": {"prefix": "/"}}]
 
 
+def test_a_take_back_that_stable_cannot_carry_lowers_no_route_to_the_least() -> None:
+    """Somebody lowered one route by hand; the other keeps what it has until an endpoint of stable is there again."""
+    world = World(7, trouble=0.0, strategy=strategy(**FAST, deadline=20.0), beside=(API,))
+
+    def each(w: World) -> None:
+        if w.exposed() == 25 and w.ready["v1"]:
+            w.edit(lambda vs: by_api(vs).update({"route": main_at("v1")}))
+            w.set_ready("v1", 0)
+        if attempt_of(w).phase is Phase.ROLLING_BACK:
+            raise Stood
+
+    with pytest.raises(Stood):
+        drive(world, lambda _: Faults(), each)
+    given = [weights(by_api(world.virtual_service())), weights(main_of(world))]
+    assert given == [[100], [75, 25]]
+    drive(world, lambda _: Faults(), lambda w: w.set_ready("v1", 4))
+    assert attempt_of(world).phase is Phase.ROLLED_BACK
+    assert [weights(by_api(world.virtual_service())), weights(main_of(world))] == [[100, 0], [100, 0]]
+
+
 # One after another
 
 

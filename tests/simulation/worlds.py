@@ -223,8 +223,12 @@ def events(world: World) -> None:
 
 
 def _weights(world: World, canary: int, manager: str) -> None:
+    """Somebody sets the weights of all routes for everybody, or of one of them alone."""
+    alone = world.random.random() < 0.5
+
     def change(vs: dict) -> None:  # type: ignore[type-arg]
-        for route in (route for route in vs["spec"]["http"] if for_all(route)):
+        moving = [route for route in vs["spec"]["http"] if for_all(route)]
+        for route in moving[-1:] if alone else moving:
             for entry in route["route"]:
                 if len(route["route"]) > 1:
                     entry["weight"] = canary if entry["destination"].get("subset") == "v2" else 100 - canary

@@ -153,6 +153,19 @@ def test_a_name_that_one_more_route_bears_since_moves_neither_but_what_divides()
     assert percents(git, PAIR, ("name:api", "*")) == [Decimal(0), Decimal(50)], "which goes on being known by its name"
 
 
+def test_what_is_taken_back_raises_no_route_and_lowers_none_that_has_less() -> None:
+    """Of 2 and 1 nobody can write the percents: such a route stays as it is."""
+    api, main = {**API, "route": [to("v1", 2), to("v2", 1)]}, {"route": [to("v1", 40), to("v2", 60)]}
+    for weight, left in ((60, [[2, 1], [40, 60]]), (50, [[2, 1], [50, 50]]), (0, [[3, 0], [100, 0]])):
+        routes, used = with_weight(vs(api, main), PAIR, ("name:api", "*"), Decimal(weight), {}, back=True)
+        assert [[entry["weight"] for entry in route["route"]] for route in routes] == left
+        assert used == {}
+    scaled = {**API, "route": [to("v1", 995), to("v2", 5)]}
+    for weight, alone, scales in ((1, [995, 5], {"name:api": 10}), (0, [100, 0], {})):
+        routes, used = with_weight(vs(scaled), PAIR, ("name:api",), Decimal(weight), {"name:api": 10}, back=True)
+        assert ([entry["weight"] for entry in routes[0]["route"]], used) == (alone, scales)
+
+
 def test_a_key_that_is_left_moves_nothing_and_is_not_lost() -> None:
     document = vs({**API, "route": [to("v1", 0), to("v2", 100)]}, {"route": [to("v2")]})
     assert shifted(document, PAIR) == [0], "by its destinations it would"
