@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -162,9 +163,16 @@ class Mesh:
 
     def seen(self) -> list[str]:
         """What users saw fail, as status, Envoy's flags and the version that answered."""
+        return list(self.users()[1])
+
+    def users(self) -> tuple[int, Counter[str]]:
+        """How many requests they sent, and how many failed, by what they saw."""
         lines = [json.loads(line) for line in self.playground.users_log.read_text().splitlines()]
-        assert sum(line["sent"] for line in lines) > 100, "without users nothing is shown"
-        return [kind for line in lines for kind in line["failed"]]
+        sent, failed = sum(line["sent"] for line in lines), Counter[str]()
+        assert sent > 100, "without users nothing is shown"
+        for line in lines:
+            failed.update(line["failed"])
+        return sent, failed
 
 
 def set_weights(canary: int) -> Callable[[Document], None]:

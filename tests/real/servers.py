@@ -68,7 +68,7 @@ class ApiServer:
             f"--secure-port={self.port}", f"--cert-dir={self.folder / 'certs'}",
             "--service-account-issuer=https://kubernetes.default.svc", f"--service-account-key-file={key}",
             f"--service-account-signing-key-file={key}", "--authorization-mode=RBAC",
-            f"--token-auth-file={self.folder / 'tokens.csv'}", "--service-cluster-ip-range=10.0.0.0/24",
+            f"--token-auth-file={self.folder / 'tokens.csv'}", "--service-cluster-ip-range=10.0.0.0/16",
             "--disable-admission-plugins=ServiceAccount", *self._options,
         )  # fmt: skip
         until = time.monotonic() + 90

@@ -1,5 +1,6 @@
 """The controller as its own process on a real API server, with a real Prometheus and a real Envoy."""
 
+import random
 import re
 import signal
 import subprocess
@@ -117,6 +118,11 @@ class Controllers:
         found: Document = self.read().get("status") or {}
         return found
 
+    def stands(self) -> tuple[str, str]:
+        """The version that is, or was, tried, and how it stands."""
+        status = self.status()
+        return status.get("canary", ""), status.get("phase", "")
+
     def wait_for(self, phase: str, within: float = 120.0) -> Document:
         try:
             wait(lambda: self.status().get("phase") == phase, within)
@@ -227,6 +233,35 @@ def test_another_replica_goes_on_where_one_ended(controllers: Controllers, how: 
     assert mesh.seen() == []
     path = [one["weight"] for one in controllers.status()["journal"]]
     assert path == sorted(path)
+
+
+RELEASES = ("v2", 0.0), ("v1", 0.0), ("v2", 0.2), ("v3", 0.0), ("v1", 0.0)
+"""Versions, one after the other, and which share of their answers fails."""
+
+
+@pytest.mark.parametrize("seed", [0, *(pytest.param(seed, marks=pytest.mark.soak) for seed in range(1, 20))])
+def test_killed_at_random_moments_it_fails_nobody(controllers: Controllers, seed: int) -> None:
+    """Five releases, of which one is bad; a hundred in the soak. No user meets an error but the bad version's own."""
+    mesh, moments, died = controllers.mesh, random.Random(seed), 0
+    port = controllers.start()
+    controllers.declare("v1", bake={"min": "2s", "max": "60s"}, confirm="2s")
+    wait(lambda: controllers.status().get("phase") == "Idle", 20)
+    for version, fails in RELEASES:
+        mesh.playground.fail("v2", fails)
+        controllers.patch({"spec": {"version": version}})
+        end = (version, "RolledBack" if fails else "Promoted")
+        for _ in range(moments.randint(1, 3)):
+            time.sleep(moments.uniform(0.3, 8.0))
+            died += controllers.stands() != end
+            controllers.end(port, signal.SIGKILL)
+            mesh.server.call("DELETE", f"/apis/coordination.k8s.io/v1/namespaces/{HOME}/leases")  # or it waits for it
+            port = controllers.start()
+        wait(lambda end=end: controllers.stands() == end, 120.0)  # type: ignore[misc]
+        assert mesh.weights().get(version, 0) == (0 if fails else 100)
+    assert died >= len(RELEASES), "else it was killed when all was over"
+    sent, failed = mesh.users()
+    assert {kind.partition("|")[2] for kind in failed} == {"-|v2"}, "the bad version's own, of which some were met"
+    print(f"{died} deaths in {len(RELEASES)} releases; of {sent} requests failed {failed.total()}, all by v2 itself")
 
 
 def test_a_foreign_weight_is_put_back_at_once_and_a_foreign_timeout_kept(controllers: Controllers) -> None:
