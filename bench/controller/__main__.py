@@ -27,7 +27,7 @@ def main() -> None:
     parser.add_argument("scenario", choices=SCENARIOS)
     parser.add_argument("--services", type=int, default=10)
     parser.add_argument("--bake", type=float, help="seconds that a weight stands")
-    parser.add_argument("--interval", type=float, help="seconds between two looks of a peer")
+    parser.add_argument("--interval", type=float, help="seconds between two looks, and two scrapes")
     parser.add_argument("--raised", action="store_true", help="raise the client limits of a peer")
     parser.add_argument("--keep", type=Path, help="a folder for the logs")
     asked = parser.parse_args()

@@ -15,12 +15,14 @@ from typing import Any
 from bench.controller.table import README, RESULTS, put, recorded, table
 
 EVERY, PEERS, OURS = ("flagger", "argo", "ours"), ("flagger", "argo"), ("ours",)
-RAISED, EACH_SECOND = ("--raised",), ("--interval", "1")
+RAISED, EACH_SECOND, AS_PEERS = ("--raised",), ("--interval", "1"), ("--interval", "10")
 CASES: list[tuple[tuple[str, ...], str, int, tuple[str, ...]]] = [
     (EVERY, "idle", 200, ()),
     (EVERY, "rollout", 10, ()),
     (("argo",), "rollout", 10, EACH_SECOND),
+    (OURS, "rollout", 10, AS_PEERS),
     (OURS, "rollout", 200, ()),
+    (OURS, "rollout", 200, AS_PEERS),
     (PEERS, "rollout", 200, RAISED),
     (EVERY, "bake", 200, ()),
     (EVERY, "reaction", 24, ()),

@@ -1,7 +1,7 @@
 """So much of Prometheus' HTTP API as the three controllers ask for, over requests that nobody sends.
 
 Every service gets RATE requests a second, of which the canary gets what its weight says; from a known instant on it
-fails HARM of them. Counters are those of the last scrape, one a second, SCRAPED after it began.
+fails HARM of them. Counters are those of the last scrape, SCRAPED after a second began.
 """
 
 import json
@@ -51,10 +51,10 @@ class _Since:
 
 
 class Traffic:
-    """What is counted of all services. Safe for threads; instants are epoch seconds."""
+    """What is counted of all services, and read each `every` seconds. Safe for threads; instants are epoch seconds."""
 
-    def __init__(self, now: Callable[[], float]) -> None:
-        self._now, self._began = now, now() - PAST
+    def __init__(self, now: Callable[[], float], every: float) -> None:
+        self._now, self._began, self._every = now, now() - PAST, every
         self._past: defaultdict[str, list[_Since]] = defaultdict(lambda: [_Since(self._began)])
         self._lock = threading.Lock()
 
@@ -80,16 +80,16 @@ class Traffic:
 
     def counted(self, service: str, at: float) -> tuple[float, float, float]:
         """As the last scrape before that instant found it."""
-        at = scraped(at)
+        at = scraped(at, self._every)
         with self._lock:
             past = self._past[service]
             found = next((one for one in reversed(past) if one.at <= at), past[0])
             return found.counted(at)
 
 
-def scraped(at: float) -> float:
-    """When counters were read last before a moment."""
-    return math.floor(at - SCRAPED) + SCRAPED
+def scraped(at: float, every: float) -> float:
+    """When counters, read each `every` seconds, were read last before a moment."""
+    return math.floor((at - SCRAPED) / every) * every + SCRAPED
 
 
 class _Server(ThreadingHTTPServer):
@@ -102,10 +102,10 @@ class _Server(ThreadingHTTPServer):
 
 
 class Metrics:
-    """The server. `down`: it closes connections without an answer."""
+    """The server, which scrapes each `every` seconds. `down`: it closes connections without an answer."""
 
-    def __init__(self, now: Callable[[], float] = time.time) -> None:
-        self.traffic, self.down, self._now = Traffic(now), False, now
+    def __init__(self, every: float = 1.0, now: Callable[[], float] = time.time) -> None:
+        self.traffic, self.down, self._now, self._every = Traffic(now, every), False, now, every
         self.asked: Counter[str] = Counter()
         self.bad: defaultdict[str, list[float]] = defaultdict(list)
         """When an answer showed that the canary of a service fails."""
@@ -154,7 +154,7 @@ class Metrics:
         """The data, and the services of which it shows that their canary fails."""
         query = asked.get("query", "")
         if path.endswith("/targets"):
-            return {"activeTargets": [{"labels": {"instance": INSTANCE}, "scrapeInterval": "1s"}]}, []
+            return {"activeTargets": [{"labels": {"instance": INSTANCE}, "scrapeInterval": f"{self._every:g}s"}]}, []
         if path.endswith("/query_range"):
             times = float(asked["start"]), float(asked["end"]), float(asked["step"].removesuffix("s"))
             return self._ranges(query, times)
@@ -172,7 +172,7 @@ class Metrics:
         if 'reporter="destination"' in query:
             return _vector([], now), []
         if query.startswith("min(max by (instance) (timestamp("):
-            return _vector([({}, str(scraped(now)))], now), []
+            return _vector([({}, str(scraped(now, self._every)))], now), []
         if query.startswith("group by (instance)"):
             return _vector([({"instance": INSTANCE}, "1")], now), []
         if query.startswith("group by (reporter, has)"):
@@ -184,7 +184,7 @@ class Metrics:
         """The counters of a moment, and the horizon."""
         found, bad = self._ranges(query, (at - 1, at, 1.0))
         rows = [(row["metric"], row["values"][-1][1]) for row in found["result"]]
-        newest = scraped(now)
+        newest = scraped(now, self._every)
         services = dict.fromkeys(metric["service"] for metric, _ in rows)
         horizons = [({"service": service, "outcome": HORIZON}, str(newest)) for service in services]
         return _vector([*rows, *horizons], now), bad if at <= newest else []

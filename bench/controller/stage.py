@@ -45,7 +45,7 @@ class Stage:
         count: int,
         raised: bool,
     ) -> None:
-        self.audit, self.metrics = Audit(folder), Metrics()
+        self.audit, self.metrics = Audit(folder), Metrics(plan.interval)
         self.server = ApiServer(folder, ("ours", "flagger", "argo"), self.audit.options)
         self.server.call("POST", "/api/v1/namespaces", {"metadata": {"name": NAMESPACE}})
         self.candidate = make(self.server, self.metrics.url, plan, raised)

@@ -37,7 +37,7 @@ def clock() -> Clock:
 
 @pytest.fixture
 def server(clock: Clock) -> Iterator[Metrics]:
-    made = Metrics(clock)
+    made = Metrics(now=clock)
     try:
         yield made
     finally:
@@ -66,9 +66,11 @@ def test_the_metrics_server_counts_what_the_weight_says(
     assert server.bad["app3"] == [clock.at]
 
 
-@pytest.mark.parametrize(("at", "last"), [(7.5, 7.37), (7.2, 6.37)])
-def test_counters_are_read_once_a_second(at: float, last: float) -> None:
-    assert scraped(at) == pytest.approx(last)
+@pytest.mark.parametrize(
+    ("at", "every", "last"), [(7.5, 1, 7.37), (7.2, 1, 6.37), (20.3, 10, 10.37), (29.9, 10, 20.37)]
+)
+def test_counters_are_read_now_and_then(at: float, every: float, last: float) -> None:
+    assert scraped(at, every) == pytest.approx(last)
 
 
 def test_a_metrics_server_that_is_gone_answers_nothing(server: Metrics) -> None:
