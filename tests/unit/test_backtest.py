@@ -2,8 +2,6 @@
 
 import json
 import os
-import subprocess
-import sys
 import time
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -22,6 +20,7 @@ from rollout.engine.replaying import Ending, Plateau, Replay
 from rollout.judge.looks import ALL, FAILED, Arm
 from rollout.lab.traffic import Truth
 from rollout.ports import Target
+from tests.command import ran
 from tests.fakes.past import BEGAN, EVERY, Past
 
 HOST = "reviews.shop.svc.cluster.local"
@@ -201,11 +200,7 @@ def test_scripts_get_the_same_as_data() -> None:
 
 
 def rollout(*arguments: str) -> tuple[int, str, str]:
-    done = subprocess.run(
-        [sys.executable, "-m", "rollout", "backtest", "reviews", *arguments],
-        capture_output=True, text=True, timeout=60, env=os.environ | {"KUBECONFIG": os.devnull},
-    )  # fmt: skip
-    return done.returncode, done.stdout, done.stderr
+    return ran("backtest", "reviews", *arguments, environment={"KUBECONFIG": os.devnull})
 
 
 NOBODY = ("-n", "shop", "--prometheus", "http://127.0.0.1:9")

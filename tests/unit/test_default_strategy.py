@@ -13,6 +13,7 @@ import pytest
 
 from rollout.adapters.counters import CounterFiles
 from rollout.judge.looks import ALL, FAILED, within
+from tests.command import ran
 from tests.unit.test_bad_input import state
 
 RPS = 100
@@ -44,11 +45,7 @@ def busy(quiet: Path) -> Path:
 
 
 def rollout(folder: Path, verb: str, *more: str) -> tuple[int, str, str]:
-    done = subprocess.run(
-        [sys.executable, "-m", "rollout", verb, "reviews", "--to", "v2", "--cluster", str(folder), *more],
-        capture_output=True, text=True, timeout=60, stdin=subprocess.DEVNULL,
-    )  # fmt: skip
-    return done.returncode, done.stdout, done.stderr
+    return ran(verb, "reviews", "--to", "v2", "--cluster", str(folder), *more)
 
 
 def document(folder: Path, verb: str, *more: str) -> dict[str, Any]:

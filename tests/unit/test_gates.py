@@ -1,8 +1,6 @@
 """Pauses and gates as users write them: in a strategy file, and through the command line."""
 
 import json
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -15,6 +13,7 @@ from rollout.core.errors import InvalidInput
 from rollout.core.lifecycle import Phase
 from rollout.core.strategy import Gate, OnNo, OnTimeout, Pause
 from rollout.engine.state import ConfigMapShelf, StateStore
+from tests.command import ran
 
 WHOLE = "bake: 1m\nconfirm: 1m\nchecks: []\nsteps:\n- weight: 5\n{}- weight: 100\n"
 
@@ -67,11 +66,7 @@ def test_what_a_file_may_not_say(step: str, said: str) -> None:
 
 
 def rollout(folder: Path, *arguments: str) -> tuple[int, str, str]:
-    done = subprocess.run(
-        [sys.executable, "-m", "rollout", *arguments, "--cluster", str(folder)],
-        capture_output=True, text=True, timeout=60, stdin=subprocess.DEVNULL,
-    )  # fmt: skip
-    return done.returncode, done.stdout, done.stderr
+    return ran(*arguments, "--cluster", str(folder))
 
 
 @pytest.fixture
