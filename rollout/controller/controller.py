@@ -51,6 +51,8 @@ RESYNC = 600.0
 """Seconds after which every object is looked at again, whatever was heard of it; it costs no request."""
 SPARE = 2
 """Workers that are left for what needs no counters while all others wait for them."""
+LEAVING = 15.0
+"""Seconds in which all ticks that are under way at the end have to be over; a pod is killed after 30."""
 RETRY, SELDOM, IN_FLIGHT = 1.0, 60.0, 5.0
 """Seconds after which an object is tried again that could not be worked on: at first, at most, and at most where
 something of it is in flight."""
@@ -146,12 +148,16 @@ class Controller:
             self._run(f"work {number}", functools.partial(self._work, number))
 
     def stop(self, keep: bool = False) -> None:
-        """Finish the ticks that are under way, let the lead go unless we are to `keep` it from others, and end."""
+        """Finish the ticks that are under way, let the lead go unless we are to `keep` it from others, and end.
+
+        Where one does not end the lead is kept until it runs out: what that one writes may land yet.
+        """
         self._over.set()
         self.queue.close()
+        end = clock.now() + LEAVING
         for thread in self._threads:
-            thread.join(10.0)
-        if not keep:
+            thread.join(max(0.0, end - clock.now()))
+        if not keep and not any(thread.is_alive() for thread in self._threads):
             with suppress(RolloutError):
                 self.leader.release(clock.now())
         self.reflectors.close()

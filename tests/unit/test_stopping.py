@@ -4,7 +4,10 @@ import threading
 import time
 from typing import Any
 
+import pytest
+
 from rollout.adapters import clock
+from rollout.controller import controller as controllers
 from rollout.controller.controller import Controller, Settings
 from rollout.controller.leading import Leader
 from rollout.controller.telemetry import Telemetry
@@ -79,3 +82,25 @@ def test_a_write_that_is_under_way_lands_before_anybody_else_may_lead() -> None:
     time.sleep(1.5)  # the bake is over
     assert len(cluster.history) == len(landed)
     assert Leader(cluster, HOME, "two").renew(clock.now())
+
+
+def test_those_that_hang_are_waited_for_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One after the other they would outlast a pod's grace period. What they write may land yet: the lead is kept."""
+    monkeypatch.setattr(controllers, "LEAVING", 0.5)
+    cluster = Slow()
+    controller = Controller(
+        cluster, NOBODY, lambda: NOBODY, lambda: NOBODY, Settings(HOME, workers=1), "one", Telemetry()
+    )
+    assert controller.leader.renew(clock.now())
+    over = threading.Event()
+
+    def hangs() -> None:
+        over.wait(30.0)
+
+    for number in range(6):
+        controller._run(f"hangs {number}", hangs)
+    began = time.monotonic()
+    controller.stop()
+    assert 0.5 <= time.monotonic() - began < 1.0
+    assert cluster.holder == "one"
+    over.set()
