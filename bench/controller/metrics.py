@@ -54,7 +54,7 @@ class Traffic:
     """What is counted of all services, and read each `every` seconds. Safe for threads; instants are epoch seconds."""
 
     def __init__(self, now: Callable[[], float], every: float) -> None:
-        self._now, self._began, self._every = now, now() - PAST, every
+        self._now, self._began, self.every = now, now() - PAST, every
         self._past: defaultdict[str, list[_Since]] = defaultdict(lambda: [_Since(self._began)])
         self._lock = threading.Lock()
 
@@ -80,7 +80,7 @@ class Traffic:
 
     def counted(self, service: str, at: float) -> tuple[float, float, float]:
         """As the last scrape before that instant found it."""
-        at = scraped(at, self._every)
+        at = scraped(at, self.every)
         with self._lock:
             past = self._past[service]
             found = next((one for one in reversed(past) if one.at <= at), past[0])
@@ -105,7 +105,7 @@ class Metrics:
     """The server, which scrapes each `every` seconds. `down`: it closes connections without an answer."""
 
     def __init__(self, every: float = 1.0, now: Callable[[], float] = time.time) -> None:
-        self.traffic, self.down, self._now, self._every = Traffic(now, every), False, now, every
+        self.traffic, self.down, self._now = Traffic(now, every), False, now
         self.asked: Counter[str] = Counter()
         self.bad: defaultdict[str, list[float]] = defaultdict(list)
         """When an answer showed that the canary of a service fails."""
@@ -154,7 +154,9 @@ class Metrics:
         """The data, and the services of which it shows that their canary fails."""
         query = asked.get("query", "")
         if path.endswith("/targets"):
-            return {"activeTargets": [{"labels": {"instance": INSTANCE}, "scrapeInterval": f"{self._every:g}s"}]}, []
+            return {
+                "activeTargets": [{"labels": {"instance": INSTANCE}, "scrapeInterval": f"{self.traffic.every:g}s"}]
+            }, []
         if path.endswith("/query_range"):
             times = float(asked["start"]), float(asked["end"]), float(asked["step"].removesuffix("s"))
             return self._ranges(query, times)
@@ -172,7 +174,7 @@ class Metrics:
         if 'reporter="destination"' in query:
             return _vector([], now), []
         if query.startswith("min(max by (instance) (timestamp("):
-            return _vector([({}, str(scraped(now, self._every)))], now), []
+            return _vector([({}, str(scraped(now, self.traffic.every)))], now), []
         if query.startswith("group by (instance)"):
             return _vector([({"instance": INSTANCE}, "1")], now), []
         if query.startswith("group by (reporter, has)"):
@@ -184,7 +186,7 @@ class Metrics:
         """The counters of a moment, and the horizon."""
         found, bad = self._ranges(query, (at - 1, at, 1.0))
         rows = [(row["metric"], row["values"][-1][1]) for row in found["result"]]
-        newest = scraped(now, self._every)
+        newest = scraped(now, self.traffic.every)
         services = dict.fromkeys(metric["service"] for metric, _ in rows)
         horizons = [({"service": service, "outcome": HORIZON}, str(newest)) for service in services]
         return _vector([*rows, *horizons], now), bad if at <= newest else []
