@@ -839,7 +839,7 @@ def judge(
     strategy: StrategyName = "canary",
     output: Output = "text",
 ) -> None:
-    """Judge looks that others took: JSON lines on stdin, a verdict a line; exit code 1 if it would go back."""
+    """Judge looks that others took: JSON lines on stdin, a verdict a line; exit code 1 if it would lower the weight."""
     import json
 
     from rollout.cli.console import verdict_line
@@ -849,7 +849,7 @@ def judge(
     _check_output(output)
     harm = False
     for told in Stream(_judging(strategy)).answers(sys.stdin):
-        harm = harm or told.reading.verdict is Verdict.ROLLBACK
+        harm = harm or told.reading.verdict in (Verdict.ROLLBACK, Verdict.DOUBT)
         if told.note:
             print(f"rollout: {told.note}; the look is left out", file=sys.stderr, flush=True)
         print(json.dumps(told.document()) if output == "json" else verdict_line(told.at, told.reading), flush=True)

@@ -68,6 +68,7 @@ def _plateau(plateau: Plateau) -> dict[str, Any]:
         "text": said.text if said else None,
         "on_after": plateau.on_after,
         "back_after": plateau.back_after,
+        "doubt_after": plateau.doubt_after,
         "stable": _counts(plateau.stable),
         "canary": _counts(plateau.canary),
     }
@@ -105,6 +106,8 @@ def _verdict(plateau: Plateau) -> str:
         return "the judge would have gone back before"
     if plateau.back_after is not None:
         acts = f"back after {spoken(plateau.back_after)}"
+    elif plateau.doubt_after is not None:
+        acts = f"back to compare anew after {spoken(plateau.doubt_after)}"
     elif plateau.on_after is not None:
         acts = f"on after {spoken(plateau.on_after)}"
     else:
@@ -123,19 +126,31 @@ def summary(replay: Replay, moment: float) -> str:
 def _went_back(plateau: Plateau) -> str:
     assert plateau.said is not None
     assert plateau.back_after is not None
-    kind, edge = kind_of(plateau.said.check)
-    what = f"answers slower than {edge:g} ms" if kind is Kind.LATENCY else str(kind)
+    what = _what(plateau.said.check)
     # Without anybody to compare with, the chance is one of crossing a bound, and the judge does not name it either.
     chance = "" if plateau.weight == 100 else f", {luck(plateau.said.luck)}"
     return f"would have gone back after {spoken(plateau.back_after)} at {plateau.weight} %: {what}{chance}"
 
 
+def _what(check: str) -> str:
+    kind, edge = kind_of(check)
+    return f"answers slower than {edge:g} ms" if kind is Kind.LATENCY else str(kind)
+
+
 def _went_on(replay: Replay) -> str:
     compared = [plateau for plateau in replay.plateaus if plateau.weight < 100]
+    doubts = "".join(f"; {_doubt(plateau)}" for plateau in replay.plateaus if plateau.doubt_after is not None)
     if not compared:
-        return f"would have had nobody to compare with, because {replay.canary} had everything at once"
+        return f"would have had nobody to compare with, because {replay.canary} had everything at once{doubts}"
     steps = ", ".join(_step(plateau) for plateau in compared)
-    return f"would have gone on {steps}"
+    return f"would have gone on {steps}{doubts}"
+
+
+def _doubt(plateau: Plateau) -> str:
+    assert plateau.said is not None
+    assert plateau.doubt_after is not None
+    after = f"after {spoken(plateau.doubt_after)} at {plateau.weight} %"
+    return f"would have gone back to compare anew {after}: {_what(plateau.said.check)}"
 
 
 def _step(plateau: Plateau) -> str:

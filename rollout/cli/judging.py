@@ -80,7 +80,7 @@ class Stream:
         overdue = self._terms.since is not None and at - self._terms.since >= longest
         found = read(self._evidence, self._strategy.checks, overdue)
         said = reading(self._evidence, found, NAMES)
-        if note and said.verdict is not Verdict.ROLLBACK:
+        if note and said.verdict not in (Verdict.ROLLBACK, Verdict.DOUBT):
             said = replace(said, verdict=Verdict.NO_DATA)
         return Told(at, said, math.exp(min(found.harm, 690.0)), note)
 

@@ -25,6 +25,7 @@ class Verdict(StrEnum):
     INCONCLUSIVE = "INCONCLUSIVE"
     NO_DATA = "NO_DATA"
     BLIND = "BLIND"
+    DOUBT = "DOUBT"
 
 
 @dataclass(frozen=True)

@@ -300,6 +300,22 @@ def _breached(o: Observation) -> Answer:
     return _back(o, Reason.BREACH, broken.text) if broken else None
 
 
+def _doubted(o: Observation) -> Answer:
+    """Slow answers with nobody to compare with: stable gets its part back for which it shows whose they are.
+
+    Where there never was such a part, or somebody must act before anything goes on, that is not waited for.
+    """
+    a = o.attempt
+    if o.reading is None or o.reading.verdict is not Verdict.DOUBT:
+        return None
+    step = a.strategy.comparable(a.step) if a.phase is not Phase.PAUSED else None
+    if step is None or _remaining(o) > a.strategy.steps[step].weight:
+        return _back(replace(o, attempt=replace(a, last=o.reading)), Reason.BREACH, o.reading.text)
+    text = f"{a.weight} → {a.strategy.steps[step].weight} %, to compare anew ({o.reading.verdict}: {o.reading.text})"
+    lower = _at_step(o, step)
+    return Decision(lower.noted(o.now, text, landed=0.0, last=None), weight=lower.weight)
+
+
 def _drifted(o: Observation) -> Answer:
     """Somebody else moved the weights: up is put back, down stands unless the writer is a declared manager."""
     a = o.attempt
@@ -603,12 +619,7 @@ def _advance(o: Observation) -> Answer:
     why = f" ({o.reading.verdict}: {o.reading.text})" if o.reading and a.step >= 0 else ""
     if o.probed and a.probe:
         why = f" ({o.probed.text})" if _proven(o) else f" ({o.probed.text}){why}"
-    # Where nothing lies beside it the last weight is the confirmation, and no step more.
-    phase = Phase.CONFIRMING if following.weight == 100 and not following.act else Phase.SHIFTING
-    next_one = replace(
-        a, step=a.step + 1, weight=following.weight, since=o.now, phase=phase, word=None, asked=0, ask_at=0.0,
-        probed=None, passed=False,
-    )  # fmt: skip
+    next_one = _at_step(o, a.step + 1)
     what = f"{a.weight} → {following.weight} %" if following.weight != a.weight else ""
     what = ", ".join(part for part in (what, str(following.act or "")) if part)
     if (wait := next_one.wait) is not None:
@@ -619,6 +630,17 @@ def _advance(o: Observation) -> Answer:
     return Decision(next_one.noted(o.now, f"{what}{why}", landed=0.0, last=None), weight=following.weight)
 
 
+def _at_step(o: Observation, place: int) -> Attempt:
+    """The attempt as it begins a step."""
+    step = o.attempt.strategy.steps[place]
+    # Where nothing lies beside it the last weight is the confirmation, and no step more.
+    phase = Phase.CONFIRMING if step.weight == 100 and not step.act else Phase.SHIFTING
+    return replace(
+        o.attempt, step=place, weight=step.weight, since=o.now, phase=phase, word=None, asked=0, ask_at=0.0,
+        probed=None, passed=False,
+    )  # fmt: skip
+
+
 QUESTIONS: tuple[Callable[[Observation], Answer], ...] = (
     _ended,
     _sealed,
@@ -626,6 +648,7 @@ QUESTIONS: tuple[Callable[[Observation], Answer], ...] = (
     _overdue,
     _canary_gone,
     _breached,
+    _doubted,
     _drifted,
     _paused,
     _subsets,

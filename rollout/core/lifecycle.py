@@ -52,6 +52,7 @@ MOVES: tuple[tuple[str, Phase, Phase], ...] = (
     ("pause", Phase.CONFIRMING, Phase.PAUSED),
     ("resume", Phase.PAUSED, Phase.SHIFTING),
     ("confirm", Phase.SHIFTING, Phase.CONFIRMING),
+    ("compare", Phase.CONFIRMING, Phase.SHIFTING),
     ("promote", Phase.CONFIRMING, Phase.PROMOTED),
     *(
         ("takeBack", phase, Phase.ROLLING_BACK)

@@ -278,6 +278,10 @@ class Strategy:
         """Whether a step (its place) gives the canary more users by weight than the one before."""
         return self.steps[step].weight > (self.steps[step - 1].weight if step else 0)
 
+    def comparable(self, step: int) -> int | None:
+        """The last step before one (its place) that gave the canary a part of the users, stable keeping the rest."""
+        return next((one for one in reversed(range(step)) if self.rises(one) and self.steps[one].weight < 100), None)
+
     @property
     def overlays(self) -> tuple[Overlay, ...]:
         """All that ever lies in the routes beside a weight, once each."""

@@ -63,7 +63,8 @@ class Plateau:
     """What both versions did at one weight, and what the judge would have said of it.
 
     `on_after` and `back_after` are the seconds from `since` after which it would have gone on, and back; None: it would
-    not. `said` is the judge's reading then, or else at the end; None where it would have gone back before.
+    not. `doubt_after` is when it would have gone back to an earlier weight to compare, what nobody can replay. `said`
+    is the judge's reading then, or else at the end; None where it would have gone back before.
     """
 
     weight: Decimal
@@ -74,6 +75,7 @@ class Plateau:
     said: Reading | None = None
     on_after: float | None = None
     back_after: float | None = None
+    doubt_after: float | None = None
 
     @property
     def share(self) -> float:
@@ -215,8 +217,11 @@ def _judged(e: Evidence, span: Span, looks: Sequence[Look], setting: Setting) ->
         e = judged(e, look, terms)
         stood = max(0.0, look.at - span.since)
         said = _said(e, setting, stood >= step.bake.max)
-        if said.verdict is Verdict.ROLLBACK:
+        doubt = said.verdict is Verdict.DOUBT
+        if said.verdict is Verdict.ROLLBACK or (doubt and strategy.comparable(len(strategy.steps)) is None):
             return e, replace(found, said=said, back_after=stood)
+        if doubt:
+            return e, replace(found, said=said, doubt_after=stood)
         if found.on_after is None:
             found = replace(found, said=said, on_after=stood if goes_on(said, stood, step, strategy) else None)
     return e, found

@@ -85,7 +85,7 @@ def tally(arm: Arm, kind: Kind, edge: float | None = None) -> Tally:
 class Contest:
     """Log e-values per grid point (`relative`, `block`, `absolute`, `advance`), and what is known of stable.
 
-    `stable` and `canary` are this step's tallies, `together` all of stable's while it could be compared with;
+    `stable` and `canary` are this step's tallies, `together` all of stable's while it could be compared with last;
     `recent` is stable's discounted past, from which its rate is foretold.
     """
 
@@ -108,12 +108,18 @@ class Contest:
         """After a look at stable that counts for nothing but its own past; `parts` are the instances' tallies."""
         return replace(self, scatter=self.scatter.seen(parts), recent=_recent(self.recent, whole(parts.values())))
 
-    def at_next_step(self, blind: bool) -> "Contest":
-        """At a new weight: evidence to go on starts afresh. Where nobody is left to compare with, so does the bound."""
+    def at_next_step(self, turned: bool, blind: bool) -> "Contest":
+        """At a new weight: evidence to go on starts afresh.
+
+        Where from now on nobody is left to compare with (`blind`), or somebody is again, it has `turned`: so does that
+        to go back; and what was seen in an earlier comparison is not usual any more once there is another.
+        """
         fresh = replace(self, advance=(0.0,) * len(bets.PARTS), stable=(0, 0), canary=(0, 0))
-        if not blind:
+        if not turned:
             return fresh
-        return replace(fresh, absolute=(LOWEST,) * len(bets.TIMES), block=(LOWEST,) * len(bets.BETS))
+        relative, block, absolute = ((LOWEST,) * len(logs) for logs in (self.relative, self.block, self.absolute))
+        together = self.together if blind else (0, 0)
+        return replace(fresh, relative=relative, block=block, absolute=absolute, together=together)
 
     def staking(self, share: float) -> "Contest":
         """After a part of the prior over beginnings was put on the look to come."""

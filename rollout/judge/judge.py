@@ -97,7 +97,8 @@ class Evidence:
     were last seen (None: not yet). `disaster` are the looks in a row in which the canary failed most of its requests
     beside a healthy stable, and how many requests those were. `mirrored` and `routed` as the terms have it. `timed` is
     stable's histogram so far, while it is too small for `edges` to be chosen; None stands for infinity, which JSON
-    lacks.
+    lacks. `doubted` is the `weight_since` of the first time without a comparison in which answers were too slow
+    (None: none yet).
     """
 
     at: float = 0.0
@@ -122,11 +123,22 @@ class Evidence:
     mirrored: bool = False
     routed: bool = False
     restarts: tuple[int, int] | None = None
+    doubted: float | None = None
 
     @property
     def blind(self) -> bool:
         """Whether nobody is left to compare with."""
         return self.weight == 100
+
+    @property
+    def doubtful(self) -> bool:
+        """Whether it answers too slowly with nobody to compare with, and was not compared anew for that yet."""
+        return self.blind and self.doubted == self.weight_since
+
+    @property
+    def doubtable(self) -> bool:
+        """Whether slow answers would be a doubt now, and not a breach: they are one once."""
+        return self.blind and self.doubted in (None, self.weight_since)
 
 
 @dataclass(frozen=True)
@@ -267,7 +279,7 @@ def read(e: Evidence, checks: tuple[Check, ...], overdue: bool) -> Judged:
     elif not e.looked_at:
         verdict = Verdict.NO_DATA
     elif e.blind:
-        verdict = Verdict.BLIND
+        verdict = Verdict.DOUBT if e.doubtful else Verdict.BLIND
     elif calm and go >= math.log(1 / BETA):
         verdict = Verdict.ADVANCE
     else:
@@ -338,10 +350,13 @@ def _at_next_step(e: Evidence, look: Look, terms: Terms) -> Evidence:
     fresh = replace(
         e, weight=terms.weight, weight_since=terms.since, changed=changed, most=most, routed=terms.routed,
         steps=e.steps + 1, looks=0, looked_at=0.0, counts=Counts(), mirrored=terms.mirrored,
-        contests={name: one.at_next_step(blind and not e.blind) for name, one in e.contests.items()},
+        contests={name: one.at_next_step(blind is not e.blind, blind) for name, one in e.contests.items()},
     )  # fmt: skip
-    # Nobody to compare with: what an earlier outage showed is no evidence against the canary now.
-    return replace(fresh, reserve=1.0, steps=1) if blind and not e.blind else fresh
+    if blind is e.blind:
+        return fresh
+    # What an earlier outage showed is no evidence against a canary with nobody beside it, nor is what it showed then
+    # any in a comparison.
+    return replace(fresh, reserve=1.0, steps=1, highest=e.highest if blind else 0.0)
 
 
 def _unseen(e: Evidence, look: Look, terms: Terms) -> Evidence:
@@ -418,10 +433,17 @@ def _total(harms: Mapping[str, tuple[float, float]]) -> float:
 
 
 def _weighed(e: Evidence, terms: Terms) -> Evidence:
-    """Remember how bad it ever looked, and a breach for good."""
+    """Remember how bad it ever looked, and a breach for good.
+
+    Slow answers with nobody to compare with may be the doing of whatever both versions need: the first time they are a
+    doubt, for a comparison tells. All else is a breach at once: to compare first would cost more failures.
+    """
     harms = _harms(e, terms.rules)
     total = _total(harms)
-    breached = e.breached
-    if not breached and total >= _enough(e):
-        breached = max(harms, key=lambda name: math.log(harms[name][0]) + harms[name][1])
-    return replace(e, highest=max(e.highest, total), breached=breached)
+    e = replace(e, highest=max(e.highest, total))
+    if e.breached or total < _enough(e):
+        return e
+    others = {name: harm for name, harm in harms.items() if kind_of(name)[0] is not Kind.LATENCY}
+    if e.doubtable and _total(others) < _enough(e):
+        return replace(e, doubted=e.weight_since)
+    return replace(e, breached=max(harms, key=lambda name: math.log(harms[name][0]) + harms[name][1]))

@@ -10,7 +10,7 @@ import pytest
 from rollout.core.documents import DESTINATION_RULE
 from rollout.core.lifecycle import Phase, Reason
 from rollout.core.query import Effect, Query
-from rollout.core.strategy import ERRORS, Bake, Check, Step
+from rollout.core.strategy import ERRORS, LATENCY, Bake, Check, Step
 from rollout.engine.lease import DURATION as LEASE
 from rollout.engine.past import UNKNOWN
 from rollout.engine.rights import FOR_SUBSETS, FOR_WARNINGS, RIGHTS, pairs
@@ -202,6 +202,51 @@ def test_an_outage_that_both_versions_share_is_nobodys_fault() -> None:
         attempt = world.attempt()
         assert attempt is not None
         assert attempt.phase is Phase.PROMOTED, attempt.message
+
+
+SLOW_TOO: dict[str, Any] = {"checks": (ERRORS, LATENCY), "confirm": 40.0, "deadline": 900.0}
+
+
+def slowed(world: World, faults: Faults, versions: str) -> list[int]:
+    """The weights of a rollout in which, from 100 % on, everybody's answers are slow, or v2's under the whole load."""
+    weights: list[int] = []
+    watcher = Watcher(world)
+
+    def each(_: World) -> None:
+        attempt = world.attempt()
+        weight = int(attempt.weight) if attempt and not attempt.phase.ended else 0
+        if weight and weights[-1:] != [weight]:
+            weights.append(weight)
+        late = 100 in weights if versions == "both" else world.exposed() == 100
+        world.slow = dict.fromkeys(world.slow, 0.01) | ({"v1": 0.1, "v2": 0.1} if late and versions == "both" else {})
+        world.slow["v2"] = 0.1 if late else 0.01
+
+    drive(world, lambda life: faults if life == 1 else Faults(), each)
+    watcher.finished()
+    return weights
+
+
+@pytest.mark.parametrize("every", [41, pytest.param(5, marks=pytest.mark.slow)])
+def test_who_is_slow_at_100_because_everybody_is_goes_on_after_a_comparison_whatever_dies(every: int) -> None:
+    calls = 0
+    while True:
+        world = World(seed=3, trouble=0.0, strategy=strategy(**SLOW_TOO))
+        weights = slowed(world, Faults(crash_after=calls) if calls else Faults(), "both")
+        attempt = world.attempt()
+        assert attempt is not None
+        assert (attempt.phase, weights) == (Phase.PROMOTED, [5, 25, 50, 100, 50, 100]), attempt.message
+        if calls and world.processes[0].calls < calls:
+            break
+        calls += every
+
+
+def test_who_is_slow_under_the_whole_load_alone_goes_back_the_second_time() -> None:
+    world = World(seed=3, trouble=0.0, strategy=strategy(**SLOW_TOO))
+    assert slowed(world, Faults(), "v2") == [5, 25, 50, 100, 50, 100]
+    attempt = world.attempt()
+    assert attempt is not None
+    assert (attempt.phase, attempt.reason) == (Phase.ROLLED_BACK, Reason.BREACH)
+    assert any(entry.text.startswith("100 → 50 %, to compare anew (DOUBT: v2 answers") for entry in attempt.journal)
 
 
 def test_a_violation_is_seen() -> None:

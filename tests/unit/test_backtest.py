@@ -188,6 +188,14 @@ def test_the_summary_of_a_release_that_would_have_gone_on() -> None:
         "in fact it had everything after 21m and 1 request failed"
     )
     assert "nobody to compare with" in summary(replace(found, plateaus=(last,)), BEGAN)
+    doubt = replace(last, said=Reading(Verdict.DOUBT, "it is slow", check="latency 250"), doubt_after=20.0)
+    assert (
+        "not from 50 % within 1m; would have gone back to compare anew after 20s at 100 %: answers slower than 250 ms; "
+        "in fact"
+    ) in summary(replace(found, plateaus=(first, unproven, waiting, doubt)), BEGAN)
+    assert "    back to compare anew after 20s, DOUBT: it is slow" in list(
+        told(replace(found, plateaus=(doubt,)), BEGAN)
+    )
 
 
 def test_scripts_get_the_same_as_data() -> None:

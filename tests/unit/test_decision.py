@@ -134,6 +134,30 @@ def test_at_100_nothing_waits_for_stable_or_for_the_capacity_of_hours_ago() -> N
     assert d.weight == 100
 
 
+DOUBT = Reading(Verdict.DOUBT, "v2 is slow, nobody to compare with", NOW)
+
+
+def test_a_doubt_at_100_gives_stable_its_part_back_to_compare_anew() -> None:
+    a = attempt(100, Phase.CONFIRMING)
+    d = decide(seen(a, reading=DOUBT))
+    last = d.attempt.strategy.steps[d.attempt.step]
+    assert (d.weight, d.taken_back, d.attempt.phase) == (last.weight, None, Phase.SHIFTING)
+    assert (d.weight, d.attempt.landed, d.attempt.last) == (Decimal(50), 0.0, None)
+    assert d.attempt.message == "100 → 50 %, to compare anew (DOUBT: v2 is slow, nobody to compare with)"
+
+
+def test_a_doubt_is_a_breach_where_nobody_can_compare_anew() -> None:
+    a = attempt(100, Phase.CONFIRMING)
+    at_once = replace(a, step=0, strategy=replace(a.strategy, steps=a.strategy.steps[-1:]))
+    for o in (
+        seen(at_once, reading=DOUBT),
+        seen(replace(a, phase=Phase.PAUSED), reading=DOUBT),
+        seen(a, reading=DOUBT, stable_ready=0),
+    ):
+        d = decide(o)
+        assert (d.attempt.phase, d.attempt.reason) == (Phase.ROLLING_BACK, Reason.BREACH)
+
+
 def test_what_is_sealed_is_promoted_and_not_taken_back_any_more() -> None:
     state = RouteState("vs", Decimal(100), (Decimal(100),), sealed=True)
     o = seen(attempt(100, Phase.CONFIRMING), routes=(state,), reading=Reading(Verdict.ROLLBACK, "late", NOW))

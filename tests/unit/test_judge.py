@@ -291,6 +291,52 @@ def test_common_hits_alone_at_100_percent_are_no_harm() -> None:
     assert verdict(after, checks=checks) is Verdict.BLIND
 
 
+SLOW_CHECKS = (ERRORS, LATENCY)
+AT_50 = Terms(SLOW_CHECKS, Decimal(50), 0.5, 0.005)
+AT_100 = replace(AT_50, weight=Decimal(100), since=40.5)
+
+
+def doubted() -> Evidence:
+    """Both versions as quick as ever at 50 %, 1 % slow; and 6 % slow at 100 %."""
+    dice = random.Random(5)
+    usual = [look(i - 200.0, timed(1000, slow=poisson(dice, 10)), Arm()) for i in range(200)]
+    both = [look(1.0 + i, timed(500, slow=5), timed(500, slow=5)) for i in range(40)]
+    slow = [look(42.0 + i, Arm(), timed(1000, slow=60)) for i in range(8)]
+    before = evidence(usual, Evidence(at=-1e9), replace(BEFORE, checks=SLOW_CHECKS))
+    return evidence(slow, evidence(both, before, AT_50), AT_100)
+
+
+def test_slow_answers_with_nobody_to_compare_with_are_a_doubt() -> None:
+    e = doubted()
+    assert verdict(e, checks=SLOW_CHECKS) is Verdict.DOUBT
+    assert "nobody to compare with" in said(e, SLOW_CHECKS)
+    broken = evidence([look(51.0 + i, Arm(), timed(1000, 100, 60)) for i in range(8)], e, AT_100)
+    assert verdict(broken, checks=SLOW_CHECKS) is Verdict.ROLLBACK, "failures are not waited for"
+
+
+@pytest.mark.parametrize(("stable", "ends"), [(30, Verdict.ADVANCE), (0, Verdict.ROLLBACK)])
+def test_the_comparison_after_a_doubt_tells_whose_they_are(stable: int, ends: Verdict) -> None:
+    again = replace(AT_50, since=50.5)
+    looks = [look(52.0 + i, timed(500, slow=stable), timed(500, slow=30)) for i in range(60)]
+    e = doubted()
+    for one in looks:
+        e = judged(e, one, again)
+        if (found := read(e, SLOW_CHECKS, overdue=False)).verdict is not Verdict.CONTINUE:
+            break
+    assert found.verdict is ends
+    assert found.luck <= ALPHA if ends is Verdict.ROLLBACK else found.luck > ALPHA, "a doubt is no evidence"
+
+
+def test_after_a_comparison_the_same_is_usual_and_more_is_a_breach() -> None:
+    looks = [look(52.0 + i, timed(500, slow=30), timed(500, slow=30)) for i in range(40)]
+    e = evidence(looks, doubted(), replace(AT_50, since=50.5))
+    blind = replace(AT_100, since=92.5)
+    usual = evidence([look(94.0 + i, Arm(), timed(1000, slow=60)) for i in range(60)], e, blind)
+    assert verdict(usual, checks=SLOW_CHECKS) is Verdict.BLIND
+    worse = evidence([look(94.0 + i, Arm(), timed(1000, slow=200)) for i in range(20)], e, blind)
+    assert verdict(worse, checks=SLOW_CHECKS) is Verdict.ROLLBACK
+
+
 def test_a_weight_that_somebody_lowers_is_a_change_too() -> None:
     """50 → 5 by hand as an outage ends: the look holds failures of 50 % and requests of 5 %."""
     at_50, at_5 = (Terms((ERRORS,), Decimal(w), 0.5, 0.005, lag=15.0) for w in (50, 5))

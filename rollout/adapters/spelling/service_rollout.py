@@ -254,7 +254,7 @@ class EvidenceStatus(Status):
     """What the judge has found at this weight."""
 
     verdict: str = ""
-    """ADVANCE, ROLLBACK, CONTINUE, INCONCLUSIVE, NO_DATA, or BLIND."""
+    """ADVANCE, ROLLBACK, CONTINUE, INCONCLUSIVE, NO_DATA, BLIND, or DOUBT."""
     text: str = ""
     """The same in a sentence."""
     toGoOn: float | None = None  # noqa: N815 - as users read it
