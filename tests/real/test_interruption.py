@@ -95,7 +95,9 @@ def test_after_kill_9_the_next_process_goes_on(mesh: Mesh) -> None:
 # --- killed at every write -----------------------------------------------------------------------------------------
 
 SPACE = "kills"
-STRATEGY = "bake: 3s\nsteps: [{weight: 25}, {weight: 100}]\nconfirm: 1s\ndeadline: 4m\nchecks: []\n"
+BAKES = {"good": "3s", "bad": "60s"}
+"""Who is bad goes back as soon as its canary breaks, which may take its time: until then it must not go on."""
+STRATEGY = "bake: {}\nsteps: [{{weight: 25}}, {{weight: 100}}]\nconfirm: 1s\ndeadline: 4m\nchecks: []\n"
 BATCH = 18
 
 
@@ -105,7 +107,8 @@ class Services:
     def __init__(self, server: ApiServer, folder: Path) -> None:
         self.server, self.folder = server, folder
         self.weights: dict[str, list[int]] = defaultdict(list)
-        (folder / "strategy.yaml").write_text(STRATEGY)
+        for kind, bake in BAKES.items():
+            (folder / f"{kind}.yaml").write_text(STRATEGY.format(bake))
         threading.Thread(target=self._watch, daemon=True).start()
 
     def create(self, name: str) -> None:
@@ -128,7 +131,7 @@ class Services:
 
     def promote(self, name: str, dies_at: int) -> Process:
         run = [sys.executable, "-m", "tests.real.dying", str(dies_at)]
-        strategy = str(self.folder / "strategy.yaml")
+        strategy = str(self.folder / f"{name.partition('-')[0]}.yaml")
         arguments = ["promote", name, "--to", "v2", "-n", SPACE, "--strategy", strategy]
         environment = os.environ | {"KUBECONFIG": str(self.server.kubeconfig())}
         return subprocess.Popen(
