@@ -217,7 +217,8 @@ def _needed_yet(a: Attempt) -> float:
     """Seconds from the end of a take-back for which what was scaled is needed: proxies go on sending to the canary, and
     an autoscaler of stable knows by and by that all of the load is back.
     """
-    most = max((step.weight for step in a.strategy.steps[: a.step + 1]), default=Decimal(0))
+    stood = (entry.weight for entry in a.journal if entry.weight)  # a doubt may have lowered its step
+    most = max((*stood, *(step.weight for step in a.strategy.steps[: a.step + 1])), default=Decimal(0))
     return max(a.strategy.propagation, SEEN if most >= MUCH else 0.0)
 
 
@@ -291,29 +292,14 @@ def _canary_gone(o: Observation) -> Answer:
 
 def _breached(o: Observation) -> Answer:
     """The judge's evidence, probes that stable answers better, or a check of the user's own whose breach takes back."""
-    if o.reading is not None and o.reading.verdict is Verdict.ROLLBACK:
-        seen = replace(o, attempt=replace(o.attempt, last=o.reading))
+    doubt = o.reading is not None and o.reading.verdict is Verdict.DOUBT and _comparable(o) is None
+    if o.reading is not None and (o.reading.verdict is Verdict.ROLLBACK or doubt):
+        seen = replace(o, attempt=replace(o.attempt, last=replace(o.reading, verdict=Verdict.ROLLBACK)))
         return _back(seen, Reason.BREACH, o.reading.text)
     if o.probed is not None and o.probed.outcome is Outcome.FAILED:
         return _back(o, Reason.BREACH, o.probed.text)
     broken = o.first(Effect.ROLLBACK)
     return _back(o, Reason.BREACH, broken.text) if broken else None
-
-
-def _doubted(o: Observation) -> Answer:
-    """Slow answers with nobody to compare with: stable gets its part back for which it shows whose they are.
-
-    Where there never was such a part, or somebody must act before anything goes on, that is not waited for.
-    """
-    a = o.attempt
-    if o.reading is None or o.reading.verdict is not Verdict.DOUBT:
-        return None
-    step = a.strategy.comparable(a.step) if a.phase is not Phase.PAUSED else None
-    if step is None or _remaining(o) > a.strategy.steps[step].weight:
-        return _back(replace(o, attempt=replace(a, last=o.reading)), Reason.BREACH, o.reading.text)
-    text = f"{a.weight} → {a.strategy.steps[step].weight} %, to compare anew ({o.reading.verdict}: {o.reading.text})"
-    lower = _at_step(o, step)
-    return Decision(lower.noted(o.now, text, landed=0.0, last=None), weight=lower.weight)
 
 
 def _drifted(o: Observation) -> Answer:
@@ -435,6 +421,32 @@ def _subsets(o: Observation) -> Answer:
     return Decision(a, after=min(rest, 2.0)) if rest > 0 else None
 
 
+def _comparable(o: Observation) -> int | None:
+    """The step (its place) at which slow answers can be compared anew; None where there is none.
+
+    Where somebody must act before anything goes on, or too little time is left, that is not waited for; and of a stable
+    that lacks a part of what its share takes, a comparison would tell nothing.
+    """
+    a = o.attempt
+    step = a.strategy.comparable(a.step)
+    if step is None or (a.phase is Phase.PAUSED and not a.resume):
+        return None
+    one = a.strategy.steps[step]
+    late = a.deadline - o.now < one.bake.min + a.strategy.confirm
+    whole = o.stable_ready > 0 and 100 * o.stable_ready >= a.capacity * (100 - one.weight)
+    return step if whole and not late else None
+
+
+def _doubted(o: Observation) -> Answer:
+    """Slow answers with nobody to compare with: stable gets its part back for which it shows whose they are."""
+    a = o.attempt
+    if o.reading is None or o.reading.verdict is not Verdict.DOUBT or (step := _comparable(o)) is None:
+        return None
+    text = f"{a.weight} → {a.strategy.steps[step].weight} %, to compare anew ({o.reading.verdict}: {o.reading.text})"
+    lower = _at_step(o, step)
+    return Decision(lower.noted(o.now, text, landed=0.0, last=None), weight=lower.weight)
+
+
 def _starting(o: Observation) -> Answer:
     """The claim, at weight 0: from here on a foreign weight is told from our own."""
     a = o.attempt
@@ -466,6 +478,8 @@ def _not_landed(o: Observation) -> Answer:
     if all(r.carries(a.weight) for r in o.routes):
         return None if a.landed else Decision(replace(a, landed=o.now), after=0.5)
     if lack := _unbearable(o, a.weight) or _uncovered(o):
+        if not a.landed and min(r.least for r in o.routes) > a.weight:
+            return _back(o, Reason.BREACH, f"it cannot be compared anew; {lack}")
         return Decision(a.noted(o.now, lack), after=2.0)
     return Decision(replace(a, landed=0.0), weight=a.weight)
 
@@ -648,10 +662,10 @@ QUESTIONS: tuple[Callable[[Observation], Answer], ...] = (
     _overdue,
     _canary_gone,
     _breached,
-    _doubted,
     _drifted,
     _paused,
     _subsets,
+    _doubted,
     _starting,
     _drilling,
     _not_landed,

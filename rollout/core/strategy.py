@@ -279,8 +279,11 @@ class Strategy:
         return self.steps[step].weight > (self.steps[step - 1].weight if step else 0)
 
     def comparable(self, step: int) -> int | None:
-        """The last step before one (its place) that gave the canary a part of the users, stable keeping the rest."""
-        return next((one for one in reversed(range(step)) if self.rises(one) and self.steps[one].weight < 100), None)
+        """The last step before one (its place) that left both versions users, for as long as looks at them take."""
+        return next((one for one in reversed(range(step)) if self.rises(one) and self._compares(self.steps[one])), None)
+
+    def _compares(self, step: Step) -> bool:
+        return step.weight < 100 and bool(step.bake.max) and not step.probe
 
     @property
     def overlays(self) -> tuple[Overlay, ...]:

@@ -87,7 +87,7 @@ class Eyes:
         if self._evidence.restarts != tuple(one.hits for one in pods):
             self._evidence = restarted(self._evidence, *pods, terms_of(attempt))
         found = reading_of(self._evidence, attempt, seen.now)
-        if silence and found.verdict is not Verdict.ROLLBACK:
+        if silence and found.verdict not in (Verdict.ROLLBACK, Verdict.DOUBT):
             return None, silence
         if self._reporter == PODS:
             found = replace(found, text=f"{found.text}; counted by the pods' own proxies, which see no refused request")

@@ -111,8 +111,8 @@ class Contest:
     def at_next_step(self, turned: bool, blind: bool) -> "Contest":
         """At a new weight: evidence to go on starts afresh.
 
-        Where from now on nobody is left to compare with (`blind`), or somebody is again, it has `turned`: so does that
-        to go back; and what was seen in an earlier comparison is not usual any more once there is another.
+        Where from now on nobody is left to compare with (`blind`), or a doubt is to be compared anew, it has `turned`:
+        so does that to go back; and what was seen in an earlier comparison is not usual any more once there is another.
         """
         fresh = replace(self, advance=(0.0,) * len(bets.PARTS), stable=(0, 0), canary=(0, 0))
         if not turned:

@@ -344,15 +344,16 @@ def _parts(look: Look, name: str) -> dict[str, Tally]:
 def _at_next_step(e: Evidence, look: Look, terms: Terms) -> Evidence:
     assert terms.since is not None
     blind = terms.weight == 100
+    turned = (blind and not e.blind) or e.doubtful
     changed = terms.since if terms.since != e.weight_since else look.since
     lately = e.most if changed - terms.lag < e.changed else Decimal(0)
     most = Decimal(100) if terms.routed or e.routed else max(terms.weight, e.weight, lately)
     fresh = replace(
         e, weight=terms.weight, weight_since=terms.since, changed=changed, most=most, routed=terms.routed,
         steps=e.steps + 1, looks=0, looked_at=0.0, counts=Counts(), mirrored=terms.mirrored,
-        contests={name: one.at_next_step(blind is not e.blind, blind) for name, one in e.contests.items()},
+        contests={name: one.at_next_step(turned, blind) for name, one in e.contests.items()},
     )  # fmt: skip
-    if blind is e.blind:
+    if not turned:
         return fresh
     # What an earlier outage showed is no evidence against a canary with nobody beside it, nor is what it showed then
     # any in a comparison.

@@ -7,7 +7,18 @@ from decimal import Decimal
 import pytest
 
 from rollout.core.attempt import Attempt, Reading, RouteRef, Verdict
-from rollout.core.decision import EASE_EVERY, MENDED, Observation, RouteState, decide, remaining, take_back, wanted
+from rollout.core.decision import (
+    EASE_EVERY,
+    MENDED,
+    SEEN,
+    Observation,
+    RouteState,
+    _needed_yet,
+    decide,
+    remaining,
+    take_back,
+    wanted,
+)
 from rollout.core.lifecycle import Phase, Reason
 from rollout.core.query import Effect, Measured
 from rollout.core.strategy import Bake, Mirror, Safe, Step, Strategy
@@ -149,13 +160,37 @@ def test_a_doubt_at_100_gives_stable_its_part_back_to_compare_anew() -> None:
 def test_a_doubt_is_a_breach_where_nobody_can_compare_anew() -> None:
     a = attempt(100, Phase.CONFIRMING)
     at_once = replace(a, step=0, strategy=replace(a.strategy, steps=a.strategy.steps[-1:]))
+    quick = replace(a.strategy, steps=tuple(replace(step, bake=Bake(0, 0)) for step in a.strategy.steps))
     for o in (
         seen(at_once, reading=DOUBT),
+        seen(replace(a, strategy=quick), reading=DOUBT),
         seen(replace(a, phase=Phase.PAUSED), reading=DOUBT),
+        seen(replace(a, deadline=NOW + 39), reading=DOUBT),
         seen(a, reading=DOUBT, stable_ready=0),
+        seen(a, reading=DOUBT, stable_ready=1),
     ):
         d = decide(o)
         assert (d.attempt.phase, d.attempt.reason) == (Phase.ROLLING_BACK, Reason.BREACH)
+        assert d.attempt.last is not None
+        assert d.attempt.last.verdict is Verdict.ROLLBACK
+
+
+def test_a_doubt_raises_nothing_that_somebody_lowered() -> None:
+    a = attempt(100, Phase.CONFIRMING)
+    for least in (0, 20):
+        d = decide(seen(a, 100, least, reading=DOUBT))
+        assert (d.attempt.phase, d.weight) == (Phase.PAUSED, None)
+
+
+def test_where_stable_shrinks_before_it_gets_its_part_back_all_goes_back_that_it_can_carry() -> None:
+    d = decide(seen(attempt(50, landed=0.0), 100, claimed=Decimal(100), stable_ready=1))
+    assert (d.attempt.phase, d.attempt.reason, d.weight) == (Phase.ROLLING_BACK, Reason.BREACH, Decimal(69))
+
+
+def test_what_was_scaled_is_needed_for_the_highest_weight_that_stood() -> None:
+    a = decide(seen(attempt(100, Phase.CONFIRMING).noted(NOW, "at 100 %"), reading=DOUBT)).attempt
+    low = replace(a, strategy=replace(a.strategy, steps=(*a.strategy.steps[:1], a.strategy.steps[-1])), step=0)
+    assert _needed_yet(low) == SEEN
 
 
 def test_what_is_sealed_is_promoted_and_not_taken_back_any_more() -> None:

@@ -327,6 +327,11 @@ def test_the_comparison_after_a_doubt_tells_whose_they_are(stable: int, ends: Ve
     assert found.luck <= ALPHA if ends is Verdict.ROLLBACK else found.luck > ALPHA, "a doubt is no evidence"
 
 
+def test_a_doubt_that_nobody_compared_is_no_evidence_at_the_next_weight_without_a_comparison() -> None:
+    usual = [look(52.0 + i, Arm(), timed(1000, slow=10)) for i in range(60)]
+    assert verdict(evidence(usual, doubted(), replace(AT_100, since=50.5)), checks=SLOW_CHECKS) is Verdict.BLIND
+
+
 def test_after_a_comparison_the_same_is_usual_and_more_is_a_breach() -> None:
     looks = [look(52.0 + i, timed(500, slow=30), timed(500, slow=30)) for i in range(40)]
     e = evidence(looks, doubted(), replace(AT_50, since=50.5))
