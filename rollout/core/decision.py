@@ -293,6 +293,7 @@ def _canary_gone(o: Observation) -> Answer:
 def _breached(o: Observation) -> Answer:
     """The judge's evidence, probes that stable answers better, or a check of the user's own whose breach takes back."""
     doubt = o.reading is not None and o.reading.verdict is Verdict.DOUBT and _comparable(o) is None
+    doubt = doubt and o.attempt.weight == 100  # what somebody lowered since can be compared
     if o.reading is not None and (o.reading.verdict is Verdict.ROLLBACK or doubt):
         seen = replace(o, attempt=replace(o.attempt, last=replace(o.reading, verdict=Verdict.ROLLBACK)))
         return _back(seen, Reason.BREACH, o.reading.text)
@@ -478,7 +479,7 @@ def _not_landed(o: Observation) -> Answer:
     if all(r.carries(a.weight) for r in o.routes):
         return None if a.landed else Decision(replace(a, landed=o.now), after=0.5)
     if lack := _unbearable(o, a.weight) or _uncovered(o):
-        if not a.landed and min(r.least for r in o.routes) > a.weight:
+        if not a.landed and max(r.actual for r in o.routes) > a.weight:
             return _back(o, Reason.BREACH, f"it cannot be compared anew; {lack}")
         return Decision(a.noted(o.now, lack), after=2.0)
     return Decision(replace(a, landed=0.0), weight=a.weight)

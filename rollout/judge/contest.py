@@ -108,17 +108,17 @@ class Contest:
         """After a look at stable that counts for nothing but its own past; `parts` are the instances' tallies."""
         return replace(self, scatter=self.scatter.seen(parts), recent=_recent(self.recent, whole(parts.values())))
 
-    def at_next_step(self, turned: bool, blind: bool) -> "Contest":
+    def at_next_step(self, turned: bool, anew: bool) -> "Contest":
         """At a new weight: evidence to go on starts afresh.
 
-        Where from now on nobody is left to compare with (`blind`), or a doubt is to be compared anew, it has `turned`:
-        so does that to go back; and what was seen in an earlier comparison is not usual any more once there is another.
+        Where from now on nobody is left to compare with, or a doubt is to be compared, it has `turned`: so does that to
+        go back. What is compared `anew` was another time's usual.
         """
         fresh = replace(self, advance=(0.0,) * len(bets.PARTS), stable=(0, 0), canary=(0, 0))
         if not turned:
             return fresh
         relative, block, absolute = ((LOWEST,) * len(logs) for logs in (self.relative, self.block, self.absolute))
-        together = self.together if blind else (0, 0)
+        together = (0, 0) if anew else self.together
         return replace(fresh, relative=relative, block=block, absolute=absolute, together=together)
 
     def staking(self, share: float) -> "Contest":

@@ -351,7 +351,10 @@ def _at_next_step(e: Evidence, look: Look, terms: Terms) -> Evidence:
     fresh = replace(
         e, weight=terms.weight, weight_since=terms.since, changed=changed, most=most, routed=terms.routed,
         steps=e.steps + 1, looks=0, looked_at=0.0, counts=Counts(), mirrored=terms.mirrored,
-        contests={name: one.at_next_step(turned, blind) for name, one in e.contests.items()},
+        contests={
+            name: one.at_next_step(turned, not blind and kind_of(name)[0] is Kind.LATENCY)
+            for name, one in e.contests.items()
+        },
     )  # fmt: skip
     if not turned:
         return fresh
@@ -437,7 +440,8 @@ def _weighed(e: Evidence, terms: Terms) -> Evidence:
     """Remember how bad it ever looked, and a breach for good.
 
     Slow answers with nobody to compare with may be the doing of whatever both versions need: the first time they are a
-    doubt, for a comparison tells. All else is a breach at once: to compare first would cost more failures.
+    doubt, for a comparison tells. Where anything else speaks against it too it is a breach at once: to compare first
+    would cost more failures.
     """
     harms = _harms(e, terms.rules)
     total = _total(harms)
@@ -445,6 +449,6 @@ def _weighed(e: Evidence, terms: Terms) -> Evidence:
     if e.breached or total < _enough(e):
         return e
     others = {name: harm for name, harm in harms.items() if kind_of(name)[0] is not Kind.LATENCY}
-    if e.doubtable and _total(others) < _enough(e):
+    if e.doubtable and _total(others) <= 0:
         return replace(e, doubted=e.weight_since)
     return replace(e, breached=max(harms, key=lambda name: math.log(harms[name][0]) + harms[name][1]))

@@ -180,11 +180,16 @@ def test_a_doubt_raises_nothing_that_somebody_lowered() -> None:
     for least in (0, 20):
         d = decide(seen(a, 100, least, reading=DOUBT))
         assert (d.attempt.phase, d.weight) == (Phase.PAUSED, None)
+        again = decide(seen(d.attempt, 100, least, claimed=Decimal(100), reading=DOUBT))
+        assert (again.attempt.phase, again.weight) == (Phase.PAUSED, None), "it can be compared now"
 
 
 def test_where_stable_shrinks_before_it_gets_its_part_back_all_goes_back_that_it_can_carry() -> None:
-    d = decide(seen(attempt(50, landed=0.0), 100, claimed=Decimal(100), stable_ready=1))
-    assert (d.attempt.phase, d.attempt.reason, d.weight) == (Phase.ROLLING_BACK, Reason.BREACH, Decimal(69))
+    a = attempt(50, landed=0.0)
+    written, other = RouteState("a", Decimal(50), (Decimal(50),)), RouteState("b", Decimal(100), (Decimal(100),))
+    for routes in ((other,), (written, other)):
+        d = decide(seen(a, routes=routes, stable_ready=1))
+        assert (d.attempt.phase, d.attempt.reason, d.weight) == (Phase.ROLLING_BACK, Reason.BREACH, Decimal(69))
 
 
 def test_what_was_scaled_is_needed_for_the_highest_weight_that_stood() -> None:

@@ -296,12 +296,12 @@ AT_50 = Terms(SLOW_CHECKS, Decimal(50), 0.5, 0.005)
 AT_100 = replace(AT_50, weight=Decimal(100), since=40.5)
 
 
-def doubted() -> Evidence:
-    """Both versions as quick as ever at 50 %, 1 % slow; and 6 % slow at 100 %."""
+def doubted(looks: int = 8) -> Evidence:
+    """Both versions as quick as ever at 50 %, 1 % slow; and 6 % slow at 100 %, for so many looks."""
     dice = random.Random(5)
     usual = [look(i - 200.0, timed(1000, slow=poisson(dice, 10)), Arm()) for i in range(200)]
     both = [look(1.0 + i, timed(500, slow=5), timed(500, slow=5)) for i in range(40)]
-    slow = [look(42.0 + i, Arm(), timed(1000, slow=60)) for i in range(8)]
+    slow = [look(42.0 + i, Arm(), timed(1000, slow=60)) for i in range(looks)]
     before = evidence(usual, Evidence(at=-1e9), replace(BEFORE, checks=SLOW_CHECKS))
     return evidence(slow, evidence(both, before, AT_50), AT_100)
 
@@ -312,6 +312,15 @@ def test_slow_answers_with_nobody_to_compare_with_are_a_doubt() -> None:
     assert "nobody to compare with" in said(e, SLOW_CHECKS)
     broken = evidence([look(51.0 + i, Arm(), timed(1000, 100, 60)) for i in range(8)], e, AT_100)
     assert verdict(broken, checks=SLOW_CHECKS) is Verdict.ROLLBACK, "failures are not waited for"
+
+
+@pytest.mark.parametrize(("failed", "slow"), [(500, 200), (100, 60)])
+def test_who_fails_and_is_slow_from_the_same_look_on_is_no_doubt(failed: int, slow: int) -> None:
+    e = doubted(0)
+    for i in range(20):
+        e = judged(e, look(42.0 + i, Arm(), timed(1000, failed, slow)), AT_100)
+        assert verdict(e, checks=SLOW_CHECKS) is not Verdict.DOUBT
+    assert verdict(e, checks=SLOW_CHECKS) is Verdict.ROLLBACK
 
 
 @pytest.mark.parametrize(("stable", "ends"), [(30, Verdict.ADVANCE), (0, Verdict.ROLLBACK)])
